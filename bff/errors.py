@@ -1,0 +1,117 @@
+"""The only exceptions that cross a layer.
+
+Each carries its own HTTP answer (status, code, title), so a view needs no try/except: one handler renders any of
+them as RFC 9457 problem details. `code` is one word, and it is the word that the matching metric label carries.
+"""
+
+from collections.abc import Sequence
+
+
+class BFFError(Exception):
+    """Base of every error with an answer of its own.
+
+    detail: one sentence for the person who reads the answer; never a secret, never the offending value.
+    headers: extra response headers, as (name, value) pairs.
+    """
+
+    status = 500
+    code = "internal_error"
+    title = "Internal error"
+
+    def __init__(self, detail: str = "", *, code: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+        self.headers = tuple(headers)
+        if code is not None:
+            self.code = code
+
+
+class BadRequest(BFFError):
+    status = 400
+    code = "bad_request"
+    title = "The request cannot be understood"
+
+
+class InvalidReturnUrl(BadRequest):
+    code = "invalid_return_to"
+    title = "The return address is not allowed"
+
+
+class UnknownProvider(BadRequest):
+    code = "unknown_idp"
+    title = "There is no such identity provider"
+
+
+class Unauthenticated(BFFError):
+    """No session, or one that the store does not know."""
+
+    status = 401
+    code = "unauthenticated"
+    title = "Login required"
+
+
+class SessionExpired(Unauthenticated):
+    code = "expired"
+    title = "The session has expired"
+
+
+class BindingMismatch(Unauthenticated):
+    code = "session_binding"
+    title = "The session belongs to another browser"
+
+
+class Forbidden(BFFError):
+    status = 403
+    code = "forbidden"
+    title = "Not allowed"
+
+
+class CsrfViolation(Forbidden):
+    """code is the metric's reason: missing_cookie, missing_header, mismatch, bad_signature, foreign_origin."""
+
+    title = "The request did not prove that it comes from this site"
+
+
+class LoginFailed(BFFError):
+    """A login attempt that ended without a session; code is the metric's result."""
+
+    status = 400
+    title = "The login did not succeed"
+
+
+class StoreUnavailable(BFFError):
+    """The session store did not answer. Nobody is logged out by it: the cookie stays."""
+
+    status = 503
+    code = "store_unavailable"
+    title = "The session store is not available"
+
+    def __init__(self, detail: str = "", *, headers: Sequence[tuple[str, str]] = (("Retry-After", "2"),)) -> None:
+        super().__init__(detail, headers=headers)
+
+
+class StoreTimeout(StoreUnavailable):
+    """The store did not answer in time."""
+
+
+class UpstreamError(BFFError):
+    """An outbound HTTP call failed. `outcome` is one of timeout, connection, circuit_open, too_large."""
+
+    status = 502
+    code = "upstream_error"
+    title = "Another service did not answer"
+
+    def __init__(self, detail: str, *, outcome: str) -> None:
+        super().__init__(detail)
+        self.outcome = outcome
+
+
+class ProviderUnavailable(BFFError):
+    """The OpenID Provider cannot be reached; existing sessions go on."""
+
+    status = 503
+    code = "idp_unavailable"
+    title = "The identity provider is not available"
+
+    def __init__(self, detail: str = "", *, headers: Sequence[tuple[str, str]] = (("Retry-After", "5"),)) -> None:
+        super().__init__(detail, headers=headers)

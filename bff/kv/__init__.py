@@ -1,0 +1,145 @@
+"""The store underneath everything that outlives a request: bytes by key, ordered indexes, messages, locks.
+
+Two real implementations stand behind one Protocol: `redis.py` for production, `sqlite.py` for a machine with
+nothing installed. One contract suite (`tests/contract/`) runs against both. Every operation raises
+`bff.errors.StoreUnavailable` (or its `StoreTimeout`) when the store does not answer, and nothing else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+
+@dataclass(frozen=True)
+class Get:
+    key: str
+
+
+@dataclass(frozen=True)
+class Set:
+    key: str
+    value: bytes
+    ttl: float | None = None
+
+
+@dataclass(frozen=True)
+class Delete:
+    key: str
+
+
+@dataclass(frozen=True)
+class IndexAdd:
+    index: str
+    member: str
+    score: float
+    only_present: bool = False
+    ttl: float | None = None
+
+
+@dataclass(frozen=True)
+class IndexRemove:
+    index: str
+    member: str
+
+
+@dataclass(frozen=True)
+class IndexScore:
+    index: str
+    member: str
+
+
+@dataclass(frozen=True)
+class Publish:
+    channel: str
+    message: str
+
+
+Operation = Get | Set | Delete | IndexAdd | IndexRemove | IndexScore | Publish
+
+
+@dataclass
+class Batch:
+    """Operations that take effect together or not at all, in one round trip.
+
+    `KeyValue.execute` answers one result per operation, in order: bytes or None for get, float or None for
+    index_score, whether something was there for delete and index_remove, None for the others.
+    """
+
+    operations: list[Operation] = field(default_factory=list)
+
+    def get(self, key: str) -> Self:
+        return self._add(Get(key))
+
+    def set(self, key: str, value: bytes, ttl: float | None = None) -> Self:
+        return self._add(Set(key, value, ttl))
+
+    def delete(self, key: str) -> Self:
+        return self._add(Delete(key))
+
+    def index_add(
+        self, index: str, member: str, score: float, *, only_present: bool = False, ttl: float | None = None
+    ) -> Self:
+        """Put member at score. `only_present` moves a member but never adds one; `ttl` is the whole index's life."""
+        return self._add(IndexAdd(index, member, score, only_present, ttl))
+
+    def index_remove(self, index: str, member: str) -> Self:
+        return self._add(IndexRemove(index, member))
+
+    def index_score(self, index: str, member: str) -> Self:
+        return self._add(IndexScore(index, member))
+
+    def publish(self, channel: str, message: str) -> Self:
+        return self._add(Publish(channel, message))
+
+    def _add(self, operation: Operation) -> Self:
+        self.operations.append(operation)
+        return self
+
+
+class Subscription(Protocol):
+    def close(self) -> None:
+        """Stop listening and wait for the listener to end."""
+
+
+class KeyValue(Protocol):
+    """ttl is in seconds, fractions allowed; None means for ever, except where a line says otherwise."""
+
+    def start(self) -> None:
+        """Called in the process that will use the store, after any fork."""
+
+    def get(self, key: str) -> bytes | None: ...
+
+    def set(self, key: str, value: bytes, ttl: float | None = None) -> None: ...
+
+    def delete(self, key: str) -> bool:
+        """Whether there was something to delete."""
+
+    def get_and_delete(self, key: str) -> bytes | None:
+        """Of any number of simultaneous callers exactly one receives the value."""
+
+    def set_if_absent(self, key: str, value: bytes, ttl: float | None = None) -> bool: ...
+
+    def compare_and_set(self, key: str, expected: bytes, value: bytes | None, ttl: float | None = None) -> bool:
+        """Replace the value only if it still is `expected`. value=None deletes; ttl=None keeps the remaining life."""
+
+    def execute(self, batch: Batch) -> list[Any]:
+        """Run a batch atomically; see Batch for the results."""
+
+    def index_count(self, index: str, low: float, high: float) -> int:
+        """How many members have low <= score <= high; infinities allowed. O(log n)."""
+
+    def index_range(self, index: str, low: float, high: float, limit: int) -> list[tuple[str, float]]:
+        """Up to `limit` members with low <= score <= high, lowest score first."""
+
+    def publish(self, channel: str, message: str) -> None: ...
+
+    def subscribe(
+        self, channel: str, on_message: Callable[[str], None], on_state: Callable[[bool], None]
+    ) -> Subscription:
+        """Listen in a thread of its own. on_state(True) says that messages arrive from now on; on_state(False) that
+        some may have been missed. Reconnects by itself until closed."""
+
+    def ping(self) -> None:
+        """Raise StoreUnavailable unless the store answers."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,36 @@
+"""A lock with an owner and a life, built on set-if-absent and compare-and-set alone.
+
+    worker A                         worker B
+    acquire() -> True
+                                     acquire() -> False
+    renew() -> True   (call is slow)
+    ... is killed, the life runs out
+                                     acquire() -> True
+    release() -> False: no longer A's to release
+
+The owner token makes the last line safe: a late release can never free somebody else's lock.
+"""
+
+from bff.crypto import random_id
+from bff.kv import KeyValue
+
+
+class Lock:
+    def __init__(self, kv: KeyValue, name: str, ttl: float) -> None:
+        """ttl: seconds after which an owner that did not renew has lost the lock."""
+        self._kv = kv
+        self._key = f"lock:{name}"
+        self._ttl = ttl
+        self._owner = random_id().encode()
+
+    def acquire(self) -> bool:
+        """One try, without waiting."""
+        return self._kv.set_if_absent(self._key, self._owner, self._ttl)
+
+    def renew(self) -> bool:
+        """Start the life anew; False when the lock was lost."""
+        return self._kv.compare_and_set(self._key, self._owner, self._owner, self._ttl)
+
+    def release(self) -> bool:
+        """False when the lock was lost before."""
+        return self._kv.compare_and_set(self._key, self._owner, None)

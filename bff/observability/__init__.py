@@ -1,0 +1,1 @@
+"""What the BFF says about itself: metrics, logs, traces."""

@@ -1,0 +1,153 @@
+"""Every Prometheus metric, declared once, each with the small function that records it.
+
+The names, labels and closed label values are a contract with dashboards; `docs/metrics.md` explains them. This is
+the one piece of module-level state in the project, because prometheus_client keeps its registry that way.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from prometheus_client import Counter, Histogram
+
+from bff.observability import labels
+
+HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+VERIFY_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+FLOW_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+REDIS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
+IDP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+TASK_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300)
+
+HTTP_REQUESTS = Counter(
+    "http_requests_total", "Requests answered, verify included.", ["method", "endpoint", "status"]
+)
+HTTP_DURATION = Histogram(
+    "http_request_duration_seconds",
+    "Seconds from a request's arrival to the start of its answer.",
+    ["method", "endpoint", "status"],
+    buckets=HTTP_BUCKETS,
+)
+SESSIONS_CREATED = Counter("bff_sessions_created_total", "Sessions created.")
+SESSIONS_DESTROYED = Counter(
+    "bff_sessions_destroyed_total", "Sessions ended, each exactly once in the fleet, by cause.", ["reason"]
+)
+SESSION_CACHE = Counter(
+    "bff_session_cache_total", "Look-ups in the worker's session cache, and entries invalidated.", ["result"]
+)
+VERIFY_DURATION = Histogram(
+    "bff_verify_duration_seconds", "Seconds one verify took, by outcome.", ["status"], buckets=VERIFY_BUCKETS
+)
+OAUTH_FLOW_DURATION = Histogram(
+    "bff_oauth_flow_duration_seconds", "Seconds one OAuth flow took.", ["flow_type"], buckets=FLOW_BUCKETS
+)
+LOGINS = Counter("bff_logins_total", "Login attempts: started, success, or the failure by name.", ["result"])
+BINDING_FAILURES = Counter(
+    "bff_session_binding_failures_total", "Requests whose client did not match the session's.", ["reason"]
+)
+TOKEN_EXCHANGE = Counter(
+    "bff_token_exchange_total", "Calls to the token endpoint, by grant and outcome.", ["grant_type", "status"]
+)
+TOKEN_VALIDATION = Counter("bff_token_validation_total", "Tokens checked, by outcome.", ["token_type", "status"])
+REDIS_OPERATIONS = Counter("bff_redis_operations_total", "Operations on Redis.", ["operation", "status"])
+REDIS_LATENCY = Histogram(
+    "bff_redis_latency_seconds", "Seconds one Redis operation took.", ["operation"], buckets=REDIS_BUCKETS
+)
+IDP_REQUESTS = Counter("bff_idp_requests_total", "Requests to an OpenID Provider.", ["endpoint", "status"])
+IDP_LATENCY = Histogram(
+    "bff_idp_latency_seconds", "Seconds one request to an OpenID Provider took.", ["endpoint"], buckets=IDP_BUCKETS
+)
+CSRF_VIOLATIONS = Counter("bff_csrf_violations_total", "Unsafe requests without a valid CSRF proof.", ["reason"])
+SECURITY_EVENTS = Counter("bff_security_events_total", "Security events, by type.", ["event_type", "severity"])
+BACKGROUND_TASKS = Counter("bff_background_tasks_total", "Runs of periodic jobs.", ["task_type", "status"])
+BACKGROUND_DURATION = Histogram(
+    "bff_background_task_duration_seconds", "Seconds one periodic job ran.", ["task_type"], buckets=TASK_BUCKETS
+)
+BREAKER_OPENED = Counter("circuit_breaks_total", "Times a circuit breaker opened.", ["service"])
+ACTIVE_SESSIONS_NAME = "bff_active_sessions_total"
+ACTIVE_SESSIONS_HELP = "Sessions alive in the store now. Fleet-wide: aggregate with max, never with sum."
+
+# OAuth error codes with a label value of their own: RFC 6749 section 5.2, RFC 8693 section 2.2.2, RFC 9449 section 5.
+OAUTH_ERRORS = frozenset(
+    {
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+        "invalid_target",
+        "invalid_dpop_proof",
+        "use_dpop_nonce",
+    }
+)
+
+
+def http_request(method: str, endpoint: str | None, status: int, seconds: float) -> None:
+    values = labels.method(method), labels.endpoint(endpoint), str(status)
+    HTTP_REQUESTS.labels(*values).inc()
+    HTTP_DURATION.labels(*values).observe(seconds)
+
+
+def session_created() -> None:
+    SESSIONS_CREATED.inc()
+
+
+def session_destroyed(reason: str) -> None:
+    SESSIONS_DESTROYED.labels(reason).inc()
+
+
+def binding_failure(reason: str) -> None:
+    BINDING_FAILURES.labels(reason).inc()
+
+
+def login(result: str) -> None:
+    LOGINS.labels(result).inc()
+
+
+def oauth_flow(flow_type: str, seconds: float) -> None:
+    OAUTH_FLOW_DURATION.labels(flow_type).observe(seconds)
+
+
+def token_exchange(grant_type: str, status: str) -> None:
+    """status: `success`, or the OAuth error code as received; an unregistered one counts as `error`."""
+    TOKEN_EXCHANGE.labels(grant_type, labels.one_of(status, OAUTH_ERRORS | {"success"}, "error")).inc()
+
+
+def token_validation(token_type: str, status: str) -> None:
+    TOKEN_VALIDATION.labels(token_type, status).inc()
+
+
+def redis_operation(operation: str, status: str, seconds: float) -> None:
+    REDIS_OPERATIONS.labels(operation, status).inc()
+    REDIS_LATENCY.labels(operation).observe(seconds)
+
+
+def idp_request(endpoint: str, status: str, seconds: float) -> None:
+    IDP_REQUESTS.labels(endpoint, status).inc()
+    IDP_LATENCY.labels(endpoint).observe(seconds)
+
+
+def csrf_violation(reason: str) -> None:
+    CSRF_VIOLATIONS.labels(reason).inc()
+
+
+def security_event(event_type: str, severity: str) -> None:
+    SECURITY_EVENTS.labels(event_type, severity).inc()
+
+
+def breaker_opened(service: str) -> None:
+    BREAKER_OPENED.labels(service).inc()
+
+
+@contextmanager
+def background_task(task_type: str) -> Iterator[None]:
+    """Time and count one run of a periodic job; the exception of a failed one passes through."""
+    start = perf_counter()
+    status = "failed"
+    try:
+        yield
+        status = "success"
+    finally:
+        BACKGROUND_TASKS.labels(task_type, status).inc()
+        BACKGROUND_DURATION.labels(task_type).observe(perf_counter() - start)

@@ -1,0 +1,1 @@
+"""Real servers that tests run against: each installs itself, starts on free ports and leaves no process behind."""

@@ -1,0 +1,59 @@
+"""Make a real server's program available, or skip with one clear line; in CI (CI=true) its absence is a failure."""
+
+import functools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+APT_TIMEOUT = 600
+
+
+def unavailable(what: str, why: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} must run in CI but cannot: {why}")
+    pytest.skip(f"{what} is not available: {why}")
+
+
+@functools.cache
+def debian(program: str, package: str) -> Path:
+    """The path of a program that Debian packages, installed with apt-get when this user may."""
+    found = shutil.which(program)
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        _apt(package)
+        found = shutil.which(program)
+    if found is None:
+        unavailable(program, f"install it with: apt-get install {package}")
+    return Path(found)
+
+
+def _apt(package: str) -> None:
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    policy = Path("/usr/sbin/policy-rc.d")
+    if not policy.exists():  # a freshly installed server must not start by itself
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-yqq", "--no-install-recommends", package]):
+        subprocess.run(command, env=env, check=False, timeout=APT_TIMEOUT, capture_output=True)
+
+
+@functools.cache
+def npm(folder: Path) -> Path:
+    """`folder`/node_modules as its package-lock.json says, installed when absent."""
+    modules = folder / "node_modules"
+    if not (modules / ".package-lock.json").exists():
+        if shutil.which("npm") is None:
+            unavailable(folder.name, "Node.js with npm is needed")
+        result = subprocess.run(
+            ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
+            cwd=folder,
+            check=False,
+            capture_output=True,
+            timeout=APT_TIMEOUT,
+        )
+        if result.returncode:
+            unavailable(folder.name, result.stderr.decode(errors="replace")[-300:])
+    return modules

@@ -1,0 +1,80 @@
+"""Start a real server on a free port, wait until it answers, and end it, whatever happens in between."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+POLL = 0.02
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for_port(port: int, host: str = "127.0.0.1", *, process: "subprocess.Popen[bytes]", seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode} before it listened on {port}")
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex((host, port)) == 0:
+                return
+        time.sleep(POLL)
+    raise RuntimeError(f"{process.args!r} did not listen on {host}:{port} within {seconds} s")
+
+
+def stop(process: "subprocess.Popen[bytes]", grace: float = 10) -> None:
+    """End the process and whatever it started: first asked, then forced."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(grace)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path],
+    *,
+    port: int,
+    host: str = "127.0.0.1",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    log: Path | None = None,
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A server process in a group of its own, listening on port; its output goes to `log`, or nowhere.
+
+    env: added to this process's environment. Raises RuntimeError, with the log's end, when it does not listen.
+    """
+    output = log.open("ab") if log else None
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        env={**os.environ, **(env or {})},
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=output or subprocess.DEVNULL,
+        stderr=subprocess.STDOUT if output else subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        try:
+            wait_for_port(port, host, process=process)
+        except RuntimeError as err:
+            tail = log.read_text(errors="replace")[-2000:] if log else ""
+            raise RuntimeError(f"{err}\n{tail}") from err
+        yield process
+    finally:
+        stop(process)
+        if output:
+            output.close()
