@@ -1,4 +1,5 @@
-"""Random identifiers, keyed digests and sealed bytes, all derived from one or two operator secrets.
+"""Random identifiers, keyed digests, sealed bytes and signing keys; all but the last are
+derived from one or two operator secrets.
 
 Every purpose gets its own key by HKDF (RFC 5869), so a digest made for one purpose proves nothing for another.
 With two secrets the first one writes and both read: that is the whole of key rotation.
@@ -7,13 +8,21 @@ With two secrets the first one writes and both read: that is the whole of key ro
 import base64
 import hashlib
 import hmac
+import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from joserfc import jwk, jwt
+from joserfc.errors import JoseError
 
 FORMAT = b"\x01"
 _KEY_ID = 4
@@ -82,6 +91,10 @@ class Mac:
     def sign(self, message: str) -> str:
         return self._sign(self._keys[0], message)
 
+    def signatures(self, message: str) -> list[str]:
+        """One per key, the newest key's first: the names under which something may have been filed."""
+        return [self._sign(key, message) for key in self._keys]
+
     def verify(self, message: str, signature: str) -> bool:
         return any(equal(self._sign(key, message), signature) for key in self._keys)
 
@@ -110,3 +123,59 @@ class Keyring:
     @staticmethod
     def _derive(secret: bytes, purpose: str) -> bytes:
         return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"bff/" + purpose.encode()).derive(secret)
+
+
+class PrivateKey:
+    """A key that signs JWS (RFC 7515): EC, RSA or Ed25519, never a symmetric one."""
+
+    def __init__(self, text: str) -> None:
+        """text: a JWK (RFC 7517) or PEM. Raises ValueError, which never quotes the text."""
+        try:
+            key = _from_pem(text) if "-----BEGIN" in text else jwk.import_key(json.loads(text))
+        except (JoseError, ValueError, TypeError, KeyError):
+            raise ValueError("not a private key as JWK or PEM") from None
+        if isinstance(key, jwk.OctKey) or not key.is_private:
+            raise ValueError("not a private key that signs")
+        key.ensure_kid()
+        self._key = key
+        self.algorithm = _algorithm(key)
+
+    @property
+    def kid(self) -> str | None:
+        return self._key.kid
+
+    def sign(self, claims: Mapping[str, Any], *, typ: str) -> str:
+        """A compact JWT with `kid` and `typ` in its header."""
+        header = {"alg": self.algorithm, "kid": self.kid, "typ": typ}
+        return jwt.encode(header, dict(claims), self._key, algorithms=[self.algorithm])
+
+
+def is_private_key(text: str) -> bool:
+    try:
+        PrivateKey(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _from_pem(text: str) -> jwk.Key:
+    loaded = load_pem_private_key(text.encode(), password=None)
+    kinds: dict[type, type[jwk.RSAKey | jwk.ECKey | jwk.OKPKey]] = {
+        RSAPrivateKey: jwk.RSAKey,
+        EllipticCurvePrivateKey: jwk.ECKey,
+        Ed25519PrivateKey: jwk.OKPKey,
+    }
+    for kind, wrapper in kinds.items():
+        if isinstance(loaded, kind):
+            return wrapper.import_key(text)
+    raise ValueError("unsupported key type")
+
+
+def _algorithm(key: jwk.Key) -> str:
+    """The key's own `alg`, else the usual one of its kind (RFC 7518 section 3.1, RFC 9864)."""
+    declared = key.get("alg")
+    if declared:
+        return str(declared)
+    if isinstance(key, jwk.ECKey):
+        return {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}[str(key.get("crv"))]
+    return "RS256" if isinstance(key, jwk.RSAKey) else "Ed25519"

@@ -19,9 +19,7 @@ REDIS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 IDP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 TASK_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300)
 
-HTTP_REQUESTS = Counter(
-    "http_requests_total", "Requests answered, verify included.", ["method", "endpoint", "status"]
-)
+HTTP_REQUESTS = Counter("http_requests_total", "Requests answered, verify included.", ["method", "endpoint", "status"])
 HTTP_DURATION = Histogram(
     "http_request_duration_seconds",
     "Seconds from a request's arrival to the start of its answer.",

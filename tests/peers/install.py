@@ -1,5 +1,6 @@
 """Make a real server's program available, or skip with one clear line; in CI (CI=true) its absence is a failure."""
 
+import fcntl
 import functools
 import os
 import shutil
@@ -42,18 +43,28 @@ def _apt(package: str) -> None:
 
 @functools.cache
 def npm(folder: Path) -> Path:
-    """`folder`/node_modules as its package-lock.json says, installed when absent."""
-    modules = folder / "node_modules"
-    if not (modules / ".package-lock.json").exists():
-        if shutil.which("npm") is None:
-            unavailable(folder.name, "Node.js with npm is needed")
-        result = subprocess.run(
-            ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
-            cwd=folder,
-            check=False,
-            capture_output=True,
-            timeout=APT_TIMEOUT,
-        )
-        if result.returncode:
-            unavailable(folder.name, result.stderr.decode(errors="replace")[-300:])
+    """`folder`/node_modules as its package-lock.json says, installed when absent or older than that."""
+    if shutil.which("npm") is None:
+        unavailable(folder.name, "Node.js with npm is needed")
+    with (folder / "package-lock.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one of several pytest processes installs, the others wait
+        modules = folder / "node_modules"
+        if not _fresh(modules / ".package-lock.json", Path(lock.name)):
+            _npm_ci(folder)
     return modules
+
+
+def _fresh(installed: Path, wanted: Path) -> bool:
+    return installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime
+
+
+def _npm_ci(folder: Path) -> None:
+    result = subprocess.run(
+        ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
+        cwd=folder,
+        check=False,
+        capture_output=True,
+        timeout=APT_TIMEOUT,
+    )
+    if result.returncode:
+        unavailable(folder.name, result.stderr.decode(errors="replace")[-300:])

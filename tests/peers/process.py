@@ -1,4 +1,8 @@
-"""Start a real server on a free port, wait until it answers, and end it, whatever happens in between."""
+"""Start a real server on a free port, wait until it answers, and end it, whatever happens in between.
+
+Everything that this test process starts, however deep, inherits a mark in its environment, by which `survivors` finds
+what a test left behind even when its parent is gone.
+"""
 
 import os
 import signal
@@ -6,10 +10,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 POLL = 0.02
+MARK = "STARTED_BY_TEST_PROCESS"
+os.environ[MARK] = str(os.getpid())
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -19,7 +25,9 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
-def wait_for_port(port: int, host: str = "127.0.0.1", *, process: "subprocess.Popen[bytes]", seconds: float = 30) -> None:
+def wait_for_port(
+    port: int, host: str = "127.0.0.1", *, process: "subprocess.Popen[bytes]", seconds: float = 30
+) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -36,11 +44,23 @@ def stop(process: "subprocess.Popen[bytes]", grace: float = 10) -> None:
     """End the process and whatever it started: first asked, then forced."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(grace)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def survivors() -> dict[int, str]:
+    """Command line by pid of every living process that this test process started and that has not ended."""
+    mark = f"{MARK}={os.getpid()}".encode()
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended while we looked, or it is not ours
+            marked = mark in (folder / "environ").read_bytes().split(b"\0")
+            if marked and int(folder.name) != os.getpid():
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    return found
 
 
 @contextmanager

@@ -1,0 +1,80 @@
+"""The composition root: settings and services in, a WSGI application out.
+
+Building makes no connection and no thread, so it may happen in a gunicorn master; `start` is called in each worker.
+"""
+
+from flask import Flask
+
+from bff import services as service_layer
+from bff import settings as settings_layer
+from bff.http import WsgiApp, WsgiTransport
+from bff.observability.exposition import metrics_app
+from bff.services import Services
+from bff.settings import Settings
+from bff.settings_check import require_valid
+from bff.tasks import Job, Tasks
+from bff.web import auth, health, metrics, pipeline
+from bff.web.client import Clients
+from bff.web.verify import Verify
+
+MAX_BODY = 1024 * 1024
+
+
+def create_app(settings: Settings | None = None, services: Services | None = None) -> Flask:
+    """The BFF as a Flask app. Raises InvalidSettings with every problem at once."""
+    settings = settings or (services.settings if services else settings_layer.load())
+    require_valid(settings)
+    own_origin: dict[str, WsgiApp] = {}
+    if services is None:
+        transport = WsgiTransport(own_origin) if settings.embedded_provider else None
+        services = service_layer.build(settings, transport=transport)
+    clients = Clients(settings.trusted_proxies)
+
+    app = Flask("bff", static_folder=None, template_folder="web/templates")
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.extensions["bff"] = services
+    app.extensions["bff_clients"] = clients
+    app.extensions["bff_tasks"] = Tasks(_jobs(services), services.kv)
+    pipeline.install(app)
+    for blueprint in (auth.blueprint, health.blueprint):
+        app.register_blueprint(blueprint)
+    app.register_blueprint(metrics.blueprint(metrics_app(services.store.active, services.clock)))
+    if settings.development:
+        _register_development_parts(app, services)
+    login_url = settings.base_url + "/auth/login"
+    app.wsgi_app = Verify(  # type: ignore[method-assign]  # as Flask documents for WSGI middleware
+        app.wsgi_app, services.gate, clients, services.return_urls, login_url
+    )
+    own_origin[settings.base_url] = app.wsgi_app
+    return app
+
+
+def start(app: Flask) -> None:
+    """Make connections and threads, in the process that serves."""
+    app.extensions["bff"].start()
+    app.extensions["bff_tasks"].start()
+
+
+def stop(app: Flask) -> None:
+    """Finish what runs in the background and close every connection."""
+    app.extensions["bff_tasks"].stop()
+    app.extensions["bff"].close()
+
+
+def _jobs(services: Services) -> list[Job]:
+    jobs = [
+        Job("session_touch", 1.0, services.gate.flush),
+        Job("session_sweep", 30.0, services.store.sweep, fleet=True),
+    ]
+    for name in services.health.names:
+        period = 30.0 if name.startswith("idp") else 1.0
+        jobs.append(Job(f"health_{name}", period, lambda name=name: services.health.refresh(name)))  # type: ignore[misc]
+    return jobs
+
+
+def _register_development_parts(app: Flask, services: Services) -> None:
+    from bff import dev
+
+    settings = services.settings
+    if settings.embedded_provider:
+        dev.register(app, services.kv, settings.providers[0], settings.base_url, services.clock)

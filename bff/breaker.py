@@ -1,0 +1,91 @@
+"""A circuit breaker: stop asking a service that does not answer, and notice soon when it answers again.
+
+    closed --(N failures in a row)--> open --(reset_after seconds)--> half-open --(a success)--> closed
+                                        ^------------(a failure)---------'
+
+Only arithmetic happens under the lock, never the call itself, so the breaker does not serialise its callers.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from enum import StrEnum
+
+from bff.observability import metrics
+
+
+class State(StrEnum):
+    CLOSED = "closed"
+    HALF_OPEN = "half_open"
+    OPEN = "open"
+
+
+class Breaker:
+    """Ask `allow()` before a call, then report `succeeded()` or `failed()`.
+
+    In the half-open state one call, the probe, goes through. A probe that has not reported within `reset_after` is
+    taken for lost and the next caller becomes the probe: a thread that died cannot keep the breaker open.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        *,
+        failures: int = 5,
+        reset_after: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """service: the metric's label. failures: in a row. reset_after: seconds from opening to the probe."""
+        self.service = service
+        self._limit = failures
+        self._reset_after = reset_after
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._probe_at: float | None = None  # when a call may try again; None while closed
+        self._probing = False
+
+    @property
+    def state(self) -> State:
+        with self._lock:
+            if self._probe_at is None:
+                return State.CLOSED
+            return State.HALF_OPEN if self._probing or self._clock() >= self._probe_at else State.OPEN
+
+    def allow(self) -> bool:
+        with self._lock:
+            if self._probe_at is None:
+                return True
+            now = self._clock()
+            if now < self._probe_at:
+                return False
+            self._probing = True
+            self._probe_at = now + self._reset_after
+            return True
+
+    def succeeded(self) -> None:
+        """The service answered, so it is there: whoever saw it, the breaker closes."""
+        with self._lock:
+            self._failures = 0
+            self._probing = False
+            self._probe_at = None
+
+    def failed(self) -> None:
+        """Count a failure. One outage counts as one opening, however many probes fail meanwhile."""
+        with self._lock:
+            opened = self._count()
+        if opened:
+            metrics.breaker_opened(self.service)
+
+    def _count(self) -> bool:
+        self._failures += 1
+        if self._probing:
+            self._open()
+        elif self._probe_at is None and self._failures >= self._limit:
+            self._open()
+            return True
+        return False
+
+    def _open(self) -> None:
+        self._probing = False
+        self._probe_at = self._clock() + self._reset_after

@@ -1,0 +1,24 @@
+"""Development only: an embedded OpenID Provider, a sample API and a demo page.
+
+With nothing configured these three make the whole product visible in one process. `bff.app` imports this package in
+development only; nothing here ever loads in production.
+"""
+
+from collections.abc import Callable
+
+from flask import Flask
+
+from bff.dev import demo, provider, sample_api
+from bff.kv import KeyValue
+from bff.settings import ProviderSettings
+
+__all__ = ["register"]
+
+
+def register(
+    app: Flask, kv: KeyValue, provider_settings: ProviderSettings, base_url: str, clock: Callable[[], float]
+) -> None:
+    """Mount everything below /dev, and the demo page at /. Opens nothing, so it may run before a fork."""
+    app.register_blueprint(provider.blueprint(kv, provider_settings, base_url, clock))
+    app.register_blueprint(sample_api.blueprint(kv, clock))
+    app.register_blueprint(demo.blueprint(base_url))

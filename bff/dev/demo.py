@@ -1,0 +1,46 @@
+"""The demo page at /: what a single-page application sees of the BFF, and what the BFF counts meanwhile."""
+
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, make_response, redirect, render_template, request, send_from_directory
+from werkzeug.wrappers import Response as AnyResponse
+
+from bff.web.policy import policy
+
+ASSETS = Path(__file__).parent / "static"
+
+
+def blueprint(base_url: str) -> Blueprint:
+    own_host = urlsplit(base_url).hostname or ""
+    routes = Blueprint("dev_demo", __name__, template_folder="templates")
+
+    @routes.get("/")
+    @policy(session=False, csrf=False)
+    def page() -> AnyResponse:
+        if _another_name_of_this_machine(request.host, own_host):
+            return redirect(f"{base_url}/")
+        response = make_response(render_template("dev/demo.html"))
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @routes.get("/dev/static/<path:name>")
+    @policy(session=False, csrf=False)
+    def asset(name: str) -> Response:
+        return send_from_directory(ASSETS, name)
+
+    return routes
+
+
+def _another_name_of_this_machine(host: str, own_host: str) -> bool:
+    """Cookies belong to a host name, so a login begun at localhost never comes back to 127.0.0.1, or to [::1]."""
+    visited = urlsplit(f"//{host}").hostname or ""
+    return visited != own_host and _is_loopback(visited) and _is_loopback(own_host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,25 @@
+"""An OpenID Provider inside the BFF, for development: OpenID Connect Core 1.0 on Authlib's server.
+
+It is a real provider with two people who need no password, so the BFF talks to it exactly as it talks to any other.
+All its state is in the BFF's own store, which makes any number of workers one provider. Authlib accepts plain http
+only on loopback addresses; elsewhere it wants https.
+"""
+
+from collections.abc import Callable
+
+from flask import Blueprint
+
+from bff.dev.provider import server
+from bff.dev.provider.registry import Client
+from bff.dev.provider.storage import Records, SigningKey
+from bff.dev.provider.views import Views
+from bff.kv import KeyValue
+from bff.settings import ProviderSettings
+
+__all__ = ["blueprint"]
+
+
+def blueprint(kv: KeyValue, settings: ProviderSettings, base_url: str, clock: Callable[[], float]) -> Blueprint:
+    """Everything below the issuer's path. settings: the BFF's registration at this provider."""
+    client = Client(settings.client_id, settings.client_secret or "", base_url, settings.scopes)
+    return Views(server.build(settings.issuer, client, Records(kv), SigningKey(kv), clock), clock).blueprint()

@@ -1,0 +1,98 @@
+# mypy: allow-subclassing-any
+# The line above: Authlib ships no types, so each of its classes is Any to mypy.
+"""What a client does with tokens: UserInfo, revocation (RFC 7009) and RP-Initiated Logout 1.0."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from authlib.oauth2.rfc6750 import BearerTokenValidator
+from authlib.oauth2.rfc7009 import RevocationEndpoint
+from authlib.oidc.core import UserInfoEndpoint
+from authlib.oidc.rpinitiated import EndSessionEndpoint
+from joserfc.jwk import KeySet
+
+from bff.dev.provider.registry import BASIC, Client, claims
+from bff.dev.provider.storage import Grant, Records, SigningKey
+from bff.errors import InvalidReturnUrl
+from bff.oidc.return_url import ReturnUrls
+
+
+@dataclass(frozen=True)
+class AccessToken:
+    """One that lives: the store forgets it when it expires, and its grant when that is revoked."""
+
+    grant: Grant
+    client: Client | None
+    scope: str
+
+    def get_client(self) -> Client | None:
+        return self.client
+
+    def get_user(self) -> Grant:
+        return self.grant
+
+    def get_scope(self) -> str:
+        return self.scope
+
+    def is_expired(self) -> bool:
+        return False
+
+    def is_revoked(self) -> bool:
+        return False
+
+
+class AccessTokens(BearerTokenValidator):
+    def __init__(self, records: Records, client: Client) -> None:
+        super().__init__()
+        self._records = records
+        self._client = client
+
+    def authenticate_token(self, token_string: str) -> AccessToken | None:
+        record, grant = self._records.get("access", token_string), self._records.grant_of(token_string)
+        return AccessToken(grant, self._client, record["scope"]) if record and grant else None
+
+
+class UserInfo(UserInfoEndpoint):
+    def generate_user_info(self, grant: Grant, scope: str) -> dict[str, Any]:
+        return claims(grant.sub, scope)
+
+
+class Revocation(RevocationEndpoint):
+    CLIENT_AUTH_METHODS = (BASIC,)
+
+    def query_token(self, token_string: str, _token_type_hint: str | None) -> Grant | None:
+        grant: Grant | None = self.server.records.grant_of(token_string)
+        return grant
+
+    def revoke_token(self, grant: Grant, request: Any) -> None:
+        """With a refresh token goes all that came from the same grant (RFC 7009 section 2.1)."""
+        secret = request.form["token"]
+        self.server.records.drop("access", secret)
+        if self.server.records.take("refresh", secret) is not None:
+            self.server.records.drop("grant", grant.id)
+
+
+class EndSession(EndSessionEndpoint):
+    """Tokens that were asked for with offline_access survive a logout here; revoking them is the client's part."""
+
+    def __init__(self, origin: str, key: SigningKey) -> None:
+        super().__init__()
+        self._landing = ReturnUrls(origin, ())
+        self._origin = origin
+        self._key = key
+
+    def get_server_jwks(self) -> KeySet:
+        return self._key.key_set()
+
+    def get_algorithms(self) -> list[str]:
+        return ["RS256"]
+
+    def end_session(self, asked: Any) -> None:
+        self.server.records.drop("login", (asked.id_token_claims or {}).get("sid", ""))
+
+    def _is_valid_post_logout_redirect_uri(self, _client: Client, uri: str) -> bool:
+        """Authlib compares with registered addresses; in development any page of this origin will do."""
+        try:
+            return self._landing.checked(uri).startswith(self._origin)
+        except InvalidReturnUrl:
+            return False

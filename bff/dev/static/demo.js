@@ -1,0 +1,51 @@
+// The demo page: buttons to requests. The page keeps no secret and never sees a token.
+
+import * as counters from "./counters.js";
+import { byId } from "./dom.js";
+import { send, sendWithToken, show } from "./exchange.js";
+import * as session from "./session.js";
+
+const ORDERS = "/dev/api/orders";
+const API_HEADERS = ["WWW-Authenticate", "X-Correlation-ID"];
+const IDENTITY_HEADERS = [
+  "X-User-ID", "X-Session-ID", "X-Auth-Time", "X-User-Email", "X-User-Name", "X-User-Roles",
+  "X-Denied-Reason", "WWW-Authenticate", "X-Correlation-ID",
+];
+
+/** Run one action at a time, then look at what it changed. */
+function onPress(id, event, action) {
+  byId(id).addEventListener(event, async (happened) => {
+    happened.preventDefault();
+    const button = happened.submitter ?? happened.currentTarget;
+    button.disabled = true;
+    try {
+      await action();
+      await Promise.all([session.look(), counters.read()]);
+    } finally {
+      button.disabled = false;
+    }
+  });
+}
+
+const order = () => ({ item: byId("order-item").value, quantity: byId("order-quantity").valueAsNumber });
+const showCall = (exchange) => show(byId("api-result"), exchange, API_HEADERS);
+
+onPress("call-api", "click", async () => showCall(await send("GET", ORDERS)));
+onPress("order-form", "submit", async () => showCall(await sendWithToken("POST", ORDERS, order())));
+onPress("post-without-token", "click", async () => showCall(await send("POST", ORDERS, { json: order() })));
+onPress("verify", "click", async () =>
+  show(byId("verify-result"), await send("GET", "/auth/verify"), IDENTITY_HEADERS),
+);
+onPress("logout", "click", async () => {
+  const { status, body } = await sendWithToken("POST", "/auth/logout", {});
+  if (body?.logout_url) location.assign(body.logout_url);
+  else notify(status ? `Logging out did not work (${status}). ${body?.detail ?? ""}` : "The server did not answer.");
+});
+
+function notify(text) {
+  byId("notice").textContent = text;
+  byId("notice").hidden = false;
+}
+
+session.watch();
+counters.watch();

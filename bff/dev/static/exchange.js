@@ -1,0 +1,68 @@
+// One HTTP request and its answer, sent for real and shown as they were.
+
+import { el } from "./dom.js";
+
+const SHOWN_REQUEST_HEADERS = ["Content-Type", "X-CSRF-Token"];
+
+/** Returns {request, status, headers, body, milliseconds}; status 0 when nobody answered. */
+export async function send(method, path, { headers = {}, json } = {}) {
+  const request = { method, path, headers: { Accept: "application/json", ...headers } };
+  if (json !== undefined) {
+    request.headers["Content-Type"] = "application/json";
+    request.body = JSON.stringify(json);
+  }
+  const begun = performance.now();
+  try {
+    const answer = await fetch(path, { method, headers: request.headers, body: request.body, cache: "no-store" });
+    const text = await answer.text();
+    const milliseconds = performance.now() - begun;
+    return { request, status: answer.status, headers: answer.headers, body: parsed(text), milliseconds };
+  } catch {
+    return { request, status: 0, headers: new Headers(), body: "The server did not answer.", milliseconds: 0 };
+  }
+}
+
+/** A request that changes something, with the CSRF token of this session, if it has one. */
+export async function sendWithToken(method, path, json) {
+  const issued = await send("GET", "/auth/csrf");
+  const token = issued.body?.csrf_token;
+  return send(method, path, { json, headers: token ? { "X-CSRF-Token": token } : {} });
+}
+
+/** Show it in `panel`; `wanted` are the names of the answer's headers worth a look. */
+export function show(panel, { request, status, headers, body, milliseconds }, wanted) {
+  const line = el(
+    "div",
+    { class: "line" },
+    el("code", {}, `${request.method} ${request.path}`),
+    el("span", { class: status >= 200 && status < 300 ? "status" : "status refused" }, String(status || "no answer")),
+    el("span", { class: "took" }, `${Math.max(1, Math.round(milliseconds))} ms`),
+  );
+  const facts = el("dl", { class: "headers" });
+  for (const name of SHOWN_REQUEST_HEADERS) add(facts, `→ ${name}`, shortened(request.headers[name]));
+  if (request.body) add(facts, "→ body", request.body);
+  for (const name of wanted) add(facts, `← ${name}`, headers.get(name));
+  const parts = [line];
+  if (facts.children.length) parts.push(facts);
+  if (body !== "") parts.push(el("pre", {}, typeof body === "string" ? body : JSON.stringify(body, null, 2)));
+  panel.replaceChildren(...parts);
+  panel.dataset.status = status;
+  panel.hidden = false;
+}
+
+function add(list, name, value) {
+  if (value === null || value === undefined) return;
+  list.append(el("dt", {}, name), el("dd", {}, value === "" ? "(empty)" : value));
+}
+
+function shortened(value) {
+  return value && value.length > 40 ? `${value.slice(0, 18)}…` : value;
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,1 @@
+"""What happened, for those who must know later: names, envelope, and the sinks that take it."""

@@ -1,0 +1,186 @@
+"""The production store: Redis 7 or newer, single, over TLS, by socket file, or behind Sentinel.
+
+Each operation here is one command, one script or one transaction; `redis_link` says how long it may take.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bff.breaker import Breaker
+from bff.kv import (
+    Batch,
+    Delete,
+    Get,
+    IndexAdd,
+    IndexRemove,
+    IndexScore,
+    Operation,
+    Publish,
+    Set,
+    Subscription,
+    redis_url,
+)
+from bff.kv.listener import Listener
+from bff.kv.redis_link import Command, RedisLink
+
+# KEYS: the key. ARGV: what it must hold; then, unless it is to be deleted, the new value; then the life, unless kept.
+COMPARE_AND_SET = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if #ARGV == 1 then redis.call('DEL', KEYS[1])
+elseif #ARGV == 2 then redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+return 1
+"""
+
+
+class RedisStore:
+    """bff.kv.KeyValue in Redis.
+
+    After the namespace comes `k:` for values, `i:` for indexes, `c:` for channels, so that no name of one kind is a
+    name of another. The metrics' operation is the method's name, but getdel for get_and_delete, batch for execute.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 0.25,
+        connect_timeout: float = 0.25,
+        pool_size: int = 32,
+        namespace: str = "bff:",
+        breaker: Breaker | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Times in seconds. pool_size: calls under way at once in this process. Raises ValueError for a bad URL."""
+        self._url = redis_url.parse(url)
+        self._namespace = namespace
+        self._listeners: set[Listener] = set()
+        self._link = RedisLink(
+            self._url,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            pool_size=pool_size,
+            breaker=breaker or Breaker("redis"),
+            clock=clock,
+        )
+
+    def __repr__(self) -> str:
+        return f"RedisStore({str(self._url)!r})"
+
+    def start(self) -> None:
+        self._link.start()
+
+    def get(self, key: str) -> bytes | None:
+        value: bytes | None = self._link.command("get", "GET", self._key(key), repeatable=True)
+        return value
+
+    def set(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        self._link.command("set", "SET", self._key(key), value, *_px(ttl))
+
+    def delete(self, key: str) -> bool:
+        return bool(self._link.command("delete", "DEL", self._key(key)))
+
+    def get_and_delete(self, key: str) -> bytes | None:
+        value: bytes | None = self._link.command("getdel", "GETDEL", self._key(key))
+        return value
+
+    def set_if_absent(self, key: str, value: bytes, ttl: float | None = None) -> bool:
+        return bool(self._link.command("set_if_absent", "SET", self._key(key), value, "NX", *_px(ttl)))
+
+    def compare_and_set(self, key: str, expected: bytes, value: bytes | None, ttl: float | None = None) -> bool:
+        replacement = () if value is None else (value, *_px(ttl)[1:])
+        arguments = (expected, *replacement)
+        return bool(self._link.script("compare_and_set", COMPARE_AND_SET, [self._key(key)], arguments))
+
+    def execute(self, batch: Batch) -> list[Any]:
+        if not batch.operations:
+            return []
+        plan = [self._commands(operation) for operation in batch.operations]
+        only_reads = all(isinstance(operation, Get | IndexScore) for operation in batch.operations)
+        replies = iter(self._link.transaction("batch", [command for part in plan for command in part], only_reads))
+        answers = [[next(replies) for _ in part] for part in plan]
+        return [_result(operation, answer[0]) for operation, answer in zip(batch.operations, answers, strict=True)]
+
+    def index_count(self, index: str, low: float, high: float) -> int:
+        return int(self._link.command("index_count", "ZCOUNT", self._index(index), low, high, repeatable=True))
+
+    def index_range(self, index: str, low: float, high: float, limit: int) -> list[tuple[str, float]]:
+        command = ("ZRANGE", self._index(index), low, high, "BYSCORE", "LIMIT", 0, limit, "WITHSCORES")
+        flat = self._link.command("index_range", *command, repeatable=True)
+        return [(member.decode(), float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
+
+    def publish(self, channel: str, message: str) -> None:
+        self._link.command("publish", "PUBLISH", self._channel(channel), message)
+
+    def subscribe(
+        self, channel: str, on_message: Callable[[str], None], on_state: Callable[[bool], None]
+    ) -> Subscription:
+        name = self._channel(channel)
+        listener = Listener(lambda me: self._link.listen(me, name), on_message, on_state, self._listeners.discard)
+        self._listeners.add(listener)
+        return listener
+
+    def ping(self) -> None:
+        self._link.command("ping", "PING", repeatable=True)
+
+    def close(self) -> None:
+        for listener in list(self._listeners):
+            listener.close()
+        self._link.close()
+
+    def _key(self, key: str) -> str:
+        return f"{self._namespace}k:{key}"
+
+    def _index(self, name: str) -> str:
+        return f"{self._namespace}i:{name}"
+
+    def _channel(self, name: str) -> str:
+        return f"{self._namespace}c:{name}"
+
+    def _commands(self, operation: Operation) -> list[Command]:
+        """The first command's reply is the operation's result."""
+        command: Command
+        match operation:
+            case Get(key):
+                command = ("GET", self._key(key))
+            case Set(key, value, ttl):
+                command = ("SET", self._key(key), value, *_px(ttl))
+            case Delete(key):
+                command = ("DEL", self._key(key))
+            case IndexAdd():
+                return self._index_add(operation)
+            case IndexRemove(index, member):
+                command = ("ZREM", self._index(index), member)
+            case IndexScore(index, member):
+                command = ("ZSCORE", self._index(index), member)
+            case Publish(channel, message):
+                command = ("PUBLISH", self._channel(channel), message)
+        return [command]
+
+    def _index_add(self, add: IndexAdd) -> list[Command]:
+        key = self._index(add.index)
+        commands: list[Command] = [("ZADD", key, *(["XX"] if add.only_present else []), add.score, add.member)]
+        if add.ttl is not None:  # GT takes a key without a life for immortal, so NX gives it one first
+            commands += [("PEXPIRE", key, _milliseconds(add.ttl), option) for option in ("NX", "GT")]
+        return commands
+
+
+def _milliseconds(ttl: float) -> int:
+    return max(1, math.ceil(ttl * 1000))
+
+
+def _px(ttl: float | None) -> tuple[str | int, ...]:
+    return () if ttl is None else ("PX", _milliseconds(ttl))
+
+
+def _result(operation: Operation, reply: Any) -> Any:
+    match operation:
+        case Get():
+            return reply
+        case Delete() | IndexRemove():
+            return bool(reply)
+        case IndexScore():
+            return None if reply is None else float(reply)
+    return None

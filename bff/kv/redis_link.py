@@ -1,0 +1,230 @@
+"""How one call reaches Redis: pool, time limits, breaker, metrics, errors. The only file that imports redis-py.
+
+How long a call can take. redis-py's own repetitions (ten by default, with pauses of up to a second) are off, so every
+wait happens at most once and the first that runs out ends the call: for a free connection (`timeout`), for the TCP
+connection if one must be made (`connect_timeout` for each address of the name), for TLS, AUTH and SELECT on it and
+then for the reply (`timeout` each). In practice: `timeout` on a server that hangs, `connect_timeout` on a host that
+is gone. Behind Sentinel a new connection first asks the sentinels in turn, each under the same limits. Resolving a
+name takes what the system's resolver takes.
+
+What is repeated. A pooled connection that the server has closed meanwhile is noticed before anything is sent and
+replaced, for every operation. When it breaks later, a read is sent once more; a write is not, because it may have
+taken effect.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+import redis.sentinel
+from redis.backoff import NoBackoff
+from redis.client import Pipeline
+from redis.retry import Retry
+
+from bff.breaker import Breaker, State
+from bff.errors import StoreTimeout, StoreUnavailable
+from bff.kv.listener import Listener
+from bff.kv.redis_url import RedisUrl
+from bff.observability import metrics
+
+Command = tuple[str | bytes | float, ...]
+
+# A listener wakes this often to see whether it was closed; after so much silence it asks, and then waits so long.
+WAKE = 0.2
+IDLE = 1.0
+PATIENCE = 1.0
+# What a former master says: the next connection must find the new one.
+DEMOTED = (redis.exceptions.ReadOnlyError, redis.exceptions.MasterDownError)
+
+
+class RedisLink:
+    """Raises only StoreUnavailable and StoreTimeout. Connects on first use, so never before a fork."""
+
+    def __init__(
+        self,
+        url: RedisUrl,
+        *,
+        timeout: float,
+        connect_timeout: float,
+        pool_size: int,
+        breaker: Breaker,
+        clock: Callable[[], float],
+    ) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._pool_size = pool_size
+        self._breaker = breaker
+        self._clock = clock
+        self._starting = threading.Lock()
+        self._pid: int | None = None
+
+    def start(self) -> None:
+        """Forget what a parent process may have left and make this process's own pool; no connection yet."""
+        with self._starting:
+            if self._pid != os.getpid():
+                self._pool = _pool(self._url, self._timeout, self._connect_timeout, self._pool_size)
+                self._client: Any = redis.Redis(connection_pool=self._pool)
+                self._slots = threading.BoundedSemaphore(self._pool_size)
+                self._pid = os.getpid()
+
+    def close(self) -> None:
+        if self._pid == os.getpid():
+            self._pid = None
+            self._pool.disconnect(inuse_connections=False)
+            if isinstance(self._pool, redis.sentinel.SentinelConnectionPool):
+                self._pool.sentinel_manager.close()
+
+    def command(self, verb: str, *command: str | bytes | float, repeatable: bool = False) -> Any:
+        """verb: the metric's label. repeatable: sending it twice does no harm."""
+        return self._call(verb, lambda: self._client.execute_command(*command), repeatable)
+
+    def script(self, verb: str, text: str, keys: Sequence[str], arguments: Sequence[str | bytes | float]) -> Any:
+        """Run by its digest; redis-py sends the text to a server that does not know it yet."""
+        return self._call(verb, lambda: self._client.register_script(text)(keys, arguments))
+
+    def transaction(self, verb: str, commands: Sequence[Command], repeatable: bool) -> list[Any]:
+        """MULTI/EXEC in one round trip; a single command needs neither."""
+
+        def work() -> Any:
+            pipeline: Any = _Pipeline(self._pool, self._client.response_callbacks, len(commands) > 1, None)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return pipeline.execute()
+
+        replies: list[Any] = self._call(verb, work, repeatable)
+        return replies
+
+    def listen(self, listener: Listener, channel: str) -> None:
+        """One life of a subscription, on a connection of its own."""
+        self._ensure_started()
+        connection: Any = self._pool.connection_class(**self._pool.connection_kwargs)
+        try:
+            with self._measured("subscribe"), _translated():
+                connection.connect()
+                connection.send_command("SUBSCRIBE", channel)
+                connection.read_response()
+            listener.connected()
+            with _translated():
+                self._receive(listener, connection)
+        finally:
+            connection.disconnect()
+
+    def _receive(self, listener: Listener, connection: Any) -> None:
+        """Deliver until closed. A peer that vanished without a word is found by asking it after some silence."""
+        heard, asked = self._clock(), None
+        while not listener.stopped.is_set():
+            if connection.can_read(timeout=WAKE):
+                kind, *_, body = connection.read_response()
+                heard, asked = self._clock(), None
+                if kind == b"message":
+                    listener.deliver(body.decode())
+            elif asked is not None and self._clock() - asked >= PATIENCE:
+                raise redis.TimeoutError("No answer to PING")
+            elif asked is None and self._clock() - heard >= IDLE:
+                connection.send_command("PING")
+                asked = self._clock()
+
+    def _ensure_started(self) -> None:
+        if self._pid != os.getpid():
+            self.start()
+
+    def _call(self, verb: str, work: Callable[[], Any], repeatable: bool = False) -> Any:
+        with self._measured(verb), _translated():
+            self._ensure_started()
+            if not self._slots.acquire(timeout=self._timeout):
+                raise StoreTimeout("No connection to Redis became free in time")
+            try:
+                return self._guarded(work, repeatable)
+            finally:
+                self._slots.release()
+
+    def _guarded(self, work: Callable[[], Any], repeatable: bool) -> Any:
+        if not self._breaker.allow():
+            raise StoreUnavailable("Redis did not answer lately and is left alone for a moment")
+        try:
+            result = _attempt(work, repeatable)
+        except redis.ResponseError as err:
+            self._breaker.succeeded()  # an error is an answer
+            if isinstance(err, DEMOTED):
+                self._pool.disconnect(inuse_connections=False)
+            raise
+        except redis.RedisError:
+            self._breaker.failed()
+            if self._breaker.state is not State.CLOSED:  # its idle siblings are not to be trusted either
+                self._pool.disconnect(inuse_connections=False)
+            raise
+        self._breaker.succeeded()
+        return result
+
+    @contextmanager
+    def _measured(self, verb: str) -> Iterator[None]:
+        begun = self._clock()
+        status = "error"
+        try:
+            yield
+            status = "ok"
+        except StoreTimeout:
+            status = "timeout"
+            raise
+        finally:
+            metrics.redis_operation(verb, status, self._clock() - begun)
+
+
+class _Pipeline(Pipeline):
+    def annotate_exception(self, exception: Exception, number: int, command: Any) -> None:
+        """redis-py would copy the command, and with it the value, into the exception's text."""
+
+
+def _attempt(work: Callable[[], Any], repeatable: bool) -> Any:
+    try:
+        return work()
+    except redis.ConnectionError:
+        if not repeatable:
+            raise
+    return work()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except redis.TimeoutError as err:
+        raise StoreTimeout("Redis did not answer in time") from err
+    except redis.RedisError as err:
+        raise StoreUnavailable(f"Redis cannot be used ({type(err).__name__})") from err
+
+
+def _pool(url: RedisUrl, timeout: float, connect_timeout: float, size: int) -> redis.ConnectionPool:
+    # RESP2 and no driver_info: a new connection is ready without HELLO and two CLIENT SETINFO round trips.
+    limits = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": connect_timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+        "protocol": 2,
+        "driver_info": None,
+    }
+    options: dict[str, Any] = dict(url.options)
+    sentinel_login = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    options |= {"username": url.username, "password": url.password, "db": url.db, "max_connections": size} | limits
+    if url.scheme == "redis+sentinel":
+        return _sentinel_pool(url, sentinel_login | limits, options)
+    if url.scheme == "unix":
+        return redis.ConnectionPool(redis.UnixDomainSocketConnection, path=url.path, **options)
+    options["host"], options["port"] = url.hosts[0]
+    if url.scheme == "rediss":
+        options["ssl_check_hostname"] = options.get("ssl_check_hostname", "true").lower() not in ("false", "no", "0")
+        return redis.ConnectionPool(redis.SSLConnection, **options)
+    return redis.ConnectionPool(**options)
+
+
+def _sentinel_pool(url: RedisUrl, sentinel_options: dict[str, Any], options: dict[str, Any]) -> redis.ConnectionPool:
+    library: Any = redis.sentinel  # redis-py leaves these two classes without types
+    pool: redis.ConnectionPool = library.SentinelConnectionPool(
+        url.service, library.Sentinel(url.hosts, sentinel_kwargs=sentinel_options), **options
+    )
+    return pool

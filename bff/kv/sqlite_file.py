@@ -1,0 +1,166 @@
+"""The file under the embedded store: its tables, its connections, its transactions, its tidying.
+
+A connection serves one thread at a time and is never used, nor closed, by a process that inherited it
+(https://www.sqlite.org/howtocorrupt.html, section 2.6). They are lent rather than bound to threads, so that a worker
+with short-lived threads or greenlets opens no file per request.
+"""
+
+import fcntl
+import itertools
+import os
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bff.errors import StoreTimeout, StoreUnavailable
+
+SCHEMA = """
+PRAGMA journal_mode=WAL;
+CREATE TABLE IF NOT EXISTS kv (key TEXT PRIMARY KEY, value BLOB NOT NULL, expires_at REAL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS kv_expiry ON kv (expires_at) WHERE expires_at IS NOT NULL;
+CREATE TABLE IF NOT EXISTS idx (
+    name TEXT NOT NULL, member TEXT NOT NULL, score REAL NOT NULL, PRIMARY KEY (name, member)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS idx_score ON idx (name, score, member);
+CREATE TABLE IF NOT EXISTS idx_life (name TEXT PRIMARY KEY, expires_at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS idx_life_expiry ON idx_life (expires_at);
+CREATE TABLE IF NOT EXISTS messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, channel TEXT NOT NULL, body TEXT NOT NULL, at REAL NOT NULL
+);
+"""
+
+# Every 32nd write removes up to 128 expired rows of a kind: more than those writes can have made, and never a pause.
+PRUNE_EVERY = 32
+PRUNE_ROWS = 128
+PRUNE = (
+    "DELETE FROM kv WHERE key IN (SELECT key FROM kv WHERE expires_at <= :now LIMIT :rows)",
+    "DELETE FROM idx WHERE (name, member) IN (SELECT idx.name, idx.member FROM idx_life CROSS JOIN idx USING (name)"
+    " WHERE expires_at <= :now LIMIT :rows)",
+    "DELETE FROM idx_life WHERE expires_at <= :now AND NOT EXISTS (SELECT 1 FROM idx WHERE idx.name = idx_life.name)",
+)
+
+
+class SqliteFile:
+    """Raises only StoreUnavailable and StoreTimeout. timeout: seconds to wait for another writer."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._opening = threading.Lock()
+        self._pid: int | None = None
+        self._idle: deque[sqlite3.Connection] = deque()
+        self._inherited: list[sqlite3.Connection] = []
+        self._writes = itertools.count(1)
+
+    def open(self) -> None:
+        """Make the file ready for this process; several may do so at the same time."""
+        with _translated():
+            self._ensure_open()
+
+    def close(self) -> None:
+        if self._pid == os.getpid():
+            self._pid = None
+            while self._idle:
+                self._idle.pop().close()
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection of the caller's own, closed in the end."""
+        with _translated():
+            self._ensure_open()
+            db = self._connect()
+            try:
+                yield db
+            finally:
+                db.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view."""
+        with self._transaction("BEGIN") as db:
+            yield db
+
+    @contextmanager
+    def writing(self, now: float) -> Iterator[sqlite3.Connection]:
+        """All or nothing, and nobody else writes meanwhile; now and then expired rows go as well."""
+        with self._transaction("BEGIN IMMEDIATE") as db:
+            yield db
+            if next(self._writes) % PRUNE_EVERY == 0:
+                for statement in PRUNE:
+                    db.execute(statement, {"now": now, "rows": PRUNE_ROWS})
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with _translated():
+            db = self._borrow()
+            try:
+                db.execute(begin)
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                db.close()  # rolls back, and leaves no half-used connection behind
+                raise
+            self._give_back(db)
+
+    def _borrow(self) -> sqlite3.Connection:
+        self._ensure_open()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect()
+
+    def _give_back(self, db: sqlite3.Connection) -> None:
+        if self._pid == os.getpid():
+            self._idle.append(db)
+        else:  # the store was closed meanwhile
+            db.close()
+
+    def _ensure_open(self) -> None:
+        if self._pid != os.getpid():
+            self._open()
+
+    def _open(self) -> None:
+        with self._opening:
+            if self._pid == os.getpid():
+                return
+            self._inherited.extend(self._idle)  # kept, because collecting them would close them
+            self._idle = deque()
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._path.chmod(0o600)
+            self._create_tables()
+            self._pid = os.getpid()
+
+    def _create_tables(self) -> None:
+        # Switching to WAL fails at once, without the busy timeout, when two processes try together: one at a time.
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            db = self._connect()
+            try:
+                db.executescript(SCHEMA)
+            finally:
+                db.close()
+        finally:
+            os.close(folder)
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA synchronous=NORMAL")
+        return db
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as err:
+        code = getattr(err, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise StoreTimeout("The store's file is locked by another writer") from err
+        raise StoreUnavailable("The store's file cannot be used") from err
+    except OSError as err:
+        raise StoreUnavailable("The store's file cannot be opened") from err

@@ -1,0 +1,80 @@
+"""JSON logs, one object a line, with the correlation id of the request at hand and no secret in any of them.
+
+Redaction is the last thing that happens to a line, so it holds for messages, extra fields and tracebacks alike:
+whatever looks like a credential (a long unbroken run of base64url, a Bearer header, a JWT) is replaced, and so is
+the value of any field whose name says that it is one. It is the second line of defence; the first is not to log them.
+"""
+
+import contextlib
+import logging
+import re
+import secrets
+import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+from pythonjsonlogger.json import JsonFormatter
+
+REDACTED = "[redacted]"
+MAX_CORRELATION_ID = 39  # shorter than anything that redaction takes for a credential
+
+correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
+
+_WELL_FORMED = re.compile(rf"[A-Za-z0-9._-]{{8,{MAX_CORRELATION_ID}}}")
+_CREDENTIAL = re.compile(
+    r"(?:bearer|basic|dpop)\s+[^\s\"\\]{8,}|eyJ[A-Za-z0-9_.=-]{20,}|[A-Za-z0-9_-]{40,}[A-Za-z0-9_.=-]*", re.I
+)
+_SECRET_FIELD = re.compile(
+    r"\"(?:[a-z_]*(?:token|secret|password|cookie|verifier)|authorization|code|state|nonce|assertion)\"\s*:\s*\"[^\"]*\"",
+    re.I,
+)
+
+
+def correlation_id_for(given: str | None) -> str:
+    """The caller's id when it is well-formed, else a new one."""
+    return given if given and _WELL_FORMED.fullmatch(given) else secrets.token_hex(16)
+
+
+@contextlib.contextmanager
+def correlated(value: str) -> Iterator[None]:
+    token = correlation_id.set(value)
+    try:
+        yield
+    finally:
+        correlation_id.reset(token)
+
+
+def redact(line: str) -> str:
+    line = _SECRET_FIELD.sub(lambda match: match[0].split(":", 1)[0] + f': "{REDACTED}"', line)
+    return _CREDENTIAL.sub(REDACTED, line)
+
+
+class Formatter(JsonFormatter):
+    def __init__(self) -> None:
+        super().__init__(
+            "%(levelname)s %(name)s %(message)s",
+            rename_fields={"levelname": "level", "name": "logger", "message": "event"},
+            timestamp="time",
+        )
+
+    def add_fields(
+        self, log_data: dict[str, object], record: logging.LogRecord, message_dict: dict[str, object]
+    ) -> None:
+        super().add_fields(log_data, record, message_dict)
+        log_data["pid"] = record.process
+        if value := correlation_id.get():
+            log_data["correlation_id"] = value
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def configure(level: str) -> None:
+    """Send everything that is logged in this process to standard error as JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Formatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.getLogger("urllib3").setLevel(logging.WARNING)  # its debug lines quote URLs
+    logging.captureWarnings(True)

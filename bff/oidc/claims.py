@@ -1,0 +1,46 @@
+"""From a provider's claims to the BFF's user: names differ between providers, types cannot be trusted."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bff.sessions.model import User
+from bff.settings import ProviderSettings
+
+_MOST_ROLES = 200
+_LONGEST = 256
+
+
+def user_from_claims(claims: Mapping[str, Any], config: ProviderSettings) -> User:
+    sub = claims["sub"]
+    return User(
+        id=arn(config.id, sub) if config.user_id == "arn" else sub,
+        sub=sub,
+        name=_text(_at(claims, config.claims.name)) or _text(claims.get("preferred_username")),
+        email=_text(_at(claims, config.claims.email)),
+        roles=_texts(_at(claims, config.claims.roles)),
+    )
+
+
+def arn(idp: str, sub: str) -> str:
+    """A name for a person that is unique among providers."""
+    return f"auth:account:{idp}:{sub}"
+
+
+def _at(claims: Mapping[str, Any], path: str) -> object:
+    """The value at a dotted path such as realm_access.roles; a claim whose own name has dots comes first."""
+    if path in claims:
+        return claims[path]
+    value: object = claims
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _text(value: object) -> str:
+    return value[:_LONGEST] if isinstance(value, str) else ""
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """A list of words, or words in one string, as providers send roles either way."""
+    words = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
+    return tuple(word[:_LONGEST] for word in words[:_MOST_ROLES] if isinstance(word, str))

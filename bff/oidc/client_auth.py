@@ -1,0 +1,50 @@
+"""How this BFF proves to a provider who it is: client_secret_basic and _post (RFC 6749 section 2.3.1) and
+private_key_jwt (RFC 7523 section 2.2, OpenID Connect Core section 9)."""
+
+import base64
+from collections.abc import Callable, Mapping
+from urllib.parse import quote_plus
+
+from bff.crypto import PrivateKey, random_id
+from bff.settings import ProviderSettings
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ASSERTION_LIFE = 60
+
+
+class ClientAuth:
+    def __init__(self, config: ProviderSettings, clock: Callable[[], float]) -> None:
+        """Raises ValueError when private_key_jwt has no usable key."""
+        self._config = config
+        self._clock = clock
+        self._key = PrivateKey(config.client_key or "") if config.auth_method == "private_key_jwt" else None
+
+    def apply(self, form: Mapping[str, str], *, audience: str) -> tuple[dict[str, str], dict[str, str]]:
+        """(form, headers) with the client's proof added. audience: the provider's issuer identifier, which is what
+        an assertion should name (RFC 7523bis; the token endpoint's URL allowed mix-ups)."""
+        body = dict(form)
+        if self._key is not None:
+            body |= {
+                "client_id": self._config.client_id,
+                "client_assertion_type": ASSERTION_TYPE,
+                "client_assertion": self._assertion(self._key, audience),
+            }
+            return body, {}
+        secret = self._config.client_secret or ""
+        if self._config.auth_method == "client_secret_post":
+            return body | {"client_id": self._config.client_id, "client_secret": secret}, {}
+        # Both halves are form-encoded before they are joined (RFC 6749 section 2.3.1).
+        pair = f"{quote_plus(self._config.client_id)}:{quote_plus(secret)}"
+        return body, {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
+    def _assertion(self, key: PrivateKey, audience: str) -> str:
+        now = int(self._clock())
+        claims = {
+            "iss": self._config.client_id,
+            "sub": self._config.client_id,
+            "aud": audience,
+            "jti": random_id(),
+            "iat": now,
+            "exp": now + ASSERTION_LIFE,
+        }
+        return key.sign(claims, typ="JWT")

@@ -1,0 +1,293 @@
+"""Login: authorization code flow with PKCE (RFC 7636), state and nonce, RFC 9207 `iss`, PAR (RFC 9126) when offered.
+
+One attempt is one record in the store and one cookie in the browser, so parallel tabs do not disturb one another:
+
+    begin      store  login:{SHA-256 of state} = sealed verifier, nonce, return_to, provider, SHA-256 of the cookie
+               cookie bff_login_{hash of state} = random, five minutes
+    complete   the cookie must match the record, then the record is replaced by a mark "used" (compare-and-set:
+               of two simultaneous callbacks one wins), and only then is the code spent
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, NoReturn
+from urllib.parse import urlencode
+
+from bff.crypto import Keyring, SealError, base64url, digest, equal, random_id
+from bff.errors import LoginFailed, ProviderUnavailable, UnknownProvider, UpstreamError
+from bff.kv import KeyValue
+from bff.observability import metrics
+from bff.oidc.claims import user_from_claims
+from bff.oidc.provider import Provider
+from bff.oidc.return_url import ReturnUrls
+from bff.oidc.tokens import IdTokenError, validate_id_token
+from bff.sessions.model import Tokens, User
+
+log = logging.getLogger(__name__)
+
+ATTEMPT_LIFE = 300
+COOKIE_PREFIX = "bff_login_"
+MOST_ATTEMPTS = 5
+_KEPT_FOR = 2 * ATTEMPT_LIFE  # a late callback is told that it is late, not that it never was
+_USED = b"used"
+CALLBACK_PATH = "/auth/callback"
+
+
+@dataclass(frozen=True)
+class Started:
+    """Where to send the browser, and the cookie that binds the attempt to it."""
+
+    url: str
+    cookie_name: str
+    cookie_value: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A login that succeeded. seconds: from the redirect out to now, a person's time included."""
+
+    user: User
+    tokens: Tokens = field(repr=False)
+    idp: str
+    auth_time: int
+    sid: str = field(repr=False)
+    return_to: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    idp: str
+    nonce: str
+    verifier: str
+    return_to: str
+    browser: str
+    started_at: float
+
+
+class LoginFlow:
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        kv: KeyValue,
+        keys: Keyring,
+        return_urls: ReturnUrls,
+        base_url: str,
+        clock: Callable[[], float],
+    ) -> None:
+        """providers: by alias, the default one first."""
+        self._providers = providers
+        self._kv = kv
+        self._sealer = keys.sealer("login-attempt")
+        self._return_urls = return_urls
+        self._redirect_uri = base_url + CALLBACK_PATH
+        self._clock = clock
+
+    def begin(self, *, return_to: str, idp: str | None = None, hints: Mapping[str, str] | None = None) -> Started:
+        """Start an attempt. hints: prompt, acr_values, login_hint as the caller gave them.
+
+        Raises InvalidReturnUrl, UnknownProvider, ProviderUnavailable, StoreUnavailable.
+        """
+        provider = self._provider(idp)
+        state, cookie = random_id(), f"{int(self._clock())}.{random_id()}"
+        attempt = _Attempt(
+            idp=provider.id,
+            nonce=random_id(),
+            verifier=random_id(),
+            return_to=self._return_urls.checked(return_to),
+            browser=digest(cookie),
+            started_at=self._clock(),
+        )
+        url = self._authorization_url(provider, self._parameters(provider, attempt, state, hints or {}))
+        record = _record(state)
+        self._kv.set(record, self._sealer.seal(json.dumps(asdict(attempt)).encode(), record), _KEPT_FOR)
+        metrics.login("started")
+        return Started(url, cookie_name(state), cookie)
+
+    def complete(self, parameters: Mapping[str, str], cookie: Callable[[str], str | None]) -> Completed:
+        """Finish the attempt that the callback's `state` names. cookie: the browser's cookie by name.
+
+        Raises LoginFailed with the metric's result as its code, ProviderUnavailable, StoreUnavailable. Nothing is
+        consumed unless state and browser match.
+        """
+        attempt = self._consumed(parameters.get("state", ""), cookie)
+        provider = self._provider(attempt.idp)
+        self._check_response(provider, parameters)
+        tokens = self._exchange(provider, parameters["code"], attempt)
+        claims = self._claims(provider, tokens, attempt)
+        return Completed(
+            user=user_from_claims(claims, provider.config),
+            tokens=tokens,
+            idp=provider.id,
+            auth_time=int(claims.get("auth_time", claims["iat"])),
+            sid=claims["sid"] if isinstance(claims.get("sid"), str) else "",
+            return_to=self._return_urls.checked(attempt.return_to),
+            seconds=self._clock() - attempt.started_at,
+        )
+
+    def _provider(self, idp: str | None) -> Provider:
+        if idp is None:
+            return next(iter(self._providers.values()))
+        if idp not in self._providers:
+            raise UnknownProvider
+        return self._providers[idp]
+
+    def _parameters(
+        self, provider: Provider, attempt: _Attempt, state: str, hints: Mapping[str, str]
+    ) -> dict[str, str]:
+        return {
+            **dict(provider.config.authorization_parameters),
+            **hints,
+            "response_type": "code",
+            "client_id": provider.config.client_id,
+            "redirect_uri": self._redirect_uri,
+            "scope": provider.config.scopes,
+            "state": state,
+            "nonce": attempt.nonce,
+            "code_challenge": base64url(hashlib.sha256(attempt.verifier.encode()).digest()),
+            "code_challenge_method": "S256",
+        }
+
+    def _authorization_url(self, provider: Provider, parameters: dict[str, str]) -> str:
+        metadata = provider.metadata()
+        endpoint = metadata.pushed_authorization_request_endpoint
+        wanted = provider.config.par == "always" or metadata.require_pushed_authorization_requests
+        if wanted and endpoint is None:
+            raise ProviderUnavailable("The provider offers no pushed authorization requests.")
+        if endpoint is not None and provider.config.par != "never":
+            parameters = self._pushed(provider, endpoint, parameters)
+        joint = "&" if "?" in metadata.authorization_endpoint else "?"
+        return metadata.authorization_endpoint + joint + urlencode(parameters)
+
+    @staticmethod
+    def _pushed(provider: Provider, endpoint: str, parameters: dict[str, str]) -> dict[str, str]:
+        try:
+            answer = provider.post("authorization_par", endpoint, parameters)
+            request_uri = answer.json().get("request_uri") if answer.ok else None
+        except UpstreamError as err:
+            raise ProviderUnavailable from err
+        if not isinstance(request_uri, str):
+            log.error("par_refused", extra={"idp": provider.id, "status": answer.status})
+            raise ProviderUnavailable("The provider refused the pushed authorization request.")
+        return {"client_id": provider.config.client_id, "request_uri": request_uri}
+
+    def _consumed(self, state: str, cookie: Callable[[str], str | None]) -> _Attempt:
+        record = _record(state)
+        sealed = self._kv.get(record) if state else None
+        if sealed is None:
+            _fail("state_missing")
+        if sealed == _USED:
+            _fail("state_reused")
+        try:
+            attempt = _Attempt(**json.loads(self._sealer.open(sealed, record)))
+        except (SealError, ValueError, TypeError):
+            _fail("state_missing")
+        if not equal(digest(cookie(cookie_name(state)) or ""), attempt.browser):
+            _fail("state_mismatch")
+        if self._clock() - attempt.started_at > ATTEMPT_LIFE:
+            _fail("state_expired")
+        if not self._kv.compare_and_set(record, sealed, _USED):
+            _fail("state_reused")
+        return attempt
+
+    @staticmethod
+    def _check_response(provider: Provider, parameters: Mapping[str, str]) -> None:
+        """Whose answer this is (RFC 9207) comes before what it says."""
+        issuer, metadata = parameters.get("iss"), provider.metadata()
+        if issuer != metadata.issuer and (issuer or metadata.authorization_response_iss_parameter_supported):
+            _fail("state_mismatch", "The answer came from another identity provider.")
+        if error := parameters.get("error"):
+            _fail("cancelled" if error == "access_denied" else "idp_error")
+        if not parameters.get("code"):
+            _fail("idp_error")
+
+    def _exchange(self, provider: Provider, code: str, attempt: _Attempt) -> Tokens:
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": self._redirect_uri,
+            "code_verifier": attempt.verifier,
+        }
+        try:
+            answer = provider.post("token", provider.metadata().token_endpoint, form)
+            content = answer.json()
+        except UpstreamError:
+            metrics.token_exchange("authorization_code", "error")
+            _fail("token_endpoint")
+        if not answer.ok:
+            error = str(content.get("error", "error"))
+            metrics.token_exchange("authorization_code", error)
+            log.warning("code_refused", extra={"idp": provider.id, "status": answer.status})
+            _fail("token_endpoint")
+        tokens = self._tokens(content)
+        metrics.token_exchange("authorization_code", "success" if tokens else "error")
+        return tokens or _fail("token_endpoint")
+
+    def _tokens(self, content: Mapping[str, Any]) -> Tokens | None:
+        """None when the answer lacks what a token response must have (OpenID Connect Core section 3.1.3.3)."""
+        access_token, id_token = content.get("access_token"), content.get("id_token")
+        refresh_token, life = content.get("refresh_token"), content.get("expires_in")
+        if not isinstance(access_token, str) or not isinstance(id_token, str):
+            return None
+        if str(content.get("token_type", "")).lower() != "bearer":
+            return None
+        known = isinstance(life, int | float) and not isinstance(life, bool) and 0 < life < 1e9
+        return Tokens(
+            access_token=access_token,
+            refresh_token=refresh_token if isinstance(refresh_token, str) else None,
+            id_token=id_token,
+            scope=content["scope"] if isinstance(content.get("scope"), str) else "",
+            expires_at=self._clock() + float(life or 0) if known else None,
+        )
+
+    def _claims(self, provider: Provider, tokens: Tokens, attempt: _Attempt) -> dict[str, Any]:
+        try:
+            claims = validate_id_token(
+                tokens.id_token or "",
+                provider,
+                nonce=attempt.nonce,
+                access_token=tokens.access_token,
+                clock=self._clock,
+            )
+        except IdTokenError as err:
+            log.warning("id_token_rejected", extra={"idp": provider.id, "reason": err.status})
+            _fail("nonce" if err.status == "nonce" else "id_token")
+        return self._with_userinfo(provider, claims, tokens.access_token)
+
+    @staticmethod
+    def _with_userinfo(provider: Provider, claims: dict[str, Any], access_token: str) -> dict[str, Any]:
+        """Ask the userinfo endpoint only when the ID token lacks a claim; its failure costs a name, not a login."""
+        url, names = provider.metadata().userinfo_endpoint, provider.config.claims
+        wanted = [path.split(".")[0] for path in (names.name, names.email, names.roles)]
+        if url is None or all(name in claims for name in wanted):
+            return claims
+        try:
+            answer = provider.get("userinfo", url, {"Authorization": f"Bearer {access_token}"})
+            more = answer.json() if answer.ok else {}
+        except UpstreamError:
+            more = {}
+        if more.get("sub") != claims["sub"]:
+            return claims  # OpenID Connect Core section 5.3.2: another subject's answer must not be used
+        return {**more, **claims}
+
+
+def surplus_attempts(cookies: Mapping[str, str]) -> list[str]:
+    """The oldest attempts' cookies beyond what a browser may keep, room made for one more."""
+    attempts = [name for name in cookies if name.startswith(COOKIE_PREFIX)]
+    attempts.sort(key=lambda name: cookies[name].partition(".")[0].rjust(12, "0"))
+    return attempts[: max(0, len(attempts) - MOST_ATTEMPTS + 1)]
+
+
+def cookie_name(state: str) -> str:
+    return COOKIE_PREFIX + digest(state)[:16]
+
+
+def _record(state: str) -> str:
+    return f"login:{digest(state)}"
+
+
+def _fail(code: str, detail: str = "") -> NoReturn:
+    raise LoginFailed(detail, code=code)

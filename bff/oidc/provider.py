@@ -1,0 +1,141 @@
+"""One OpenID Provider: its metadata, its keys, and calls to its endpoints.
+
+Metadata (OpenID Connect Discovery 1.0) and keys are fetched when first needed, refreshed now and then, and served
+from the last good copy while the provider is away.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from bff.errors import ProviderUnavailable, UpstreamError
+from bff.http import HttpClient, Response
+from bff.observability import metrics
+from bff.oidc.client_auth import ClientAuth
+from bff.oidc.kept import Kept
+from bff.settings import ProviderSettings
+
+log = logging.getLogger(__name__)
+
+METADATA_LIFE = 3600.0
+KEYS_LIFE = 3600.0
+# A token with an unknown key id asks for fresh keys, but an attacker's thousand of them ask only so often.
+KEYS_REFETCH_AFTER = 10.0
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What discovery says and the BFF uses; an absent endpoint is None."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    userinfo_endpoint: str | None
+    end_session_endpoint: str | None
+    revocation_endpoint: str | None
+    pushed_authorization_request_endpoint: str | None
+    require_pushed_authorization_requests: bool
+    authorization_response_iss_parameter_supported: bool
+
+
+class Provider:
+    def __init__(self, config: ProviderSettings, http: HttpClient, clock: Callable[[], float] = time.time) -> None:
+        self.config = config
+        self._http = http
+        self._clock = clock
+        self._auth = ClientAuth(config, clock)
+        self._metadata = Kept(self._fetch_metadata, METADATA_LIFE, clock)
+        self._keys = Kept(self._fetch_keys, KEYS_LIFE, clock)
+
+    @property
+    def id(self) -> str:
+        return self.config.id
+
+    def metadata(self) -> Metadata:
+        """Raises ProviderUnavailable when there never was a good copy."""
+        return self._metadata.value()
+
+    def keys(self, *, unknown_kid: bool = False) -> KeySet:
+        """The provider's public keys; with unknown_kid fetched anew, at most every few seconds."""
+        if unknown_kid:
+            self._keys.expire(older_than=KEYS_REFETCH_AFTER)
+        return self._keys.value()
+
+    def check(self) -> None:
+        """Fetch discovery now and keep it. Raises ProviderUnavailable."""
+        self._metadata.refresh()
+
+    def post(self, endpoint: str, url: str, form: Mapping[str, str]) -> Response:
+        """A client-authenticated POST; endpoint is the metric's name for it. Raises UpstreamError."""
+        body, headers = self._auth.apply(form, audience=self.metadata().issuer)
+        return self._measured(endpoint, lambda: self._http.post_form(url, body, target=endpoint, headers=headers))
+
+    def get(self, endpoint: str, url: str, headers: Mapping[str, str] | None = None) -> Response:
+        """Raises UpstreamError."""
+        return self._measured(endpoint, lambda: self._http.get(url, target=endpoint, headers=headers))
+
+    def _measured(self, endpoint: str, call: Callable[[], Response]) -> Response:
+        start, status = time.perf_counter(), "connection"
+        try:
+            response = call()
+            status = str(response.status)
+        except UpstreamError as err:
+            status = err.outcome
+            log.warning("idp_call_failed", extra={"idp": self.id, "endpoint": endpoint, "outcome": err.outcome})
+            raise
+        finally:
+            metrics.idp_request(endpoint, status, time.perf_counter() - start)
+        return response
+
+    def _fetch_metadata(self) -> Metadata:
+        url = self.config.issuer.rstrip("/") + "/.well-known/openid-configuration"
+        content = self._fetched("discovery", url)
+        if content.get("issuer") != self.config.issuer:
+            # OpenID Connect Discovery 1.0 section 4.3: another issuer's document must not be used.
+            raise ProviderUnavailable("The provider's discovery document names another issuer.")
+        try:
+            return _metadata(content)
+        except (KeyError, TypeError) as err:
+            raise ProviderUnavailable("The provider's discovery document is incomplete.") from err
+
+    def _fetch_keys(self) -> KeySet:
+        content = self._fetched("jwks", self.metadata().jwks_uri)
+        try:
+            return KeySet.import_key_set({"keys": content["keys"]})
+        except (JoseError, KeyError, TypeError, ValueError) as err:
+            raise ProviderUnavailable("The provider's keys cannot be read.") from err
+
+    def _fetched(self, endpoint: str, url: str) -> dict[str, Any]:
+        try:
+            response = self.get(endpoint, url)
+            if not response.ok:
+                raise ProviderUnavailable(f"The provider answered {response.status}.")
+            return response.json()
+        except UpstreamError as err:
+            raise ProviderUnavailable from err
+
+
+def _metadata(content: Mapping[str, Any]) -> Metadata:
+    def endpoint(name: str) -> str | None:
+        value = content.get(name)
+        return value if isinstance(value, str) else None
+
+    return Metadata(
+        issuer=content["issuer"],
+        authorization_endpoint=content["authorization_endpoint"],
+        token_endpoint=content["token_endpoint"],
+        jwks_uri=content["jwks_uri"],
+        userinfo_endpoint=endpoint("userinfo_endpoint"),
+        end_session_endpoint=endpoint("end_session_endpoint"),
+        revocation_endpoint=endpoint("revocation_endpoint"),
+        pushed_authorization_request_endpoint=endpoint("pushed_authorization_request_endpoint"),
+        require_pushed_authorization_requests=content.get("require_pushed_authorization_requests") is True,
+        authorization_response_iss_parameter_supported=content.get("authorization_response_iss_parameter_supported")
+        is True,
+    )

@@ -1,0 +1,54 @@
+"""Where a browser may be sent after login: same-origin paths and allow-listed origins, nothing a browser could read
+differently (RFC 9700 section 4.11, open redirection).
+
+The check is on the spelling, not only on the parsed result, because browsers repair what parsers reject: a backslash
+is a slash to them, a tab is nothing, and `//host` is another site.
+"""
+
+import re
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from bff.errors import InvalidReturnUrl
+
+MAX_LENGTH = 2000
+_PLAIN = re.compile(r"[!-~]+")  # printable ASCII without the blank: no control characters, no look-alikes
+_ENCODED_TRAP = re.compile(r"%(?:2f|5c|25|[01][0-9a-f]|7f)", re.IGNORECASE)  # slash, backslash, percent, controls
+_DOTS = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
+_SCHEME = re.compile(r"https?://[^/]", re.IGNORECASE)
+
+
+class ReturnUrls:
+    def __init__(self, own_origin: str, allowed_origins: Collection[str]) -> None:
+        self._origins = frozenset({own_origin, *allowed_origins})
+
+    def checked(self, text: str) -> str:
+        """The text itself, when it is safe. Raises InvalidReturnUrl, which does not quote it."""
+        if len(text) > MAX_LENGTH or not _PLAIN.fullmatch(text) or "\\" in text:
+            raise InvalidReturnUrl
+        if text.startswith("/"):
+            if text.startswith("//"):
+                raise InvalidReturnUrl
+            path = text
+        else:
+            path = self._path_of_allowed(text)
+        self._check_path(re.split(r"[?#]", path, maxsplit=1)[0])
+        return text
+
+    def _path_of_allowed(self, text: str) -> str:
+        if not _SCHEME.match(text):
+            raise InvalidReturnUrl
+        try:
+            parts = urlsplit(text)
+        except ValueError as err:
+            raise InvalidReturnUrl from err
+        # The whole authority as spelled: with a user or another port in it, it is not one of the allowed origins.
+        if f"{parts.scheme}://{parts.netloc}".lower() not in self._origins:
+            raise InvalidReturnUrl
+        return parts.path
+
+    @staticmethod
+    def _check_path(path: str) -> None:
+        segments = path.split("/")
+        if _ENCODED_TRAP.search(path) or "" in segments[1:-1] or any(_DOTS.fullmatch(part) for part in segments):
+            raise InvalidReturnUrl

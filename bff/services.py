@@ -1,0 +1,108 @@
+"""Everything the edges need, built once from the settings, started in each worker, closed when it stops."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bff.crypto import Keyring
+from bff.events.audit import Audit
+from bff.events.model import NullSink
+from bff.health import Health
+from bff.http import HttpClient, WsgiTransport
+from bff.kv import KeyValue
+from bff.oidc.flow import LoginFlow
+from bff.oidc.provider import Provider
+from bff.oidc.return_url import ReturnUrls
+from bff.sessions.cache import SessionCache
+from bff.sessions.csrf import Csrf
+from bff.sessions.gate import Gate
+from bff.sessions.store import SessionStore
+from bff.settings import Settings
+
+IDP_TIMEOUT = 5.0
+"""Seconds to wait for a provider: long for a machine, short for a person who waits at a login."""
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    clock: Callable[[], float]
+    kv: KeyValue
+    providers: Mapping[str, Provider]
+    http: tuple[HttpClient, ...]
+    store: SessionStore
+    cache: SessionCache
+    gate: Gate
+    csrf: Csrf
+    login: LoginFlow
+    return_urls: ReturnUrls
+    audit: Audit
+    health: Health
+
+    def start(self) -> None:
+        """Make connections and threads; called in the process that serves, after any fork."""
+        self.kv.start()
+        self.cache.start()
+
+    def close(self) -> None:
+        self.cache.close()
+        for client in self.http:
+            client.close()
+        self.kv.close()
+
+
+def build(
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+    kv: KeyValue | None = None,
+    transport: WsgiTransport | None = None,
+) -> Services:
+    """Wire everything up; makes no connection and no thread. transport: carries outbound HTTP, the network if None."""
+    kv = kv or open_store(settings, clock)
+    keys = Keyring(settings.secrets)
+    audit = Audit(NullSink())
+    clients = [
+        HttpClient(f"idp_{provider.id}", timeout=IDP_TIMEOUT, adapter=transport) for provider in settings.providers
+    ]
+    providers = {
+        config.id: Provider(config, client, clock) for config, client in zip(settings.providers, clients, strict=True)
+    }
+    store = SessionStore(kv, keys, settings.sessions, clock)
+    cache = SessionCache(store, kv, settings.sessions, clock)
+    return_urls = ReturnUrls(settings.base_url, settings.allowed_redirect_origins)
+    return Services(
+        settings=settings,
+        clock=clock,
+        kv=kv,
+        providers=providers,
+        http=tuple(clients),
+        store=store,
+        cache=cache,
+        gate=Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock),
+        csrf=Csrf(keys.mac("csrf"), {settings.base_url, *settings.cors_allow_origins}),
+        login=LoginFlow(providers, kv, keys, return_urls, settings.base_url, clock),
+        return_urls=return_urls,
+        audit=audit,
+        health=_health(settings, kv, providers, clock),
+    )
+
+
+def open_store(settings: Settings, clock: Callable[[], float]) -> KeyValue:
+    """Redis when REDIS_URL says so, else the embedded store. Imported here, so that neither needs the other."""
+    if settings.store.redis_url:
+        from bff.kv.redis import RedisStore
+
+        return RedisStore(settings.store.redis_url, timeout=settings.store.timeout)
+    from bff.kv.sqlite import SqliteStore
+
+    return SqliteStore(settings.store.path, clock)
+
+
+def _health(settings: Settings, kv: KeyValue, providers: Mapping[str, Provider], clock: Callable[[], float]) -> Health:
+    store = "redis" if settings.store.redis_url else "store"
+    checks = {store: kv.ping}
+    for alias, provider in providers.items():
+        checks["idp" if len(providers) == 1 else f"idp_{alias}"] = provider.check
+    wanted = {"store": [store], "idp": [name for name in checks if name.startswith("idp")]}
+    return Health(checks, frozenset(name for check in settings.readiness_checks for name in wanted[check]), clock)

@@ -1,0 +1,112 @@
+"""What this worker already knows about sessions, so that verify needs no round trip.
+
+The cache stays truthful by three rules. Every end of a session is published, and each worker's listener drops the
+entry. While the listener is not connected the cache is empty and every look-up goes to the store. No entry lives
+longer than `cache_ttl`, or than the session itself.
+
+A reader that fetched a session just before its end was published must not put it back just after:
+
+    reader                         listener
+    generation -> 7
+    store: session found
+                                   "ended": drop the entry, generation = 8
+    generation is not 7 any more: answer, but do not keep
+"""
+
+from collections.abc import Callable
+
+from bff.kv import KeyValue, Subscription
+from bff.observability import metrics
+from bff.sessions.model import Session
+from bff.sessions.store import INVALIDATIONS, SessionStore
+from bff.settings import SessionSettings
+
+Headers = list[tuple[str, str]]
+
+
+class Entry:
+    """A session this worker holds. `identity` are response headers that verify prepares once per entry."""
+
+    __slots__ = ("identity", "session", "touch_after", "valid_until")
+
+    def __init__(self, session: Session, valid_until: float, touch_after: float) -> None:
+        self.session = session
+        self.valid_until = valid_until
+        self.touch_after = touch_after
+        self.identity: Headers | None = None
+
+
+class SessionCache:
+    def __init__(
+        self, store: SessionStore, kv: KeyValue, settings: SessionSettings, clock: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._kv = kv
+        self._ttl = settings.cache_ttl
+        self._size = settings.cache_size if settings.cache_ttl else 0
+        self._touch_interval = touch_interval(settings)
+        self._clock = clock
+        self._entries: dict[str, Entry] = {}
+        self._generation = 0
+        self._truthful = False
+        self._subscription: Subscription | None = None
+        self._hit, self._miss, self._bypass, self._invalidated = (
+            metrics.SESSION_CACHE.labels(result) for result in ("hit", "miss", "bypass", "invalidated")
+        )
+
+    def start(self) -> None:
+        """Begin to listen; until that works the cache keeps nothing."""
+        if self._size and self._subscription is None:
+            self._subscription = self._kv.subscribe(INVALIDATIONS, self.invalidate, self._listening)
+
+    def close(self) -> None:
+        if self._subscription is not None:
+            self._subscription.close()
+            self._subscription = None
+
+    def lookup(self, key: str, now: float) -> Entry | None:
+        """The session filed under key, from memory or from the store; None when the store knows none.
+
+        Raises StoreUnavailable. The entry's session may have expired: the caller decides what that means.
+        """
+        entry = self._entries.get(key)
+        if entry is not None and now < entry.valid_until:
+            self._hit.inc()
+            return entry
+        (self._miss if self._truthful else self._bypass).inc()
+        generation = self._generation
+        session = self._store.find(key)
+        if session is None:
+            return None
+        entry = Entry(session, min(now + self._ttl, session.expires_at), now)
+        self._keep(key, entry, generation)
+        return entry
+
+    def invalidate(self, key: str) -> None:
+        self._generation += 1
+        if self._entries.pop(key, None) is not None:
+            self._invalidated.inc()
+
+    def _keep(self, key: str, entry: Entry, generation: int) -> None:
+        if not self._truthful or generation != self._generation:
+            return
+        entries = self._entries
+        while len(entries) >= self._size:
+            # Oldest first. Entries live for seconds, so being recently used says little.
+            entries.pop(next(iter(entries)), None)
+        entries.pop(key, None)
+        entries[key] = entry
+        if not self._truthful or generation != self._generation:
+            entries.pop(key, None)
+
+    def _listening(self, connected: bool) -> None:
+        """Whatever was missed while the listener was away is unknown, so nothing is kept across the gap."""
+        self._truthful = False
+        self._generation += 1
+        self._entries.clear()
+        self._truthful = connected
+
+
+def touch_interval(settings: SessionSettings) -> float:
+    """Seconds between two records of a session's use: a minute, or less when the idle timeout is short."""
+    return min(60.0, settings.idle_timeout / 10)

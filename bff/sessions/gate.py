@@ -1,0 +1,117 @@
+"""Decides whether a request belongs to a live session. Verify and every protected view come through here.
+
+Never writes on the way: that a session was used is noted in memory and recorded later, in a batch, off the request.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from bff.crypto import digest
+from bff.errors import BindingMismatch, SessionExpired, Unauthenticated
+from bff.events.audit import Audit
+from bff.events.model import SecurityEvent
+from bff.observability import metrics
+from bff.sessions.binding import binding_of, mismatch
+from bff.sessions.cache import Entry, SessionCache, touch_interval
+from bff.sessions.model import EndReason, Session
+from bff.sessions.store import SessionStore
+from bff.settings import SessionSettings
+
+_COOKIE_VALUE = re.compile(r"[A-Za-z0-9_-]{43}")  # what random_id() makes; anything else costs no look-up
+_MOST_CANDIDATES = 3
+
+
+class Client(NamedTuple):
+    """Who sent a request: the address that trusted proxies vouch for, and the User-Agent."""
+
+    address: str
+    user_agent: str
+
+
+class Gate:
+    def __init__(
+        self,
+        cache: SessionCache,
+        store: SessionStore,
+        audit: Audit,
+        settings: SessionSettings,
+        cookie_name: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._cache = cache
+        self._store = store
+        self._audit = audit
+        self._binding = settings.binding
+        self._touch_interval = touch_interval(settings)
+        self._cookie_prefix = f"{cookie_name}="
+        self._clock = clock
+        self._used: dict[str, tuple[Session, float]] = {}
+
+    def admit(self, cookie_header: str, client: Client, *, touch: bool = True) -> Entry:
+        """The session that the request's cookies name.
+
+        Raises Unauthenticated, SessionExpired, BindingMismatch, StoreUnavailable.
+        """
+        now = self._clock()
+        entry = self._find(cookie_header, now)
+        session = entry.session
+        if now >= session.expires_at:
+            self._end_expired(session, now)
+        if self._binding != "off" and binding_of(*client) != session.binding:
+            self._other_browser(session, client)
+        if touch and now >= entry.touch_after:
+            entry.touch_after = now + self._touch_interval
+            self._used[session.key] = (session, now)
+        return entry
+
+    def flush(self) -> None:
+        """Record the use of sessions noted since the last flush. Raises StoreUnavailable; what failed is kept."""
+        used, self._used = self._used, {}
+        try:
+            self._store.touch(used.values())
+        except Exception:
+            self._used = {**used, **self._used}
+            raise
+
+    def _find(self, cookie_header: str, now: float) -> Entry:
+        known = None
+        for value in self._candidates(cookie_header):
+            entry = self._cache.lookup(digest(value), now)
+            if entry is not None and now < entry.session.expires_at:
+                return entry
+            known = known or entry
+        if known is None:
+            raise Unauthenticated
+        return known
+
+    def _candidates(self, cookie_header: str) -> Iterator[str]:
+        """The values of cookies with our name that could be ours.
+
+        A browser may hold several (left over from another BFF_COOKIE_DOMAIN, or set by a sibling host), so the first
+        one that opens a session counts.
+        """
+        found = 0
+        for part in cookie_header.split(";"):
+            cookie = part.strip()
+            if not cookie.startswith(self._cookie_prefix):
+                continue
+            value = cookie[len(self._cookie_prefix) :].strip('"')
+            if _COOKIE_VALUE.fullmatch(value) and found < _MOST_CANDIDATES:
+                found += 1
+                yield value
+
+    def _end_expired(self, session: Session, now: float) -> None:
+        reason = session.expired(now) or EndReason.IDLE_TIMEOUT
+        self._store.end(session, reason)
+        self._cache.invalidate(session.key)
+        raise SessionExpired
+
+    def _other_browser(self, session: Session, client: Client) -> None:
+        differs = mismatch(session.binding, binding_of(*client)) or "both"
+        metrics.binding_failure(differs)
+        self._audit.security(SecurityEvent.SESSION_BINDING, session=session.reference, reason=differs)
+        if self._binding == "enforce":
+            self._store.end(session, EndReason.BINDING)
+            self._cache.invalidate(session.key)
+            raise BindingMismatch

@@ -1,0 +1,115 @@
+"""What a session is made of. The hot half answers verify; the cold half is read by token work only."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from bff.crypto import digest
+from bff.sessions.binding import Binding
+
+
+class EndReason(StrEnum):
+    """Why a session ended: the label values of bff_sessions_destroyed_total."""
+
+    LOGOUT = "logout"
+    LOGOUT_EVERYWHERE = "logout_everywhere"
+    BACKCHANNEL = "backchannel"
+    IDLE_TIMEOUT = "idle_timeout"
+    ABSOLUTE_TIMEOUT = "absolute_timeout"
+    BINDING = "binding"
+    REFRESH_REJECTED = "refresh_rejected"
+    REVOKED = "revoked"
+    REPLACED = "replaced"
+
+
+@dataclass(frozen=True)
+class User:
+    """id: what applications see as X-User-ID; sub: the provider's own name for the person."""
+
+    id: str
+    sub: str
+    name: str = ""
+    email: str = ""
+    roles: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return "User(...)"  # a person must not end up in a log by accident
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The hot record, and when it ends.
+
+    key: the store's name for the session, which is the SHA-256 of the cookie. Times are Unix seconds; expires_at is
+    the sooner of idle and absolute end and moves with use, ends_at is the absolute end and never moves.
+    """
+
+    key: str = field(repr=False)
+    user: User
+    idp: str
+    auth_time: int
+    created_at: float
+    ends_at: float
+    binding: Binding
+    sid: str = field(repr=False)
+    expires_at: float
+
+    @property
+    def reference(self) -> str:
+        """What may be told to others about which session this is: it opens nothing and finds nothing in the store."""
+        return digest(self.key)[:24]
+
+    def expired(self, now: float) -> EndReason | None:
+        if now >= self.ends_at:
+            return EndReason.ABSOLUTE_TIMEOUT
+        return EndReason.IDLE_TIMEOUT if now >= self.expires_at else None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The cold record: what the provider issued. expires_at is in Unix seconds, None when the provider did not say."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+    id_token: str | None = field(default=None, repr=False)
+    scope: str = ""
+    expires_at: float | None = None
+
+
+def session_to_bytes(session: Session) -> bytes:
+    """Everything but the key (the record's own name) and expires_at (kept in the index)."""
+    record = {
+        "user": asdict(session.user),
+        "idp": session.idp,
+        "auth_time": session.auth_time,
+        "created_at": session.created_at,
+        "ends_at": session.ends_at,
+        "binding": [session.binding.network, session.binding.agent],
+        "sid": session.sid,
+    }
+    return json.dumps(record, separators=(",", ":")).encode()
+
+
+def session_from_bytes(raw: bytes, *, key: str, expires_at: float) -> Session:
+    record: dict[str, Any] = json.loads(raw)
+    user = record["user"]
+    return Session(
+        key=key,
+        user=User(user["id"], user["sub"], user["name"], user["email"], tuple(user["roles"])),
+        idp=record["idp"],
+        auth_time=record["auth_time"],
+        created_at=record["created_at"],
+        ends_at=record["ends_at"],
+        binding=Binding(*record["binding"]),
+        sid=record["sid"],
+        expires_at=min(expires_at, record["ends_at"]),
+    )
+
+
+def tokens_to_bytes(tokens: Tokens) -> bytes:
+    return json.dumps(asdict(tokens), separators=(",", ":")).encode()
+
+
+def tokens_from_bytes(raw: bytes) -> Tokens:
+    return Tokens(**json.loads(raw))

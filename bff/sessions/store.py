@@ -1,0 +1,214 @@
+"""Sessions in the key-value store, one transaction per change.
+
+A session exists exactly as long as it is a member of the expiry index. Ending one removes it from there and deletes
+its records in the same transaction, and whoever removed the member counts the end: so each session is counted out
+once in the fleet, however many workers try at the same moment. Records are never rewritten by a request; what moves
+(last use, expiry) lives in the indexes.
+
+    hot:{key}      sealed: who, when, binding       key = SHA-256 of the cookie
+    cold:{key}     sealed: the provider's tokens
+    sessions       index: key at the time when it expires
+    user:{digest}  index: the user's keys at last use
+    sid:{digest}   index: the provider session's keys (OpenID Connect Back-Channel Logout)
+"""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from bff.crypto import Keyring, SealError, digest, random_id
+from bff.kv import Batch, KeyValue
+from bff.observability import metrics
+from bff.sessions.binding import Binding
+from bff.sessions.model import (
+    EndReason,
+    Session,
+    Tokens,
+    User,
+    session_from_bytes,
+    session_to_bytes,
+    tokens_from_bytes,
+    tokens_to_bytes,
+)
+from bff.settings import SessionSettings
+
+log = logging.getLogger(__name__)
+
+EXPIRY_INDEX = "sessions"
+INVALIDATIONS = "session-invalidations"
+# Records outlive the session's own end, so that the sweep can still name and count what it ends.
+GRACE = 86400
+MOST_PER_USER = 1000
+
+
+class SessionStore:
+    """Every method raises StoreUnavailable when the store does not answer."""
+
+    def __init__(self, kv: KeyValue, keys: Keyring, settings: SessionSettings, clock: Callable[[], float]) -> None:
+        self._kv = kv
+        self._hot = keys.sealer("session-hot")
+        self._cold = keys.sealer("session-cold")
+        self._names = keys.mac("session-index")
+        self._settings = settings
+        self._clock = clock
+
+    def create(
+        self, user: User, *, idp: str, auth_time: int, sid: str, binding: Binding, tokens: Tokens
+    ) -> tuple[str, Session]:
+        """A new session under a new random id: (the cookie's value, the session)."""
+        cookie, now = random_id(), self._clock()
+        ends_at = now + self._settings.lifetime
+        session = Session(
+            key=digest(cookie),
+            user=user,
+            idp=idp,
+            auth_time=auth_time,
+            created_at=now,
+            ends_at=ends_at,
+            binding=binding,
+            sid=sid,
+            expires_at=self._idle_end(now, ends_at),
+        )
+        life = self._settings.lifetime + GRACE
+        batch = (
+            Batch()
+            .set(_hot(session.key), self._hot.seal(session_to_bytes(session), _hot(session.key)), life)
+            .set(_cold(session.key), self._cold.seal(tokens_to_bytes(tokens), _cold(session.key)), life)
+            .index_add(EXPIRY_INDEX, session.key, session.expires_at)
+        )
+        for name in self._indexes(session):
+            batch.index_add(name, session.key, now, ttl=life)
+        self._kv.execute(batch)
+        metrics.session_created()
+        return cookie, session
+
+    def find(self, key: str) -> Session | None:
+        """The session as the store knows it, expired or not; None when there is none, or none that opens."""
+        raw, expires_at = self._kv.execute(Batch().get(_hot(key)).index_score(EXPIRY_INDEX, key))
+        if raw is None or expires_at is None:
+            return None
+        return self._opened(key, raw, expires_at)
+
+    def tokens(self, session: Session) -> Tokens | None:
+        sealed = self._kv.get(_cold(session.key))
+        if sealed is None:
+            return None
+        try:
+            return tokens_from_bytes(self._cold.open(sealed, _cold(session.key)))
+        except (SealError, ValueError, TypeError):
+            log.warning("tokens_unreadable", extra={"session": session.reference})
+            return None
+
+    def touch(self, used: Iterable[tuple[Session, float]]) -> None:
+        """Move last use, and with it the idle end, of several sessions at once; ended ones stay ended."""
+        batch = Batch()
+        for session, when in used:
+            batch.index_add(EXPIRY_INDEX, session.key, self._idle_end(when, session.ends_at), only_present=True)
+            for name in self._user_indexes(session):
+                batch.index_add(name, session.key, when, only_present=True)
+        if batch.operations:
+            self._kv.execute(batch)
+
+    def end(self, session: Session, reason: EndReason) -> bool:
+        """End one session everywhere; False when another worker already had."""
+        return self._end([session], reason) == 1
+
+    def end_all_of(self, session: Session, reason: EndReason) -> int:
+        """End every session of this session's user at this provider; how many there were."""
+        return self._end(self.all_of(session), reason)
+
+    def all_of(self, session: Session) -> list[Session]:
+        """The user's live sessions at this provider."""
+        keys: dict[str, None] = {}
+        for name in self._user_indexes(session):
+            keys.update((key, None) for key, _ in self._kv.index_range(name, -math.inf, math.inf, MOST_PER_USER))
+        return self._find_many(list(keys))
+
+    def active(self) -> int:
+        """How many sessions are alive in the whole fleet now."""
+        return self._kv.index_count(EXPIRY_INDEX, math.nextafter(self._clock(), math.inf), math.inf)
+
+    def sweep(self, limit: int = 500) -> int:
+        """End up to `limit` sessions whose time is over; how many this call ended."""
+        now = self._clock()
+        due = self._kv.index_range(EXPIRY_INDEX, -math.inf, now, limit)
+        found = {session.key: session for session in self._find_many([key for key, _ in due])}
+        ended = 0
+        for key, _ in due:
+            session = found.get(key)
+            if session is None:
+                ended += self._end_unreadable(key)
+            elif reason := session.expired(now):
+                ended += self._end([session], reason)
+        return ended
+
+    def _end(self, sessions: Sequence[Session], reason: EndReason) -> int:
+        ended = 0
+        for session in sessions:
+            batch = (
+                Batch()
+                .index_remove(EXPIRY_INDEX, session.key)
+                .delete(_hot(session.key))
+                .delete(_cold(session.key))
+                .publish(INVALIDATIONS, session.key)
+            )
+            for name in self._indexes(session):
+                batch.index_remove(name, session.key)
+            if self._kv.execute(batch)[0]:
+                metrics.session_destroyed(reason)
+                log.info("session_ended", extra={"session": session.reference, "reason": reason})
+                ended += 1
+        return ended
+
+    def _end_unreadable(self, key: str) -> int:
+        """A member whose record is gone or sealed with a key no longer known can only be counted as timed out."""
+        batch = Batch().index_remove(EXPIRY_INDEX, key).delete(_hot(key)).delete(_cold(key))
+        if not self._kv.execute(batch)[0]:
+            return 0
+        metrics.session_destroyed(EndReason.ABSOLUTE_TIMEOUT)
+        return 1
+
+    def _find_many(self, keys: Sequence[str]) -> list[Session]:
+        if not keys:
+            return []
+        batch = Batch()
+        for key in keys:
+            batch.get(_hot(key)).index_score(EXPIRY_INDEX, key)
+        results: list[Any] = self._kv.execute(batch)
+        found = [
+            self._opened(key, raw, expires_at)
+            for key, raw, expires_at in zip(keys, results[::2], results[1::2], strict=True)
+            if raw is not None and expires_at is not None
+        ]
+        return [session for session in found if session]
+
+    def _opened(self, key: str, sealed: bytes, expires_at: float) -> Session | None:
+        try:
+            return session_from_bytes(self._hot.open(sealed, _hot(key)), key=key, expires_at=expires_at)
+        except (SealError, ValueError, KeyError, TypeError):
+            log.warning("session_unreadable", extra={"session": digest(key)[:24]})
+            return None
+
+    def _idle_end(self, used_at: float, ends_at: float) -> float:
+        return min(used_at + self._settings.idle_timeout, ends_at)
+
+    def _indexes(self, session: Session) -> list[str]:
+        """Under every current key, so that a rotation of keys loses no session from its user's list."""
+        names = self._user_indexes(session)
+        if session.sid:
+            names += [f"sid:{name}" for name in self._names.signatures(json.dumps([session.idp, session.sid]))]
+        return names
+
+    def _user_indexes(self, session: Session) -> list[str]:
+        owner = json.dumps([session.idp, session.user.sub])
+        return [f"user:{name}" for name in self._names.signatures(owner)]
+
+
+def _hot(key: str) -> str:
+    return f"hot:{key}"
+
+
+def _cold(key: str) -> str:
+    return f"cold:{key}"

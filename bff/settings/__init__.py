@@ -1,0 +1,130 @@
+"""The only reader of the environment and of YAML.
+
+`load` never raises for a wrong value: it puts a default in its place and says so in `Settings.problems`, so that
+`bff.settings_check` can show every mistake at once.
+"""
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from marshmallow import ValidationError
+
+from bff.settings import environment, files
+from bff.settings.model import (
+    DEVELOPMENT,
+    PRODUCTION,
+    ClaimNames,
+    CookieSettings,
+    Network,
+    ProviderSettings,
+    SessionSettings,
+    Settings,
+    StoreSettings,
+)
+
+__all__ = [
+    "DEVELOPMENT", "PRODUCTION", "ClaimNames", "CookieSettings", "Network", "ProviderSettings", "SessionSettings",
+    "Settings", "StoreSettings", "load",
+]  # fmt: skip
+
+EMBEDDED_PROVIDER_PATH = "/dev/idp"
+_PAR = {"auto": "auto", "true": "always", "false": "never"}
+
+
+def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = None) -> Settings:
+    """Read the environment (os.environ by default) and the YAML files into one frozen value."""
+    environ = os.environ if environ is None else environ
+    values, problems = environment.read(environ)
+    base_url, wrong = _base_url(values)
+    problems += wrong
+    providers, wrong = files.providers(config_dir or Path(values["config_dir"]), environ)
+    problems += wrong
+    development = values["environment"] == DEVELOPMENT
+    embedded = development and not providers and not values["issuer"]
+    keys, generated = values["secrets"], False
+    if not keys and development:
+        keys, generated = (_generated_secret(Path(values["data_dir"])),), True
+    return Settings(
+        environment=values["environment"],
+        version=values["version"],
+        base_url=base_url,
+        port=values["port"],
+        log_level=values["log_level"],
+        secrets=keys,
+        store=StoreSettings(values["redis_url"], Path(values["data_dir"]) / "store.sqlite3", values["redis_timeout"]),
+        cookies=CookieSettings(
+            values["cookie_name"],
+            values["cookie_domain"],
+            values["cookie_samesite"],
+            base_url.startswith("https:") if values["cookie_secure"] is None else values["cookie_secure"],
+        ),
+        sessions=SessionSettings(
+            values["session_lifetime"],
+            values["session_idle_timeout"],
+            values["session_binding"],
+            values["session_cache_ttl"],
+            values["session_cache_size"],
+        ),
+        providers=(_embedded(base_url),) if embedded else providers or _from_environment(values),
+        trusted_proxies=values["trusted_proxies"],
+        allowed_redirect_origins=frozenset(values["allowed_redirect_origins"]),
+        cors_allow_origins=frozenset(values["cors_allow_origins"]),
+        readiness_checks=values["readiness_checks"],
+        embedded_provider=embedded,
+        generated_secrets=generated,
+        problems=tuple(problems),
+    )
+
+
+def _base_url(values: Mapping[str, Any]) -> tuple[str, list[str]]:
+    derived = f"http://127.0.0.1:{values['port']}"
+    if not values["base_url"]:
+        return derived, []
+    try:
+        return environment.normal_origin(values["base_url"]), []
+    except ValidationError as err:
+        return derived, [f"BFF_BASE_URL: {err.messages[0]}"]
+
+
+def _from_environment(values: Mapping[str, Any]) -> tuple[ProviderSettings, ...]:
+    if not values["issuer"]:
+        return ()
+    return (
+        ProviderSettings(
+            id="default",
+            issuer=values["issuer"],
+            client_id=values["client_id"] or "",
+            client_secret=values["client_secret"],
+            client_key=values["client_key"],
+            auth_method=values["auth_method"],
+            scopes=values["scopes"],
+            par=_PAR[values["par"]],
+        ),
+    )
+
+
+def _embedded(base_url: str) -> ProviderSettings:
+    """The development provider inside this very process; its client secret protects nothing."""
+    return ProviderSettings(
+        id="embedded",
+        issuer=base_url + EMBEDDED_PROVIDER_PATH,
+        client_id="bff-development",
+        client_secret="not-a-secret-in-development",  # noqa: S106 - known on purpose, loaded in development only
+        scopes="openid profile email roles offline_access",
+    )
+
+
+def _generated_secret(folder: Path) -> bytes:
+    """A secret of this machine's own, made once, so that sessions survive a restart and workers agree."""
+    path = folder / "secret"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(environment.SECRET_BYTES))
+    return path.read_bytes()

@@ -1,0 +1,179 @@
+"""The environment variables, declared once as a marshmallow schema: name, type, default and what is allowed.
+
+An empty variable counts as unset. `NAME_FILE` reads NAME from a file (Docker and Kubernetes secrets).
+"""
+
+import base64
+import binascii
+import difflib
+import re
+from collections.abc import Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+
+from bff import __version__
+from bff.settings.model import AUTH_METHODS, ENVIRONMENTS, Network
+
+SECRET_BYTES = 32
+_COOKIE_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")  # a token, RFC 9110 section 5.6.2
+
+
+class Words(fields.String):
+    """Several values in one variable, separated by commas or blanks, as a tuple."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        return tuple(self.word(part) for part in re.split(r"[,\s]+", text) if part)
+
+    def word(self, text: str) -> Any:
+        return text
+
+
+class Networks(Words):
+    def word(self, text: str) -> Network:
+        try:
+            return ip_network(text)
+        except ValueError as err:
+            raise ValidationError(f"{text!r} is not a network such as 10.0.0.0/8 or ::1 ({err}).") from err
+
+
+class Origins(Words):
+    """Origins such as https://app.example.com; a bare host means https."""
+
+    def word(self, text: str) -> str:
+        origin = text if "://" in text else f"https://{text}"
+        return normal_origin(origin)
+
+
+class Secrets(Words):
+    def word(self, text: str) -> bytes:
+        try:
+            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_" if set(text) & set("-_") else None)
+        except (binascii.Error, ValueError) as err:
+            raise ValidationError("is not base64.") from err
+        if len(raw) < SECRET_BYTES:
+            raise ValidationError(f"is only {len(raw)} bytes long; {SECRET_BYTES} random bytes are needed.")
+        return raw
+
+
+def normal_origin(text: str) -> str:
+    """scheme://host[:port] in lower case. Raises ValidationError for anything that is not an http(s) origin."""
+    try:
+        parts = urlsplit(text)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError as err:
+        raise ValidationError(f"{text!r} is not an origin such as https://app.example.com.") from err
+    plain = not (parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+        raise ValidationError(f"{text!r} is not an origin such as https://app.example.com.")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}{port}"
+
+
+def _var(field: type[fields.Field[Any]], name: str, default: Any, **options: Any) -> Any:
+    return field(data_key=name, load_default=default, **options)
+
+
+_positive = validate.Range(min=1)
+_from_zero = validate.Range(min=0)
+
+
+class Environment(Schema):
+    """One line per variable; docs/configuration.md explains each, and a test keeps the two equal."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    environment = _var(fields.String, "ENVIRONMENT", "development", validate=validate.OneOf(ENVIRONMENTS))
+    version = _var(fields.String, "BFF_VERSION", __version__)
+    base_url = _var(fields.String, "BFF_BASE_URL", None)
+    config_dir = _var(fields.String, "BFF_CONFIG_DIR", "config")
+    data_dir = _var(fields.String, "BFF_DATA_DIR", ".bff")
+    secrets = _var(Secrets, "BFF_SECRETS", ())
+    redis_url = _var(fields.String, "REDIS_URL", None)
+    redis_timeout = _var(fields.Float, "REDIS_TIMEOUT", 0.25, validate=validate.Range(min=0.01, max=10))
+    issuer = _var(fields.String, "OIDC_ISSUER", None)
+    client_id = _var(fields.String, "AUTH_CLIENT_ID", None)
+    client_secret = _var(fields.String, "AUTH_CLIENT_SECRET", None)
+    client_key = _var(fields.String, "AUTH_CLIENT_KEY", None)
+    scopes = _var(fields.String, "OIDC_SCOPES", "openid profile email")
+    auth_method = _var(fields.String, "TOKEN_AUTH_METHOD", "client_secret_basic", validate=validate.OneOf(AUTH_METHODS))
+    par = _var(fields.String, "PAR_ENABLED", "auto", validate=validate.OneOf(["auto", "true", "false"]))
+    cookie_domain = _var(fields.String, "BFF_COOKIE_DOMAIN", None)
+    cookie_name = _var(
+        fields.String,
+        "BFF_COOKIE_NAME",
+        "bff_session",
+        validate=validate.Regexp(_COOKIE_NAME, error="is not a cookie name (RFC 6265)."),
+    )
+    cookie_samesite = _var(
+        fields.String, "BFF_COOKIE_SAMESITE", "Lax", validate=validate.OneOf(["Lax", "Strict", "None"])
+    )
+    cookie_secure = _var(fields.Boolean, "BFF_COOKIE_SECURE", None)
+    session_lifetime = _var(fields.Integer, "SESSION_LIFETIME", 28800, validate=_positive)
+    session_idle_timeout = _var(fields.Integer, "SESSION_IDLE_TIMEOUT", 3600, validate=_positive)
+    session_binding = _var(
+        fields.String, "SESSION_BINDING", "enforce", validate=validate.OneOf(["enforce", "observe", "off"])
+    )
+    session_cache_ttl = _var(fields.Float, "SESSION_CACHE_TTL", 5.0, validate=validate.Range(min=0, max=60))
+    session_cache_size = _var(fields.Integer, "SESSION_CACHE_SIZE", 20000, validate=_from_zero)
+    trusted_proxies = _var(Networks, "TRUSTED_PROXIES", (ip_network("127.0.0.0/8"), ip_network("::1")))
+    allowed_redirect_origins = _var(Origins, "BFF_ALLOWED_REDIRECT_HOSTS", ())
+    cors_allow_origins = _var(Origins, "CORS_ALLOW_ORIGINS", ())
+    readiness_checks = _var(Words, "READINESS_CHECKS", ("store",))
+    port = _var(fields.Integer, "PORT", 8000, validate=validate.Range(min=1, max=65535))
+    log_level = _var(
+        fields.String,
+        "LOG_LEVEL",
+        "info",
+        validate=validate.OneOf(["debug", "info", "warning", "error", "critical"]),
+    )
+
+
+# Read by gunicorn.conf.py before there are settings, so they are not fields above.
+SERVER_VARIABLES = frozenset({"WEB_CONCURRENCY", "WEB_THREADS", "WEB_WORKER_CLASS", "PROMETHEUS_MULTIPROC_DIR"})
+VARIABLES = frozenset(str(field.data_key) for field in Environment().fields.values())
+
+
+def read(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """The values by field name, and one sentence for each variable that is wrong (its default then stands in)."""
+    given, problems = _with_files(environ)
+    problems += _misspelt(environ)
+    schema = Environment()
+    try:
+        return schema.load(given), problems
+    except ValidationError as err:
+        wrong = err.normalized_messages()
+        problems += [f"{name}: {' '.join(map(str, messages))}" for name, messages in wrong.items()]
+        rest = {name: value for name, value in given.items() if name not in wrong}
+        return schema.load(rest), problems
+
+
+def _with_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    given = {name: environ[name].strip() for name in VARIABLES if environ.get(name, "").strip()}
+    problems = []
+    for name in sorted(VARIABLES):
+        path = environ.get(f"{name}_FILE")
+        if not path:
+            continue
+        if name in given:
+            problems.append(f"{name}: {name}_FILE is set as well; keep one of them.")
+        try:
+            given[name] = Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as err:
+            problems.append(f"{name}_FILE: {path!r} cannot be read ({type(err).__name__}).")
+    return given, problems
+
+
+def _misspelt(environ: Mapping[str, str]) -> list[str]:
+    known = VARIABLES | {f"{name}_FILE" for name in VARIABLES}
+    problems = []
+    for name in sorted(environ):
+        if name.startswith(("BFF_", "SESSION_CACHE", "SESSION_LIFE", "SESSION_IDLE")) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            problems.append(f"{name}: there is no such setting." + (f" Did you mean {close[0]}?" if close else ""))
+    return problems

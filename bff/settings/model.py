@@ -1,0 +1,102 @@
+"""The settings as everybody else sees them: frozen values, secrets kept out of every repr."""
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+Network = IPv4Network | IPv6Network
+
+DEVELOPMENT = "development"
+PRODUCTION = "production"
+ENVIRONMENTS = (DEVELOPMENT, "staging", PRODUCTION)
+
+AUTH_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
+SIGNING_ALGORITHMS = (
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """redis_url is None for the embedded SQLite store at `path`. timeout: seconds a call may take."""
+
+    redis_url: str | None = field(repr=False)
+    path: Path
+    timeout: float
+
+
+@dataclass(frozen=True)
+class CookieSettings:
+    name: str
+    domain: str | None
+    samesite: str
+    secure: bool
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """Times in seconds. binding: enforce, observe or off. cache_size 0 or cache_ttl 0 turns the cache off."""
+
+    lifetime: int
+    idle_timeout: int
+    binding: str
+    cache_ttl: float
+    cache_size: int
+
+
+@dataclass(frozen=True)
+class ClaimNames:
+    """Where a provider keeps what the BFF wants to know; a dot descends into an object."""
+
+    name: str = "name"
+    email: str = "email"
+    roles: str = "roles"
+
+
+@dataclass(frozen=True)
+class ProviderSettings:
+    """One OpenID Provider and this BFF's registration there.
+
+    id: the alias used in URLs and ARNs. user_id: `sub`, or `arn` for `auth:account:{id}:{sub}`, which stays unique
+    among several providers. par: auto (when the provider offers it), always or never (RFC 9126).
+    """
+
+    id: str
+    issuer: str
+    client_id: str
+    client_secret: str | None = field(default=None, repr=False)
+    client_key: str | None = field(default=None, repr=False)
+    auth_method: str = "client_secret_basic"
+    scopes: str = "openid profile email"
+    par: str = "auto"
+    user_id: str = "sub"
+    claims: ClaimNames = ClaimNames()
+    id_token_algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
+    authorization_parameters: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything an operator decides. `problems` holds what could not be read; see bff.settings_check."""
+
+    environment: str
+    version: str
+    base_url: str
+    port: int
+    log_level: str
+    secrets: tuple[bytes, ...] = field(repr=False)
+    store: StoreSettings
+    cookies: CookieSettings
+    sessions: SessionSettings
+    providers: tuple[ProviderSettings, ...]
+    trusted_proxies: tuple[Network, ...]
+    allowed_redirect_origins: frozenset[str]
+    cors_allow_origins: frozenset[str]
+    readiness_checks: tuple[str, ...]
+    embedded_provider: bool
+    generated_secrets: bool
+    problems: tuple[str, ...] = ()
+
+    @property
+    def development(self) -> bool:
+        return self.environment == DEVELOPMENT

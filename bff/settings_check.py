@@ -1,0 +1,155 @@
+"""Every mistake in the settings at once, before a port is bound.
+
+`python -m bff.settings_check` prints them and exits with 78 (EX_CONFIG of sysexits.h), or prints the effective
+settings with their secrets masked.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from bff import crypto, settings
+from bff.settings import ProviderSettings, Settings
+
+EX_CONFIG = 78
+MASK = "********"
+_SECRETS = frozenset({"secrets", "client_secret", "client_key", "redis_url"})
+_REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
+_CHECKS = ("store", "idp")
+
+
+class InvalidSettings(Exception):
+    """problems: one sentence each, with the setting's name and what would be right."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def problems(config: Settings) -> list[str]:
+    """Every mistake, those of single values first, then those of values that do not fit together."""
+    return [*config.problems, *_general(config), *_cookies(config), *_providers(config), *_production(config)]
+
+
+def require_valid(config: Settings) -> None:
+    """Raises InvalidSettings."""
+    found = problems(config)
+    if found:
+        raise InvalidSettings(found)
+
+
+def _general(config: Settings) -> Iterator[str]:
+    if not config.secrets and not any(line.startswith("BFF_SECRETS") for line in config.problems):
+        yield "BFF_SECRETS: is required outside development: one or two base64 keys of 32 random bytes, newest first."
+    if len(config.secrets) > 2:
+        yield "BFF_SECRETS: at most two keys, the newest first."
+    if config.store.redis_url and urlsplit(config.store.redis_url).scheme not in _REDIS_SCHEMES:
+        yield f"REDIS_URL: must start with one of {', '.join(scheme + '://' for scheme in _REDIS_SCHEMES)}."
+    if config.sessions.idle_timeout > config.sessions.lifetime:
+        yield "SESSION_IDLE_TIMEOUT: is longer than SESSION_LIFETIME, so it would never be reached."
+    for name in config.readiness_checks:
+        if name not in _CHECKS:
+            yield f"READINESS_CHECKS: {name!r} is not a check; there are {', '.join(_CHECKS)}."
+
+
+def _cookies(config: Settings) -> Iterator[str]:
+    cookies, https = config.cookies, config.base_url.startswith("https:")
+    if cookies.name.startswith("__Host-") and (not cookies.secure or cookies.domain):
+        yield "BFF_COOKIE_NAME: a __Host- cookie must be Secure and cannot have BFF_COOKIE_DOMAIN (RFC 6265bis)."
+    if cookies.name.startswith("__Secure-") and not cookies.secure:
+        yield "BFF_COOKIE_NAME: a __Secure- cookie must be Secure (RFC 6265bis)."
+    if cookies.samesite == "None" and not cookies.secure:
+        yield "BFF_COOKIE_SAMESITE: browsers drop a SameSite=None cookie that is not Secure."
+    if cookies.secure and not https and not _loopback(config.base_url):
+        yield "BFF_COOKIE_SECURE: a browser sends no Secure cookie to BFF_BASE_URL over http; use https."
+    if cookies.domain and not _within(urlsplit(config.base_url).hostname or "", cookies.domain):
+        yield f"BFF_COOKIE_DOMAIN: {cookies.domain!r} does not contain the host of BFF_BASE_URL."
+
+
+def _providers(config: Settings) -> Iterator[str]:
+    if not config.providers and not any("idps.yaml" in line for line in config.problems):
+        yield "OIDC_ISSUER: is required outside development, unless config/idps.yaml declares a provider."
+    for provider in config.providers:
+        where = "" if provider.id == "default" else f"idps.yaml: providers.{provider.id}: "
+        yield from (where + line for line in _provider(provider, config))
+    if sum(provider.user_id == "sub" for provider in config.providers) > 1:
+        yield (
+            "idps.yaml: with several providers the same `sub` may be two people;"
+            " set user_id: arn for all of them but one."
+        )
+
+
+def _provider(provider: ProviderSettings, config: Settings) -> Iterator[str]:
+    issuer = urlsplit(provider.issuer)
+    if issuer.scheme not in ("http", "https") or not issuer.hostname or issuer.query or issuer.fragment:
+        yield f"OIDC_ISSUER: {provider.issuer!r} is not an https URL without query or fragment."
+    elif issuer.scheme == "http" and not (config.development or _loopback(provider.issuer)):
+        yield "OIDC_ISSUER: must be https."
+    if not provider.client_id:
+        yield "AUTH_CLIENT_ID: is required with OIDC_ISSUER."
+    if provider.auth_method.startswith("client_secret") and not provider.client_secret:
+        yield f"AUTH_CLIENT_SECRET: is required for TOKEN_AUTH_METHOD {provider.auth_method}."
+    if provider.auth_method == "private_key_jwt":
+        if not provider.client_key:
+            yield "AUTH_CLIENT_KEY: a private key (JWK or PEM) is required for TOKEN_AUTH_METHOD private_key_jwt."
+        elif not crypto.is_private_key(provider.client_key):
+            yield "AUTH_CLIENT_KEY: is not a private key as JWK or PEM (EC, RSA or Ed25519)."
+    if "openid" not in provider.scopes.split():
+        yield "OIDC_SCOPES: must contain openid."
+
+
+def _production(config: Settings) -> Iterator[str]:
+    if config.environment != settings.PRODUCTION:
+        return
+    if not config.store.redis_url:
+        yield "REDIS_URL: is required in production; the embedded store serves one machine only."
+    if not config.cookies.secure:
+        yield "BFF_COOKIE_SECURE: must be true in production."
+    if not config.base_url.startswith("https:"):
+        yield "BFF_BASE_URL: is required in production and must be https."
+
+
+def _loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _within(host: str, domain: str) -> bool:
+    domain = domain.lstrip(".").lower()
+    return host == domain or host.endswith("." + domain)
+
+
+def masked(value: Any, name: str = "") -> Any:
+    """The settings as plain data, every secret replaced."""
+    if name in _SECRETS and value:
+        return MASK
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: masked(getattr(value, field.name), field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple | frozenset):
+        return [masked(item) for item in value]
+    return value
+
+
+def report(found: list[str]) -> str:
+    return "\n".join([f"{len(found)} problem(s) in the settings:", *(f"  - {line}" for line in found)])
+
+
+def main() -> int:
+    config = settings.load()
+    found = problems(config)
+    if found:
+        sys.stderr.write(report(found) + "\n")
+        return EX_CONFIG
+    for name, value in masked(config).items():
+        sys.stdout.write(f"{name}: {value}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

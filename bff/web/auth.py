@@ -1,0 +1,211 @@
+"""Log in, who am I, log out: the endpoints that a browser application talks to."""
+
+import time
+from collections.abc import Mapping
+
+from flask import Blueprint, Response, g, jsonify, make_response, redirect, render_template, request
+from marshmallow import RAISE, Schema, ValidationError, fields
+from werkzeug.wrappers import Response as BaseResponse
+
+from bff.errors import (
+    BadRequest,
+    BFFError,
+    LoginFailed,
+    ProviderUnavailable,
+    StoreTimeout,
+    StoreUnavailable,
+    Unauthenticated,
+)
+from bff.events.model import SecurityEvent
+from bff.observability import metrics
+from bff.oidc import logout as provider_logout
+from bff.oidc.flow import ATTEMPT_LIFE, Completed, cookie_name, surplus_attempts
+from bff.sessions import csrf
+from bff.sessions.binding import binding_of
+from bff.sessions.model import EndReason, Session
+from bff.web import context, problem
+from bff.web.context import cookie_options, services
+from bff.web.pipeline import answer
+from bff.web.policy import policy
+
+blueprint = Blueprint("auth", __name__)
+
+_HINTS = ("prompt", "acr_values", "login_hint")
+_LONGEST_HINT = 256
+_LOGIN_RESULTS: Mapping[type[BFFError], str] = {
+    StoreUnavailable: "store",
+    StoreTimeout: "store",
+    ProviderUnavailable: "idp_error",
+}
+_LOGIN_EVENTS = {
+    "state_reused": SecurityEvent.LOGIN_STATE_REUSED,
+    "id_token": SecurityEvent.ID_TOKEN_REJECTED,
+    "nonce": SecurityEvent.ID_TOKEN_REJECTED,
+}
+
+
+@blueprint.get("/auth/login")
+@policy(session=False, csrf=False)
+def login() -> BaseResponse:
+    if not problem.is_navigation(request.environ):
+        raise Unauthenticated("Send the browser to login_url as a navigation.")
+    started = services().login.begin(
+        return_to=request.args.get("return_to", "/"),
+        idp=request.args.get("idp"),
+        hints={name: request.args[name][:_LONGEST_HINT] for name in _HINTS if request.args.get(name)},
+    )
+    response = redirect(started.url)
+    for name in surplus_attempts(request.cookies):
+        _forget_attempt(response, name)
+    response.set_cookie(
+        started.cookie_name,
+        started.cookie_value,
+        max_age=ATTEMPT_LIFE,
+        **cookie_options(path="/auth", domain=None, httponly=True, samesite="Lax"),
+    )
+    return response
+
+
+@blueprint.get("/auth/callback")
+@policy(session=False, csrf=False)
+def callback() -> BaseResponse:
+    start = time.perf_counter()
+    try:
+        _refuse_duplicates()
+        completed = services().login.complete(request.args, request.cookies.get)
+        response = _begin_session(completed)
+    except (LoginFailed, StoreUnavailable, ProviderUnavailable) as err:
+        metrics.login(_LOGIN_RESULTS.get(type(err), err.code))
+        raise
+    metrics.login("success")
+    metrics.oauth_flow("login", completed.seconds)
+    metrics.oauth_flow("authorization_code", time.perf_counter() - start)
+    _forget_attempt(response, cookie_name(request.args["state"]))
+    return response
+
+
+@blueprint.errorhandler(LoginFailed)
+def login_failed(error: LoginFailed) -> BaseResponse:
+    """A browser that is logged in already (another tab was quicker) goes home instead of reading about it."""
+    services().audit.security(_LOGIN_EVENTS.get(error.code, SecurityEvent.LOGIN_FAILED), reason=error.code)
+    if error.code.startswith("state_") and context.present_session():
+        return redirect("/")
+    return answer(error)
+
+
+@blueprint.get("/auth/session")
+@blueprint.get("/api/auth/session")
+@policy(session=False, csrf=False)
+def session() -> Response:
+    """200 whether or not somebody is logged in; with ?touch=false it does not extend the session."""
+    current = context.present_session(touch=request.args.get("touch") != "false")
+    if current is None:
+        return jsonify(authenticated=False, login_url=context.login_url())
+    now, user = services().clock(), current.user
+    return jsonify(
+        authenticated=True,
+        user={"sub": user.sub, "name": user.name, "email": user.email, "roles": list(user.roles)},
+        expires_in=int(current.ends_at - now),
+        idle_expires_in=int(current.expires_at - now),
+        auth_time=current.auth_time,
+        idp=current.idp,
+    )
+
+
+@blueprint.get("/auth/csrf")
+def csrf_token() -> Response:
+    token = services().csrf.issue(g.session)
+    response = jsonify(csrf_token=token)
+    response.set_cookie(csrf.COOKIE, token, **cookie_options(httponly=False, samesite="Strict"))
+    return response
+
+
+class LogoutRequest(Schema):
+    class Meta:
+        unknown = RAISE
+
+    everywhere = fields.Boolean(load_default=False)
+
+
+@blueprint.post("/auth/logout")
+def logout() -> BaseResponse:
+    try:
+        wanted = LogoutRequest().load((request.get_json() if request.data else None) or {})
+    except ValidationError as err:
+        raise BadRequest("The body may hold `everywhere`, true or false, and nothing else.") from err
+    response = make_response()
+    url = _end(g.session, response, everywhere=wanted["everywhere"])
+    response.data = jsonify(logout_url=url).data
+    response.content_type = "application/json"
+    return response
+
+
+@blueprint.get("/auth/logout")
+@policy(session=False, csrf=False)
+def logout_by_navigation() -> BaseResponse:
+    """With a valid csrf parameter it logs out; without one it asks, so that no foreign link can log anybody out."""
+    current = context.present_session()
+    if current is None:
+        return redirect("/")
+    if not services().csrf.valid(current, request.args.get("csrf", "")):
+        return make_response(render_template("logout.html", csrf=services().csrf.issue(current)))
+    response = redirect("/")
+    response.location = _end(current, response, everywhere=False)
+    return response
+
+
+def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str:
+    """End the session here, revoke at the provider, clear the cookies; where to go so that the provider's own session
+    ends too, else the start page."""
+    start, service = time.perf_counter(), services()
+    provider, tokens = service.providers.get(current.idp), service.store.tokens(current)
+    if everywhere:
+        service.store.end_all_of(current, EndReason.LOGOUT_EVERYWHERE)
+    else:
+        service.store.end(current, EndReason.LOGOUT)
+    service.audit.security(
+        SecurityEvent.LOGOUT_EVERYWHERE if everywhere else SecurityEvent.LOGOUT, session=current.reference
+    )
+    response.delete_cookie(service.settings.cookies.name, **cookie_options())
+    response.delete_cookie(csrf.COOKIE, **cookie_options())
+    home = service.settings.base_url + "/"
+    url = None
+    if provider is not None:
+        provider_logout.revoke(provider, tokens)
+        url = provider_logout.end_session_url(provider, tokens, post_logout_redirect_uri=home)
+    metrics.oauth_flow("logout", time.perf_counter() - start)
+    return url or home
+
+
+def _refuse_duplicates() -> None:
+    """RFC 6749 section 3.1: a parameter sent twice makes the request invalid, whichever value would win."""
+    if any(len(values) > 1 for _, values in request.args.lists()):
+        raise LoginFailed("The answer repeats a parameter.", code="idp_error")
+
+
+def _begin_session(completed: Completed) -> BaseResponse:
+    """A new session under a new id; the one that this browser had before ends."""
+    service, former = services(), context.present_session()
+    cookie, new = service.store.create(
+        completed.user,
+        idp=completed.idp,
+        auth_time=completed.auth_time,
+        sid=completed.sid,
+        binding=binding_of(*context.client()),
+        tokens=completed.tokens,
+    )
+    if former is not None:
+        service.store.end(former, EndReason.REPLACED)
+    service.audit.security(SecurityEvent.LOGIN_SUCCEEDED, session=new.reference, idp=completed.idp)
+    response = redirect(completed.return_to)
+    response.set_cookie(
+        service.settings.cookies.name,
+        cookie,
+        max_age=service.settings.sessions.lifetime,
+        **cookie_options(httponly=True, samesite=service.settings.cookies.samesite),
+    )
+    return response
+
+
+def _forget_attempt(response: BaseResponse, name: str) -> None:
+    response.delete_cookie(name, **cookie_options(path="/auth", domain=None, httponly=True, samesite="Lax"))

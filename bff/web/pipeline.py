@@ -1,0 +1,112 @@
+"""What happens around every view: correlation id, policy, error answers, response headers, metrics."""
+
+import logging
+import time
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, current_app, g, make_response, request
+from werkzeug.exceptions import HTTPException
+
+from bff.errors import BFFError, CsrfViolation, InvalidReturnUrl
+from bff.events.model import SecurityEvent
+from bff.observability import logs, metrics
+from bff.sessions import csrf
+from bff.web import context, problem
+from bff.web.policy import policy_of
+
+log = logging.getLogger(__name__)
+
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Cache-Control": "no-store",
+}
+
+
+def install(app: Flask) -> None:
+    app.before_request(_begin)
+    app.before_request(_enforce_policy)
+    app.after_request(_finish)
+    app.register_error_handler(BFFError, answer)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _begin() -> None:
+    g.started = time.perf_counter()
+    g.correlation_id = logs.correlation_id_for(request.headers.get("X-Correlation-ID"))
+    logs.correlation_id.set(g.correlation_id)
+
+
+def _enforce_policy() -> None:
+    if request.endpoint is None:
+        return  # 404 or 405; Flask answers
+    needs = policy_of(current_app.view_functions[request.endpoint])
+    if needs.session:
+        context.admit()
+    if needs.csrf and request.method not in csrf.SAFE_METHODS:
+        check_csrf(request.headers.get(csrf.HEADER))
+
+
+def check_csrf(header: str | None) -> None:
+    """Raises CsrfViolation, counted."""
+    try:
+        context.services().csrf.check(
+            g.session,
+            cookie=request.cookies.get(csrf.COOKIE),
+            header=header,
+            origin=request.headers.get("Origin"),
+        )
+    except CsrfViolation as err:
+        metrics.csrf_violation(err.code)
+        context.services().audit.security(SecurityEvent.CSRF_VIOLATION, reason=err.code, session=g.session.reference)
+        raise
+
+
+def _finish(response: Response) -> Response:
+    response.headers["X-Correlation-ID"] = g.correlation_id
+    for name, value in _SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    rule = request.url_rule.rule if request.url_rule else None
+    metrics.http_request(request.method, rule, response.status_code, time.perf_counter() - g.started)
+    return response
+
+
+def answer(error: BFFError) -> Response:
+    """Problem details, or for a navigation a small page with the same facts."""
+    if isinstance(error, InvalidReturnUrl):
+        context.services().audit.security(SecurityEvent.RETURN_URL_REFUSED)
+    content = problem.facts(error, g.correlation_id, context.login_url(_here()))
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE and request.path == "/auth/login":
+        content["retry_url"] = request.full_path
+    body, content_type = problem.body(content, navigation=problem.is_navigation(request.environ))
+    response = make_response(body, error.status)
+    response.headers["Content-Type"] = content_type
+    for name, value in problem.headers(error):
+        response.headers[name] = value
+    return response
+
+
+def _here() -> str | None:
+    """The page that a person looked at, to come back to: for fetch it is not the API's own address."""
+    if problem.is_navigation(request.environ) and request.method == "GET" and not request.path.startswith("/auth/"):
+        return urlsplit(request.full_path).path
+    return None
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    wrapped = BFFError(code=_CODES.get(status, "http_error"))
+    wrapped.status, wrapped.title = status, HTTPStatus(status).phrase
+    response = answer(wrapped)
+    if allow := error.get_response().headers.get("Allow"):
+        response.headers["Allow"] = allow
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("unexpected_error", exc_info=error)
+    return answer(BFFError())

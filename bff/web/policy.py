@@ -1,0 +1,37 @@
+"""Default-deny: a view needs a session, and a CSRF proof for unsafe methods, unless it says otherwise here.
+
+A test compares every exception with one literal table, so a new open endpoint is one visible line in a diff.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+View = TypeVar("View", bound=Callable[..., Any])
+_ATTRIBUTE = "__bff_policy__"
+
+
+@dataclass(frozen=True)
+class Policy:
+    session: bool = True
+    csrf: bool = True
+
+
+DEFAULT = Policy()
+
+
+def policy(*, session: bool = True, csrf: bool = True) -> Callable[[View], View]:
+    """Declare what a view does without. CSRF protects a session, so without a session csrf must be False too."""
+    if csrf and not session:
+        raise ValueError("a CSRF proof is bound to a session")
+
+    def declare(view: View) -> View:
+        setattr(view, _ATTRIBUTE, Policy(session, csrf))
+        return view
+
+    return declare
+
+
+def policy_of(view: Callable[..., Any]) -> Policy:
+    declared: Policy = getattr(view, _ATTRIBUTE, DEFAULT)
+    return declared

@@ -1,0 +1,70 @@
+"""Errors as RFC 9457 problem details; for a navigation, the same facts as a small page."""
+
+import json
+from collections.abc import Mapping
+from html import escape
+from http import HTTPStatus
+from typing import Any
+
+from bff.errors import BFFError
+
+PROBLEM = "application/problem+json"
+PAGE = "text/html; charset=utf-8"
+
+
+def is_navigation(environ: Mapping[str, Any]) -> bool:
+    """Whether a person looks at the answer: Sec-Fetch-Mode says so, or, from older browsers, Accept prefers HTML."""
+    mode = environ.get("HTTP_SEC_FETCH_MODE")
+    if mode is not None:
+        return bool(mode == "navigate")
+    first = environ.get("HTTP_ACCEPT", "").split(",", 1)[0].partition(";")[0].strip().lower()
+    return first in ("text/html", "application/xhtml+xml")
+
+
+def facts(error: BFFError, correlation_id: str, login_url: str | None = None) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "type": f"urn:problem-type:bff:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "code": error.code,
+        "correlation_id": correlation_id,
+    }
+    if error.detail:
+        content["detail"] = error.detail
+    if login_url and error.status == HTTPStatus.UNAUTHORIZED:
+        content["login_url"] = login_url
+    return content
+
+
+def headers(error: BFFError) -> list[tuple[str, str]]:
+    """The error's own headers, and in one word why: what the body says as `code`."""
+    extra = list(error.headers)
+    if error.status in (401, 403, 503):
+        extra.append(("X-Denied-Reason", error.code))
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        extra.append(("WWW-Authenticate", 'Cookie realm="bff"'))
+    return extra
+
+
+def body(content: Mapping[str, Any], *, navigation: bool) -> tuple[bytes, str]:
+    """(body, content type)."""
+    if navigation:
+        return _page(content).encode(), PAGE
+    return json.dumps(content).encode(), PROBLEM
+
+
+def _page(content: Mapping[str, Any]) -> str:
+    """Plain on purpose: it must come out right when everything else is broken."""
+    links = ""
+    if "login_url" in content:
+        links += f'<p><a href="{escape(content["login_url"])}">Log in</a></p>'
+    if "retry_url" in content:
+        links += f'<p><a href="{escape(content["retry_url"])}">Try again</a></p>'
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{escape(content['title'])}</title>"
+        f"<h1>{escape(content['title'])}</h1><p>{escape(content.get('detail', ''))}</p>{links}"
+        f"<p><small>{content['status']} {escape(content['code'])}, reference"
+        f" {escape(content['correlation_id'])}</small></p></html>"
+    )

@@ -1,0 +1,132 @@
+"""May this request pass? Asked by a reverse proxy (Traefik forwardAuth, Caddy forward_auth) for every request.
+
+A WSGI callable in front of Flask: this decides what the whole system costs, so it does little, and that with label
+children resolved at start-up and headers prepared when a session enters the cache. It never reads its own query
+string, since some proxies append the client's.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import quote
+
+from prometheus_client import Counter, Histogram
+
+from bff.errors import BFFError, BindingMismatch, InvalidReturnUrl, SessionExpired, Unauthenticated
+from bff.observability import labels, logs, metrics
+from bff.oidc.return_url import ReturnUrls
+from bff.sessions.cache import Entry, Headers
+from bff.sessions.gate import Gate
+from bff.web import problem
+from bff.web.client import Clients
+
+Environ = dict[str, Any]
+StartResponse = Callable[[str, Headers], Any]
+
+PATHS = frozenset({"/auth/verify", "/auth/forward"})
+_OUTCOMES: dict[type[BFFError], str] = {
+    Unauthenticated: "unauthenticated",
+    SessionExpired: "expired",
+    BindingMismatch: "binding",
+}
+_HEADER_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+
+
+class Verify:
+    def __init__(
+        self,
+        app: Callable[[Environ, Any], Iterable[bytes]],
+        gate: Gate,
+        clients: Clients,
+        return_urls: ReturnUrls,
+        login_url: str,
+    ) -> None:
+        """app: who answers everything else. login_url: where a person logs in."""
+        self._app = app
+        self._gate = gate
+        self._clients = clients
+        self._return_urls = return_urls
+        self._login_url = login_url
+        self._verify_duration = {
+            status: metrics.VERIFY_DURATION.labels(status)
+            for status in ("allowed", "unauthenticated", "expired", "binding", "error")
+        }
+        self._http: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if path not in PATHS:
+            return self._app(environ, start_response)
+        start = time.perf_counter()
+        correlation_id = logs.correlation_id_for(environ.get("HTTP_X_CORRELATION_ID"))
+        outcome, status = "error", 500
+        try:
+            entry = self._gate.admit(environ.get("HTTP_COOKIE", ""), self._clients.of(environ))
+            start_response("200 OK", [*(entry.identity or _prepare(entry)), ("X-Correlation-ID", correlation_id)])
+            outcome, status = "allowed", 200
+            return ()
+        except BFFError as err:
+            outcome, status = _OUTCOMES.get(type(err), "error"), err.status
+            return self._refuse(err, environ, start_response, correlation_id)
+        finally:
+            seconds = time.perf_counter() - start
+            self._verify_duration[outcome].observe(seconds)
+            requests, duration = self._http_children(environ["REQUEST_METHOD"], path, status)
+            requests.inc()
+            duration.observe(seconds)
+
+    def _refuse(
+        self, error: BFFError, environ: Environ, start_response: StartResponse, correlation_id: str
+    ) -> Iterable[bytes]:
+        content = problem.facts(error, correlation_id, self._login_for(environ))
+        body, content_type = problem.body(content, navigation=problem.is_navigation(environ))
+        start_response(
+            f"{error.status} {error.title}",
+            [
+                ("Content-Type", content_type),
+                ("Content-Length", str(len(body))),
+                ("Cache-Control", "no-store"),
+                ("X-Correlation-ID", correlation_id),
+                *problem.headers(error),
+            ],
+        )
+        return () if environ["REQUEST_METHOD"] == "HEAD" else (body,)
+
+    def _login_for(self, environ: Environ) -> str:
+        """Where to log in, and back to the page that was asked for when it is one that we may send a browser to."""
+        if not self._clients.trusts(environ.get("REMOTE_ADDR", "")):
+            return self._login_url
+        scheme, host = environ.get("HTTP_X_FORWARDED_PROTO", ""), environ.get("HTTP_X_FORWARDED_HOST", "")
+        try:
+            original = self._return_urls.checked(f"{scheme}://{host}{environ.get('HTTP_X_FORWARDED_URI', '/')}")
+        except InvalidReturnUrl:
+            return self._login_url
+        return f"{self._login_url}?return_to={quote(original, safe='')}"
+
+    def _http_children(self, method: str, path: str, status: int) -> tuple[Counter, Histogram]:
+        key = (labels.method(method), path, status)
+        children = self._http.get(key)
+        if children is None:
+            values = key[0], key[1], str(status)
+            children = metrics.HTTP_REQUESTS.labels(*values), metrics.HTTP_DURATION.labels(*values)
+            self._http[key] = children
+        return children
+
+
+def _prepare(entry: Entry) -> Headers:
+    """The identity headers of a session, kept with its cache entry."""
+    session = entry.session
+    entry.identity = [
+        ("Content-Length", "0"),
+        ("Cache-Control", "no-store"),
+        ("X-User-ID", header_value(session.user.id)),
+        ("X-Session-ID", session.reference),
+        ("X-Auth-Time", str(session.auth_time)),
+    ]
+    return entry.identity
+
+
+def header_value(text: str) -> str:
+    """An identifier as a header value: whatever is not printable ASCII is percent-encoded, and so is the percent
+    sign, so that two different identifiers never become the same header."""
+    return quote(text, safe=_HEADER_SAFE)

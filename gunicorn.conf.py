@@ -1,0 +1,126 @@
+"""gunicorn's settings. `gunicorn -c gunicorn.conf.py wsgi:app` is the whole command.
+
+Order matters here: gevent patches before anything is imported, the settings are checked before a port is bound, and
+the metrics folder exists before prometheus_client is imported, since that is when it looks.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+worker_class = os.environ.get("WEB_WORKER_CLASS", "gthread")
+if worker_class == "gevent":
+    from gevent import monkey
+
+    monkey.patch_all()
+
+from bff import settings, settings_check  # noqa: E402 - after gevent's patches
+from bff.observability.access_log import JsonLogger  # noqa: E402
+
+_METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+_MASTER = "_BFF_MASTER_PID"
+_reloading = os.environ.get(_MASTER) == str(os.getpid())
+_upgrading = "GUNICORN_PID" in os.environ  # SIGUSR2: an older master still serves
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdigit():
+        _refuse([f"{name}: {text!r} is not a whole number."])
+    return int(text)
+
+
+def _refuse(problems: list[str]) -> None:
+    """A first start ends here; a reload that does not validate keeps the running configuration and says why."""
+    sys.stderr.write(settings_check.report(problems) + "\n")
+    if not _reloading:
+        sys.exit(settings_check.EX_CONFIG)
+
+
+def _make_metrics_dir() -> None:
+    """A fresh start counts from zero; reloads and upgrades go on counting in the same folder."""
+    if _reloading or (_upgrading and _METRICS_DIR in os.environ):
+        return
+    if _METRICS_DIR not in os.environ:
+        memory = Path("/dev/shm")  # noqa: S108 - a private folder is made inside
+        home = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+        _remove_abandoned(home)
+        os.environ[_METRICS_DIR] = str(home / f"bff-metrics-{os.getuid()}-{os.getpid()}")
+    folder = Path(os.environ[_METRICS_DIR])
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for file in folder.glob("*.db"):
+        file.unlink()
+
+
+def _remove_abandoned(home: Path) -> None:
+    """Folders of masters that were killed before they could tidy up."""
+    for folder in home.glob(f"bff-metrics-{os.getuid()}-*"):
+        pid = folder.name.rpartition("-")[2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+_settings = settings.load()
+if _problems := settings_check.problems(_settings):
+    _refuse(_problems)
+_make_metrics_dir()
+os.environ[_MASTER] = str(os.getpid())
+
+# In development only this machine may talk to it: the embedded provider lets anybody in.
+bind = f"{'127.0.0.1' if _settings.development else '0.0.0.0'}:{_settings.port}"  # noqa: S104
+workers = _number("WEB_CONCURRENCY", max(2, os.cpu_count() or 1))
+threads = _number("WEB_THREADS", 8)
+preload_app = True
+http_parser = "fast"
+header_map = "drop"  # X_User_ID and X-User-ID would become the same WSGI key
+forwarder_headers = ""  # nor may a header set SCRIPT_NAME or PATH_INFO
+keepalive = 95  # longer than common proxies keep idle connections, so that they close first
+timeout = 30
+graceful_timeout = 30
+max_requests = _number("WEB_MAX_REQUESTS", 500_000)
+max_requests_jitter = max_requests // 10
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - gunicorn unlinks its file
+logger_class = JsonLogger
+loglevel = _settings.log_level
+accesslog = "-"
+control_socket_disable = True  # one path for every instance of a user, and a thread in the master
+
+
+def on_reload(arbiter: Any) -> None:
+    """SIGHUP: new workers get the new configuration, if it is one."""
+    import wsgi
+
+    if not settings_check.problems(settings.load()):
+        arbiter.app.callable = wsgi.load()
+
+
+def post_worker_init(worker: Any) -> None:
+    """After the fork: now connections and threads may be made."""
+    from bff.app import start
+
+    start(worker.wsgi)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """In the worker, after its last request."""
+    from bff.app import stop
+
+    if worker.wsgi is not None:
+        stop(worker.wsgi)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """In the master, when a worker is gone: its gauges no longer count."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    """A private metrics folder goes with its master, unless a newer master took it over."""
+    folder = Path(os.environ[_METRICS_DIR])
+    if server.reexec_pid == 0 and server.master_pid == 0 and folder.name.startswith("bff-metrics-"):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,164 @@
+"""Random sequences of operations, and the passing of time, must give what plain dictionaries give."""
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from bff.kv import Batch, KeyValue
+from tests.contract.backends import Backend
+
+# Lives and pauses are far apart from each other, so that the real milliseconds of a run decide nothing.
+LIVES = st.sampled_from([None, 1000.0, 2000.0, 3000.0])
+PAUSES = st.sampled_from([500.0, 1000.0])
+KEYS = st.sampled_from(["a", "b", "i:a"])
+VALUES = st.sampled_from([b"", b"1", b"2"])
+INDEXES = st.sampled_from(["a", "b"])
+MEMBERS = st.sampled_from(["m", "n", "ö"])
+SCORES = st.sampled_from([-inf, -1.0, 0.0, 0.5, 3.0, inf])
+
+
+@dataclass
+class Entry:
+    value: Any
+    ends: float = inf
+
+
+@dataclass
+class Model:
+    """What a store holds, by the same rules and without a store."""
+
+    now: float = 0
+    values: dict[str, Entry] = field(default_factory=dict)
+    indexes: dict[str, Entry] = field(default_factory=dict)
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.values = {key: entry for key, entry in self.values.items() if entry.ends > self.now}
+        self.indexes = {name: entry for name, entry in self.indexes.items() if entry.ends > self.now}
+
+    def get(self, key: str) -> bytes | None:
+        return self.values[key].value if key in self.values else None
+
+    def set(self, key: str, value: bytes, ttl: float | None) -> None:
+        self.values[key] = Entry(value, inf if ttl is None else self.now + ttl)
+
+    def compare_and_set(self, key: str, expected: bytes, value: bytes | None, ttl: float | None) -> bool:
+        if self.get(key) != expected:
+            return False
+        if value is None:
+            del self.values[key]
+        elif ttl is None:
+            self.values[key].value = value
+        else:
+            self.set(key, value, ttl)
+        return True
+
+    def index_add(self, index: str, member: str, score: float, only_present: bool, ttl: float | None) -> None:
+        entry = self.indexes.get(index, Entry({}))
+        if member in entry.value or not only_present:
+            entry.value[member] = score
+            self.indexes[index] = entry
+        if ttl is not None and index in self.indexes:
+            entry.ends = max(self.now + ttl, 0 if entry.ends == inf else entry.ends)
+
+    def index_remove(self, index: str, member: str) -> bool:
+        entry = self.indexes.get(index)
+        if entry is None or entry.value.pop(member, None) is None:
+            return False
+        if not entry.value:
+            del self.indexes[index]
+        return True
+
+    def index_range(self, index: str, low: float, high: float) -> list[tuple[str, float]]:
+        scores = self.indexes[index].value if index in self.indexes else {}
+        found = [(member, score) for member, score in scores.items() if low <= score <= high]
+        return sorted(found, key=lambda pair: (pair[1], pair[0].encode()))
+
+
+class StoreMachine(RuleBasedStateMachine):
+    def __init__(self, backend: Backend) -> None:
+        super().__init__()
+        self.backend = backend
+        self.model = Model()
+        self.kv: KeyValue = backend.fresh()
+
+    @rule(seconds=PAUSES)
+    def pass_time(self, seconds: float) -> None:
+        self.backend.advance(seconds)
+        self.model.pass_time(seconds)
+
+    @rule(key=KEYS, value=VALUES, ttl=LIVES)
+    def set(self, key: str, value: bytes, ttl: float | None) -> None:
+        self.kv.set(key, value, ttl)
+        self.model.set(key, value, ttl)
+
+    @rule(key=KEYS, value=VALUES, ttl=LIVES)
+    def set_if_absent(self, key: str, value: bytes, ttl: float | None) -> None:
+        absent = self.model.get(key) is None
+        if absent:
+            self.model.set(key, value, ttl)
+        assert self.kv.set_if_absent(key, value, ttl) is absent
+
+    @rule(key=KEYS, expected=VALUES, value=VALUES | st.none(), ttl=LIVES)
+    def compare_and_set(self, key: str, expected: bytes, value: bytes | None, ttl: float | None) -> None:
+        answer = self.model.compare_and_set(key, expected, value, ttl)
+        assert self.kv.compare_and_set(key, expected, value, ttl) is answer
+
+    @rule(key=KEYS)
+    def delete(self, key: str) -> None:
+        assert self.kv.delete(key) is (self.model.values.pop(key, None) is not None)
+
+    @rule(key=KEYS)
+    def get_and_delete(self, key: str) -> None:
+        value = self.model.get(key)
+        self.model.values.pop(key, None)
+        assert self.kv.get_and_delete(key) == value
+
+    @rule(index=INDEXES, member=MEMBERS, score=SCORES, only_present=st.booleans(), ttl=LIVES)
+    def index_add(self, index: str, member: str, score: float, only_present: bool, ttl: float | None) -> None:
+        self.model.index_add(index, member, score, only_present, ttl)
+        batch = Batch().index_add(index, member, score, only_present=only_present, ttl=ttl)
+        assert self.kv.execute(batch) == [None]
+
+    @rule(index=INDEXES, member=MEMBERS, key=KEYS, value=VALUES)
+    def batch(self, index: str, member: str, key: str, value: bytes) -> None:
+        score = dict(self.model.index_range(index, -inf, inf)).get(member)
+        before, removed = self.model.get(key), self.model.index_remove(index, member)
+        self.model.set(key, value, None)
+        batch = Batch().get(key).index_score(index, member).index_remove(index, member).set(key, value)
+        assert self.kv.execute(batch) == [before, score, removed, None]
+
+    @rule(index=INDEXES, low=SCORES, high=SCORES, limit=st.integers(0, 3))
+    def index_range(self, index: str, low: float, high: float, limit: int) -> None:
+        expected = self.model.index_range(index, low, high)
+        assert self.kv.index_range(index, low, high, limit) == expected[:limit]
+        assert self.kv.index_count(index, low, high) == len(expected)
+
+    @invariant()
+    def same(self) -> None:
+        for key in ("a", "b", "i:a"):
+            assert self.kv.get(key) == self.model.get(key)
+        for index in ("a", "b"):
+            assert self.kv.index_range(index, -inf, inf, 10) == self.model.index_range(index, -inf, inf)
+
+
+def test_behaves_like_dictionaries(backend: Backend) -> None:
+    class Machine(StoreMachine):
+        def __init__(self) -> None:
+            super().__init__(backend)
+
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=25,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

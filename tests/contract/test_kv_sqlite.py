@@ -1,0 +1,182 @@
+"""What only the embedded store has: a file with permissions, other writers, and rows to tidy away."""
+
+import itertools
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from bff.errors import StoreTimeout, StoreUnavailable
+from bff.kv import Batch
+from bff.kv.sqlite import SqliteStore
+from tests.contract.backends import eventually
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "new" / "folder" / "bff.sqlite"
+
+
+@pytest.fixture
+def store(path: Path, clock: Clock) -> Iterator[SqliteStore]:
+    made = SqliteStore(path, clock, timeout=0.05)
+    yield made
+    made.close()
+
+
+def rows(path: Path, table: str) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def test_only_the_owner_can_read_it(store: SqliteStore, path: Path) -> None:
+    store.set("k", b"v")
+    assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {
+        "bff.sqlite": 0o600,
+        "bff.sqlite-shm": 0o600,
+        "bff.sqlite-wal": 0o600,
+    }
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_file_open_to_others_is_closed_to_them(store: SqliteStore, path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.touch(0o644)
+    store.start()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_nothing_is_opened_before_it_is_used(path: Path) -> None:
+    SqliteStore(path)
+    assert not path.parent.exists()
+
+
+def test_survives_being_closed_and_opened(store: SqliteStore, path: Path, clock: Clock) -> None:
+    store.set("k", b"v")
+    store.close()
+    with closing(SqliteStore(path, clock)) as again:
+        assert again.get("k") == b"v"
+    assert store.get("k") == b"v"
+
+
+def test_many_workers_start_at_once(path: Path) -> None:
+    gate = threading.Barrier(12)
+
+    def start(number: int) -> None:
+        with closing(SqliteStore(path)) as store:
+            gate.wait(10)
+            store.start()
+            store.set(str(number), b"v")
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(start, range(12)))
+    assert rows(path, "kv") == 12
+
+
+def test_another_writer_that_does_not_end_is_a_timeout(store: SqliteStore, path: Path) -> None:
+    store.set("k", b"v")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreTimeout):
+            store.set("k", b"w")
+        assert store.get("k") == b"v", "readers do not wait for writers"
+        other.execute("COMMIT")
+    store.set("k", b"w")
+
+
+def test_a_file_that_is_no_database(path: Path, store: SqliteStore) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"this is something else" * 100)
+    with pytest.raises(StoreUnavailable) as caught:
+        store.get("k")
+    assert not isinstance(caught.value, StoreTimeout)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnavailable):
+        SqliteStore(tmp_path / "file" / "bff.sqlite").ping()
+
+
+def test_a_failed_batch_leaves_no_trace_and_no_lock(store: SqliteStore) -> None:
+    with pytest.raises(StoreUnavailable):
+        store.execute(Batch().set("k", b"v").index_add("i", "m", float("nan")))
+    assert store.get("k") is None
+    store.set("k", b"w")
+
+
+def test_expired_rows_go_in_steps(store: SqliteStore, path: Path, clock: Clock) -> None:
+    for number in range(500):
+        store.set(f"old{number}", b"v", ttl=10)
+        store.execute(Batch().index_add(f"i{number % 5}", str(number), number, ttl=10))
+    assert (rows(path, "kv"), rows(path, "idx"), rows(path, "idx_life")) == (500, 500, 5)
+    clock.now += 10
+    left = [500]
+    for _ in range(32 * 6):
+        store.set("new", b"v")
+        left.append(rows(path, "kv") - 1)
+    steps = [before - after for before, after in itertools.pairwise(left)]
+    assert max(steps) == 128, "no write removes more than a bounded number"
+    assert (rows(path, "kv"), rows(path, "idx"), rows(path, "idx_life")) == (1, 0, 0)
+
+
+def test_old_messages_go(store: SqliteStore, path: Path, clock: Clock) -> None:
+    for _ in range(10):
+        store.publish("c", "old")
+    clock.now += 61
+    store.publish("c", "new")
+    assert rows(path, "messages") == 1
+
+
+def test_a_listener_finds_new_messages_after_all_old_ones_went(store: SqliteStore, clock: Clock) -> None:
+    received: list[str] = []
+    states: list[bool] = []
+    store.publish("c", "before")
+    store.subscribe("c", received.append, states.append)
+    assert eventually(lambda: states == [True])
+    clock.now += 61
+    store.publish("d", "removes the first")
+    clock.now += 61
+    store.publish("c", "now")
+    assert eventually(lambda: received == ["now"])
+
+
+def test_a_listener_returns_after_the_file_was_unusable(path: Path, clock: Clock) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"this is something else" * 100)
+    received: list[str] = []
+    states: list[bool] = []
+    with closing(SqliteStore(path, clock)) as store:
+        store.subscribe("c", received.append, states.append)
+        path.unlink()
+        assert eventually(lambda: states == [True])
+        store.publish("c", "now")
+        assert eventually(lambda: received == ["now"])
+
+
+def test_idle_connections_are_used_again(store: SqliteStore, path: Path) -> None:
+    """As many connections as calls under way at once, not as many as threads that ever called."""
+    for _ in range(20):
+        thread = threading.Thread(target=store.set, args=("k", b"v"))
+        thread.start()
+        thread.join()
+    descriptors = [link.resolve() for link in Path("/proc/self/fd").iterdir() if link.exists()]
+    assert descriptors.count(path.resolve()) == 1

@@ -1,0 +1,105 @@
+"""Run by the contract tests as other processes: python -m tests.contract.worker ADDRESS ACTION KEY TIMES.
+
+Prints one line of JSON. ADDRESS is a Redis URL or the path of a SQLite file. Nothing that opens a socket is imported
+before gevent had its chance to patch the standard library.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bff.kv import KeyValue
+
+PATIENT = 5.0
+
+
+def main(address: str, action: str, key: str, times: str) -> None:
+    if action == "greenlets":
+        from gevent import monkey
+
+        monkey.patch_all()
+    actions: dict[str, Callable[[KeyValue, str, int], Any]] = {
+        "increment": increment,
+        "take": take,
+        "fork": fork,
+        "greenlets": greenlets,
+    }
+    result = actions[action](open_store(address), key, int(times))
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+def open_store(address: str) -> KeyValue:
+    if "://" in address:
+        from bff.kv.redis import RedisStore
+
+        return RedisStore(address, timeout=PATIENT, connect_timeout=PATIENT)
+    from bff.kv.sqlite import SqliteStore
+
+    return SqliteStore(Path(address), timeout=PATIENT)
+
+
+def increment(kv: KeyValue, key: str, times: int) -> int:
+    """Add one so often, with nothing but compare-and-set; answers how often somebody else was faster."""
+    lost = 0
+    for _ in range(times):
+        while True:
+            current = kv.get(key) or b"0"
+            if kv.compare_and_set(key, current, str(int(current) + 1).encode()):
+                break
+            lost += 1
+    return lost
+
+
+def take(kv: KeyValue, key: str, times: int) -> list[str]:
+    """What this process received of key0, key1, ..."""
+    taken = (kv.get_and_delete(f"{key}{number}") for number in range(times))
+    return [value.decode() for value in taken if value is not None]
+
+
+def fork(kv: KeyValue, key: str, times: int) -> dict[str, Any]:
+    """Use the store, fork, and use it in both processes at once."""
+    kv.set(key, b"parent")
+    child = os.fork()
+    if child == 0:
+        try:
+            for number in range(times):
+                kv.set(f"{key}{number}", str(number).encode())
+            os._exit(0 if kv.get(key) == b"parent" else 3)
+        finally:
+            os._exit(4)
+    read = [kv.get(key) == b"parent" for _ in range(times)]
+    _, status = os.waitpid(child, 0)
+    written = [kv.get(f"{key}{number}") == str(number).encode() for number in range(times)]
+    return {"parent": all(read), "child": os.waitstatus_to_exitcode(status), "written": all(written)}
+
+
+def greenlets(kv: KeyValue, key: str, times: int) -> dict[str, Any]:
+    """Commands of many greenlets beside a subscription."""
+    import gevent
+
+    kv.set(key, b"0")
+    received: list[str] = []
+    states: list[bool] = []
+    kv.subscribe(key, received.append, states.append)
+    connected = _within(5, lambda: states == [True])
+    gevent.joinall([gevent.spawn(increment, kv, key, 3) for _ in range(times)], timeout=20, raise_error=True)
+    kv.publish(key, "hello")
+    delivered = _within(5, lambda: received == ["hello"])
+    total = int(kv.get(key) or b"0")
+    kv.close()
+    return {"connected": connected, "total": total, "delivered": delivered}
+
+
+def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,153 @@
+"""Behind real Traefik and Caddy with the very files in deploy/: who may pass, and nobody can claim to be another."""
+
+import http.client
+import json
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.peers import bff, openid, process, proxies
+from tests.peers.bff import Visitor
+
+pytestmark = pytest.mark.e2e
+
+IDENTITY = ("X-User-ID", "X-User-Email", "X-User-Name", "X-User-Roles", "X-Session-ID", "X-Auth-Time")
+# Every character that a field name may have (RFC 9110 section 5.6.2) and that CGI, WSGI or PHP turn into "_".
+ALIASING = "!#$%&'*+.^_`|~"
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a browser sees: the proxy, with the BFF under /auth/ and the application everywhere else."""
+
+    port: int
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        headers: list[tuple[str, str]],
+        *,
+        body: bytes | None = None,
+        source: str = "127.0.0.1",
+    ) -> tuple[int, Any]:
+        """Exactly these header fields, as no well-behaved client would let one send; (status, decoded body)."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10, source_address=(source, 0))
+        with closing(connection):
+            connection.putrequest(method, path)
+            for name, value in headers:
+                connection.putheader(name, value)
+            if body:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            content = answer.read()
+            return answer.status, json.loads(content) if content.startswith(b"{") else content
+
+
+@pytest.fixture(scope="module", params=["caddy", "traefik"])
+def site(folder: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    found = Site(process.free_port())
+    client = openid.client("bff", found.base_url)
+    with (
+        openid.running([client], autologin=True, log=folder / "provider.log") as provider,
+        bff.running(
+            folder, {"BFF_BASE_URL": found.base_url, "OIDC_ISSUER": provider.issuer, **client.environ}
+        ) as service,
+        proxies.echo() as application,
+        getattr(proxies, request.param)(found.port, service.address, application, log=folder / "proxy.log"),
+    ):
+        yield found
+
+
+@pytest.fixture
+def alice(site: Site) -> Iterator[Visitor]:
+    with Visitor(site.base_url) as person:
+        assert person.login().status_code == 302
+        yield person
+
+
+def as_sent_by(visitor: Visitor) -> list[tuple[str, str]]:
+    return [("Cookie", f"bff_session={visitor.cookie()}"), ("User-Agent", str(visitor.headers["User-Agent"]))]
+
+
+def claims() -> list[tuple[str, str]]:
+    """Header fields that somebody sends who wants to be taken for another: every name in every spelling."""
+    spellings = [name.replace("-", separator) for name in IDENTITY for separator in "-" + ALIASING]
+    spellings += [name.replace("-", "_", 1) for name in IDENTITY] + [name.lower() for name in IDENTITY]
+    return [(name, "mallory") for name in spellings]
+
+
+def identity(seen: dict[str, Any]) -> dict[str, list[str]]:
+    """What the application would take for identity, whichever way it reads header names."""
+    found: dict[str, list[str]] = {}
+    wanted = {variable(name): name for name in IDENTITY}
+    for name, value in seen["headers"]:
+        if variable(name) in wanted:
+            found.setdefault(wanted[variable(name)], []).append(value)
+    return found
+
+
+def variable(name: str) -> str:
+    return re.sub("[^A-Z0-9]", "_", name.upper())
+
+
+def test_anonymous_is_refused_and_told_where_to_log_in(site: Site) -> None:
+    status, problem = site.request("GET", "/reports", [("Accept", "application/json")])
+    assert (status, problem["code"]) == (401, "unauthenticated")
+    assert "/auth/login" in problem["login_url"]
+
+
+def test_anonymous_cannot_claim_to_be_somebody(site: Site) -> None:
+    assert site.request("GET", "/reports", claims())[0] == 401
+
+
+def test_the_application_learns_who_is_logged_in(site: Site, alice: Visitor) -> None:
+    status, seen = site.request("POST", "/orders?id=1", as_sent_by(alice), body=b"a=1")
+    assert (status, seen["method"], seen["path"]) == (200, "POST", "/orders?id=1")
+    assert identity(seen)["X-User-ID"] == ["alice"]
+    assert alice.cookie() not in str(identity(seen))
+
+
+def test_a_user_cannot_claim_to_be_another(site: Site, alice: Visitor) -> None:
+    status, seen = site.request("GET", "/reports", claims() + as_sent_by(alice))
+    assert status == 200
+    assert identity(seen)["X-User-ID"] == ["alice"]
+    assert "mallory" not in str(identity(seen))
+
+
+def test_an_open_path_carries_no_claim_either(site: Site) -> None:
+    status, seen = site.request("GET", "/public/logo.svg", claims())
+    assert (status, identity(seen)) == (200, {})
+
+
+def test_a_user_cannot_hide_behind_the_connection_header(site: Site, alice: Visitor) -> None:
+    """A proxy drops fields that Connection names (RFC 9110 section 7.6.1), and some only after adding their own."""
+    status, seen = site.request("GET", "/reports", [*as_sent_by(alice), ("Connection", "close, X-User-ID")])
+    assert status == 400 or identity(seen)["X-User-ID"] == ["alice"]
+
+
+@pytest.mark.parametrize("path", ["/public/../reports", "/public/%2e%2e/reports", "/public/..%2freports", "/PUBLIC/x"])
+def test_an_open_path_opens_nothing_else(site: Site, path: str) -> None:
+    assert site.request("GET", path, [])[0] in (400, 401)
+
+
+def test_a_session_ends_when_its_cookie_comes_from_another_network(site: Site, alice: Visitor) -> None:
+    status, problem = site.request("GET", "/reports", as_sent_by(alice), source="127.9.9.9")
+    assert (status, problem["code"]) == (401, "session_binding")
+    assert site.request("GET", "/reports", as_sent_by(alice))[0] == 401
+
+
+def test_nobody_can_forge_the_network_they_come_from(site: Site, alice: Visitor) -> None:
+    forged = [("X-Forwarded-For", "127.0.0.1"), ("X_Forwarded_For", "127.0.0.1"), ("Forwarded", "for=127.0.0.1")]
+    status, problem = site.request("GET", "/reports", forged + as_sent_by(alice), source="127.9.9.9")
+    assert (status, problem["code"]) == (401, "session_binding")

@@ -1,0 +1,156 @@
+"""Four workers behave as one BFF: a revoked session is refused by all, and a killed worker costs nothing but itself."""
+
+import http.client
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import quantiles
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.peers import bff, openid, process, redis
+from tests.peers.bff import Bff, Visitor
+
+pytestmark = pytest.mark.e2e
+
+WORKERS = 4
+REVOCATIONS = 200
+ALLOWED_DELAY = 0.1
+MANY_CONNECTIONS = 64
+PATIENCE = 10
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path) -> Iterator[Bff]:
+    """No refresh tokens here, so that a logout's time is the BFF's own."""
+    port = process.free_port()
+    client = openid.client("bff", f"http://127.0.0.1:{port}", refresh_tokens=False)
+    with (
+        redis.RedisServer(redis.debian(), folder) as store,
+        openid.running([client], autologin=True, log=folder / "provider.log") as provider,
+        bff.running(
+            folder,
+            {"REDIS_URL": store.url, "OIDC_ISSUER": provider.issuer, **client.environ},
+            port=port,
+            workers=WORKERS,
+        ) as running,
+    ):
+        yield running
+
+
+@dataclass
+class Line:
+    """A connection kept alive, and so a line to one certain worker."""
+
+    connection: http.client.HTTPConnection
+    base_url: str
+    worker: int = field(default=0)
+
+    def request(self, method: str, path: str, cookies: dict[str, str], **headers: str) -> http.client.HTTPResponse:
+        cookie = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        sent = {"Cookie": cookie, "User-Agent": openid.NAVIGATION["User-Agent"], "Accept": "application/json"}
+        self.connection.request(method, path, headers=sent | headers)
+        answer = self.connection.getresponse()
+        answer.read()
+        return answer
+
+    def verify(self, cookies: dict[str, str]) -> int:
+        return self.request("GET", "/auth/verify", cookies).status
+
+    def logout(self, cookies: dict[str, str]) -> int:
+        proof = {"X-CSRF-Token": cookies["_eid_csrf_v1"], "Origin": self.base_url}
+        return self.request("POST", "/auth/logout", cookies, **proof).status
+
+
+@pytest.fixture
+def lines(service: Bff) -> Iterator[list[Line]]:
+    """One line to each worker."""
+    with ExitStack() as stack:
+        found: dict[int, Line] = {}
+        lines = [
+            Line(http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE), service.base_url)
+            for _ in range(MANY_CONNECTIONS)
+        ]
+        for line in lines:  # all at once, so that one idle worker does not take every connection
+            stack.enter_context(closing(line.connection))
+            line.connection.connect()
+        for line in lines:
+            line.request("GET", "/health/live", {})
+            line.worker = service.worker_of(line.connection.sock) or 0
+            if found.setdefault(line.worker, line) is not line:
+                line.connection.close()
+        assert sorted(found) == sorted(service.workers())
+        yield list(found.values())
+
+
+def cookies_of_a_new_session(service: Bff) -> dict[str, str]:
+    with Visitor(service.base_url) as person:
+        assert person.login().status_code == 302
+        return {"bff_session": person.cookie(), "_eid_csrf_v1": person.csrf_token()}
+
+
+def test_a_revoked_session_is_refused_by_every_other_worker_at_once(
+    service: Bff, lines: list[Line], record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """Measured from before the logout is sent, so the logout's own time is included."""
+    delays: list[float] = []
+    for number in range(REVOCATIONS):
+        cookies = cookies_of_a_new_session(service)
+        assert [line.verify(cookies) for line in lines] == [200] * WORKERS  # from here on each has it in memory
+        revoking = lines[number % WORKERS]
+        start = time.perf_counter()
+        assert revoking.logout(cookies) == 200
+        delays += _delays(start, [line for line in lines if line is not revoking], cookies)
+    percentiles = quantiles(delays, n=100)
+    for name, seconds in {"p50": percentiles[49], "p99": percentiles[98], "max": max(delays)}.items():
+        record_testsuite_property(f"revocation seen after, {name}, ms", round(seconds * 1000, 2))
+        print(f"revocation seen after, {name}: {seconds * 1000:.2f} ms")  # noqa: T201 - shown with -s
+    assert len(delays) == REVOCATIONS * (WORKERS - 1)
+    assert max(delays) <= ALLOWED_DELAY
+
+
+def _delays(start: float, lines: list[Line], cookies: dict[str, str]) -> list[float]:
+    delays = []
+    while lines:
+        for line in list(lines):
+            if line.verify(cookies) == 401:
+                delays.append(time.perf_counter() - start)
+                lines.remove(line)
+        assert time.perf_counter() - start < PATIENCE, "some worker still admits a revoked session"
+    return delays
+
+
+def test_a_killed_worker_takes_no_session_and_no_count_with_it(service: Bff, lines: list[Line]) -> None:
+    cookies = cookies_of_a_new_session(service)
+    victim = lines[0]
+    for _ in range(20):
+        assert victim.verify(cookies) == 200
+    before = counts(service)
+    os.kill(victim.worker, signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE
+    while victim.worker in service.workers() or len(service.workers()) < WORKERS:
+        assert time.monotonic() < deadline, "the killed worker was not replaced"
+        time.sleep(process.POLL)
+
+    after = counts(service)
+    assert before
+    assert {name: (value, after.get(name)) for name, value in before.items() if after.get(name, 0) < value} == {}
+    with Visitor(service.base_url) as person:
+        person.cookies.set("bff_session", cookies["bff_session"])
+        assert [person.auth_verify().status_code for _ in range(3 * WORKERS)] == [200] * 3 * WORKERS
+
+
+def counts(service: Bff) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Every sample that may only grow."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(service.metrics())
+        if family.type in ("counter", "histogram")
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }

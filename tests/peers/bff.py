@@ -1,0 +1,161 @@
+"""The BFF itself, as an operator starts it: gunicorn with the project's own configuration file; and its visitors."""
+
+import json
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from bff.settings.environment import VARIABLES
+from tests.peers import process
+from tests.peers.openid import Browser
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT = 10
+
+
+@dataclass(frozen=True)
+class Bff:
+    base_url: str
+    port: int
+    process: "Popen[bytes]"
+    log: Path
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def workers(self) -> list[int]:
+        """Process ids of the live workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def worker_of(self, client: socket.socket) -> int | None:
+        """The worker that accepted this client's connection; None while none has."""
+        ports = f"{self.port:04X}", f"{client.getsockname()[1]:04X}"
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        inodes = [row[9] for row in rows if (row[1][-4:], row[2][-4:]) == ports]
+        return next((pid for pid in self.workers() if inodes and _has_socket(pid, inodes[0])), None)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The log so far. Raises JSONDecodeError for a line that is not JSON."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def metrics(self) -> str:
+        answer = requests.get(f"http://{self.address}/metrics", timeout=TIMEOUT)
+        answer.raise_for_status()
+        return answer.text
+
+    def value(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels; 0 when there is none."""
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(self.metrics())
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+
+def _has_socket(pid: int, inode: str) -> bool:
+    with suppress(OSError):  # the worker ended, or a descriptor was closed, while we looked
+        return any(file.readlink() == Path(f"socket:[{inode}]") for file in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+@contextmanager
+def running(
+    folder: Path, environ: Mapping[str, str] | None = None, *, port: int | None = None, workers: int = 1
+) -> Iterator[Bff]:
+    """A BFF whose data and log are in folder; settings that environ does not name are unset."""
+    environ = environ or {}
+    port = port or process.free_port()
+    log = folder / "bff.log"
+    env = dict.fromkeys(VARIABLES, "") | {
+        "PORT": str(port),
+        "WEB_CONCURRENCY": str(workers),
+        "BFF_DATA_DIR": str(folder / "data"),
+        **environ,
+    }
+    gunicorn = Path(sys.executable).parent / "gunicorn"
+    with process.running(
+        [gunicorn, "-c", "gunicorn.conf.py", "wsgi:app"], port=port, env=env, cwd=ROOT, log=log
+    ) as master:
+        bff = Bff(environ.get("BFF_BASE_URL") or f"http://127.0.0.1:{port}", port, master, log)
+        _wait_until_live(bff, workers)
+        yield bff
+
+
+def _wait_until_live(bff: Bff, workers: int, seconds: float = 30) -> None:
+    """The port is bound before the workers have started, and each must be there before a test counts them."""
+    deadline = time.monotonic() + seconds
+    while not (_live(bff) and len(bff.workers()) >= workers):
+        if bff.process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the BFF does not answer\n{bff.log.read_text(errors='replace')[-2000:]}")
+        time.sleep(process.POLL)
+
+
+def _live(bff: Bff) -> bool:
+    try:
+        return requests.get(f"http://{bff.address}/health/live", timeout=TIMEOUT).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+class Visitor(Browser):
+    """A person at one BFF: logs in by hand, and calls the BFF as the application's scripts would."""
+
+    def __init__(self, base_url: str) -> None:
+        super().__init__()
+        self.base_url = base_url
+
+    def start_login(self, **query: str) -> str:
+        """Where /auth/login sends the browser."""
+        answer = self.get(f"{self.base_url}/auth/login", params=query, allow_redirects=False, timeout=TIMEOUT)
+        if answer.status_code != 302:
+            raise AssertionError(f"{answer.status_code} from /auth/login: {answer.text[:500]}")
+        return answer.headers["Location"]
+
+    def authorize(self, url: str, user: str = "alice") -> str:
+        """Log in at the provider; the callback's address, not opened yet."""
+        return self.walk(url, f"{self.base_url}/auth/callback", login=user, password="any", user=user)
+
+    def login(self, user: str = "alice", **query: str) -> requests.Response:
+        """The whole login; the answer of the callback."""
+        return self.open(self.authorize(self.start_login(**query), user))
+
+    def call(self, method: str, path: str, **options: Any) -> requests.Response:
+        """What fetch() in a page of the application sends."""
+        headers = {"Accept": "application/json", "Sec-Fetch-Mode": "cors", "Origin": self.base_url}
+        headers |= options.pop("headers", {})
+        return self.request(
+            method, self.base_url + path, headers=headers, allow_redirects=False, timeout=TIMEOUT, **options
+        )
+
+    def session(self) -> dict[str, Any]:
+        content: dict[str, Any] = self.call("GET", "/auth/session").json()
+        return content
+
+    def auth_verify(self) -> requests.Response:
+        return self.call("GET", "/auth/verify")
+
+    def csrf_token(self) -> str:
+        token: str = self.call("GET", "/auth/csrf").json()["csrf_token"]
+        return token
+
+    def logout(self, **body: Any) -> requests.Response:
+        return self.call("POST", "/auth/logout", json=body, headers={"X-CSRF-Token": self.csrf_token()})
+
+    def logout_at_provider(self, url: str) -> str:
+        """RP-initiated logout from the BFF's logout_url on; the first address back at the BFF."""
+        return self.walk(url, self.base_url, logout="yes")
+
+    def cookie(self, name: str = "bff_session") -> str:
+        return str(self.cookies[name])

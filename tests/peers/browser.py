@@ -1,0 +1,23 @@
+"""A real browser: Debian's Chromium, driven by Playwright's driver from PyPI (`playwright install` is never run)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.peers import install
+
+# In a container there is neither a user namespace for the sandbox nor a large /dev/shm.
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+TIMEOUT_MS = 10_000
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    program = install.debian("chromium", "chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS, timeout=3 * TIMEOUT_MS)
+        try:
+            yield browser
+        finally:
+            browser.close()

@@ -1,0 +1,167 @@
+// A real, certified OpenID Provider for tests: panva's oidc-provider on loopback, everything in memory.
+//
+// Environment: HOST, PORT, CLIENTS (a JSON list of client metadata); AUTOLOGIN=1 replaces the login and consent forms
+// by an immediate yes for `login_hint` or alice; USERINFO_ONLY=1 keeps the profile claims out of the ID token;
+// ACCESS_TOKEN_TTL in seconds.
+//
+// Beside the protocol there is a control surface for tests:
+//   GET  /_test/stats    {requests: {"POST /token 200": n}, sessions: people logged in}
+//   GET  /_test/secrets  every state, nonce, code, verifier and token that passed, by parameter name
+//   POST /_test/rotate   sign with new keys from now on; the old ones stay published, as in a real rotation
+//   POST /_test/fault?path=/token&status=503&times=1&delay_ms=0   make the next requests to a path fail or wait
+import http from 'node:http';
+import { setTimeout as wait } from 'node:timers/promises';
+
+import * as jose from 'jose';
+
+// oidc-provider calls URL.parse, which came only with Node 20.13 and 22.1.
+URL.parse ??= (url, base) => (URL.canParse(url, base) ? new URL(url, base) : null);
+
+const { default: Provider } = await import('oidc-provider');
+const { default: MemoryAdapter } = await import('oidc-provider/lib/adapters/memory_adapter.js');
+
+const { HOST, PORT } = process.env;
+const ISSUER = `http://${HOST}:${PORT}`;
+const AUTOLOGIN = process.env.AUTOLOGIN === '1';
+const SECRETS = [
+  'state', 'nonce', 'code', 'code_verifier', 'client_assertion', 'access_token', 'refresh_token', 'id_token',
+  'id_token_hint', 'token',
+];
+
+const PEOPLE = {
+  alice: { name: 'Alice Adams', email: 'alice@example.com', email_verified: true, roles: ['admin', 'user'] },
+  bob: { name: 'Bob Brown', email: 'bob@example.com', email_verified: true, roles: ['user'] },
+};
+
+const records = new Map();
+const requests = {};
+const secrets = Object.fromEntries(SECRETS.map((name) => [name, new Set()]));
+let faults = [];
+let keys = [];
+let provider;
+let handle;
+
+// The default storage drops the oldest of 1,000 records, tokens and sessions together, which many logins exceed.
+class Adapter extends MemoryAdapter {
+  constructor(model) { super(model, records); }
+
+  async find(id) {
+    const record = await super.find(id);
+    return record?.exp <= Date.now() / 1000 ? undefined : record;
+  }
+}
+
+async function rotate() {
+  keys = [...await generateKeys(), ...keys];
+  provider = build();
+  handle = provider.callback();
+}
+
+async function generateKeys() {
+  return Promise.all(['RS256', 'ES256'].map(async (alg) => {
+    const { privateKey } = await jose.generateKeyPair(alg, { extractable: true });
+    const jwk = await jose.exportJWK(privateKey);
+    return { ...jwk, alg, use: 'sig', kid: await jose.calculateJwkThumbprint(jwk) };
+  }));
+}
+
+function build() {
+  const instance = new Provider(ISSUER, {
+    adapter: Adapter,
+    clients: JSON.parse(process.env.CLIENTS),
+    jwks: { keys },
+    cookies: { keys: ['the cookies of a test'] },
+    claims: { email: ['email', 'email_verified'], profile: ['name'], roles: ['roles'] },
+    conformIdTokenClaims: process.env.USERINFO_ONLY === '1',
+    findAccount: (ctx, id) => PEOPLE[id] && { accountId: id, claims: () => ({ sub: id, ...PEOPLE[id] }) },
+    responseTypes: ['code'],
+    pkce: { required: () => true },
+    issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
+    rotateRefreshToken: true,
+    ttl: { AccessToken: Number(process.env.ACCESS_TOKEN_TTL ?? 300) },
+    interactions: AUTOLOGIN ? { url: (ctx, interaction) => `/_test/autologin/${interaction.uid}` } : undefined,
+    features: {
+      devInteractions: { enabled: !AUTOLOGIN },
+      introspection: { enabled: true, allowedPolicy: () => true },
+      pushedAuthorizationRequests: { enabled: true },
+      revocation: { enabled: true },
+      rpInitiatedLogout: { enabled: true },
+    },
+  });
+  instance.use(observe);
+  instance.on('server_error', (ctx, err) => console.error(err));
+  instance.on('grant.error', (ctx, err) => console.error(ctx.path, err.message, err.error_description));
+  return instance;
+}
+
+async function observe(ctx, next) {
+  await next();
+  count(ctx.method, ctx.path.replace(/\/[\w-]{43}$/, '/:uid'), ctx.status);
+  for (const source of [ctx.oidc?.params, ctx.body]) {
+    for (const name of SECRETS) if (typeof source?.[name] === 'string') secrets[name].add(source[name]);
+  }
+}
+
+function count(method, path, status) {
+  const key = `${method} ${path} ${status}`;
+  requests[key] = (requests[key] ?? 0) + 1;
+}
+
+async function autologin(req, res) {
+  const { params, session, grantId } = await provider.interactionDetails(req, res);
+  const accountId = session?.accountId ?? params.login_hint ?? 'alice';
+  const known = grantId && await provider.Grant.find(grantId);
+  const grant = known || new provider.Grant({ accountId, clientId: params.client_id });
+  grant.addOIDCScope(params.scope);
+  await provider.interactionFinished(req, res, { login: { accountId }, consent: { grantId: await grant.save() } });
+}
+
+const controls = {
+  'GET /_test/stats': () => ({
+    requests,
+    sessions: [...records].filter(([key, record]) => key.startsWith('Session:') && record.accountId).length,
+  }),
+  'GET /_test/secrets': () => Object.fromEntries(SECRETS.map((name) => [name, [...secrets[name]]])),
+  'POST /_test/rotate': async () => {
+    await rotate();
+    return keys.map((key) => key.kid);
+  },
+  'POST /_test/fault': (query) => {
+    faults = [{
+      path: query.get('path'),
+      status: Number(query.get('status') ?? 0),
+      left: Number(query.get('times') ?? 1),
+      delay: Number(query.get('delay_ms') ?? 0),
+    }];
+    return faults;
+  },
+};
+
+async function answer(req, res) {
+  const { pathname, searchParams } = new URL(req.url, ISSUER);
+  if (AUTOLOGIN && pathname.startsWith('/_test/autologin/')) return autologin(req, res);
+  const control = controls[`${req.method} ${pathname}`];
+  if (control) return json(res, 200, await control(searchParams));
+  const fault = faults.find((one) => one.path === pathname && one.left > 0);
+  if (fault) {
+    fault.left -= 1;
+    await wait(fault.delay);
+    if (fault.status) {
+      count(req.method, pathname, fault.status);
+      return json(res, fault.status, { error: 'temporarily_unavailable' });
+    }
+  }
+  return handle(req, res);
+}
+
+function json(res, status, body) {
+  res.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+}
+
+const server = http.createServer((req, res) => answer(req, res).catch((err) => {
+  console.error(err);
+  json(res, 500, { error: 'server_error' });
+}));
+await rotate();
+server.listen(Number(PORT), HOST);
+process.on('SIGTERM', () => process.exit(0));

@@ -1,0 +1,94 @@
+"""Real reverse proxies that run the very files in deploy/, and an application behind them that says what it got."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import requests
+
+from tests.peers import install, process
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with the request's method, path and header fields, as they arrived."""
+
+    protocol_version = "HTTP/1.1"
+
+    def _answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = json.dumps({"method": self.command, "path": self.path, "headers": self.headers.items()}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815 - http.server finds them by these names
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+        """Keep the test's output quiet."""
+
+
+@contextmanager
+def echo() -> Iterator[str]:
+    """host:port of the application."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def caddy(port: int, bff: str, app: str, *, log: Path | None = None) -> Iterator[None]:
+    """Caddy on port; bff and app are host:port."""
+    env = {"SITE_ADDRESS": f"http://127.0.0.1:{port}", "BFF_ADDRESS": bff, "APP_ADDRESS": app}
+    file = DEPLOY / "caddy" / "Caddyfile"
+    with process.running([_program("caddy"), "run", "--config", file], port=port, env=env, log=log):
+        yield
+
+
+@contextmanager
+def traefik(port: int, bff: str, app: str, *, log: Path | None = None) -> Iterator[None]:
+    """Traefik on port; bff and app are host:port."""
+    env = _variables(DEPLOY / "traefik" / "traefik.env") | {
+        "TRAEFIK_ENTRYPOINTS_WEB_ADDRESS": f"127.0.0.1:{port}",
+        "TRAEFIK_PROVIDERS_FILE_FILENAME": str(DEPLOY / "traefik" / "dynamic.yml"),
+        "BFF_URL": f"http://{bff}",
+        "APP_URL": f"http://{app}",
+    }
+    with process.running([_program("traefik")], port=port, env=env, log=log):
+        _wait_for_routes(port)  # it listens before it has read dynamic.yml
+        yield
+
+
+def _wait_for_routes(port: int, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while requests.get(f"http://127.0.0.1:{port}/public/", timeout=seconds).status_code == 404:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the proxy on {port} has no routes after {seconds} s")
+        time.sleep(process.POLL)
+
+
+def _variables(file: Path) -> dict[str, str]:
+    lines = (line for line in file.read_text().splitlines() if line and not line.startswith("#"))
+    return dict(line.split("=", 1) for line in lines)
+
+
+def _program(name: str) -> Path:
+    """A program that a development requirement put beside this Python."""
+    path = Path(sys.executable).parent / name
+    if not path.exists():
+        install.unavailable(name, "pip install -r requirements-dev.txt")
+    return path
