@@ -64,6 +64,14 @@ class SessionCache:
             self._subscription.close()
             self._subscription = None
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def truthful(self) -> bool:
+        """Whether the listener is connected, so that entries may be kept."""
+        return self._truthful
+
     def lookup(self, key: str, now: float) -> Entry | None:
         """The session filed under key, from memory or from the store; None when the store knows none.
 

@@ -62,7 +62,7 @@ class Verify:
         outcome, status = "error", 500
         try:
             entry = self._gate.admit(environ.get("HTTP_COOKIE", ""), self._clients.of(environ))
-            start_response("200 OK", [*(entry.identity or _prepare(entry)), ("X-Correlation-ID", correlation_id)])
+            start_response("200 OK", [*(entry.identity or identity_headers(entry)), ("X-Correlation-ID", correlation_id)])
             outcome, status = "allowed", 200
             return ()
         except BFFError as err:
@@ -113,8 +113,8 @@ class Verify:
         return children
 
 
-def _prepare(entry: Entry) -> Headers:
-    """The identity headers of a session, kept with its cache entry."""
+def identity_headers(entry: Entry) -> Headers:
+    """Who it is, as headers for the application; kept with the cache entry from now on."""
     session = entry.session
     entry.identity = [
         ("Content-Length", "0"),

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bff.errors import StoreUnavailable
 from bff.kv import KeyValue
 
 PATIENT = 5.0
 
 
 def main(address: str, action: str, key: str, times: str) -> None:
-    if action == "greenlets":
+    if action in ("greenlets", "frozen"):
         from gevent import monkey
 
         monkey.patch_all()
@@ -27,19 +28,21 @@ def main(address: str, action: str, key: str, times: str) -> None:
         "take": take,
         "fork": fork,
         "greenlets": greenlets,
+        "frozen": frozen,
     }
-    result = actions[action](open_store(address), key, int(times))
+    patience = 0.25 if action == "frozen" else PATIENT
+    result = actions[action](open_store(address, patience), key, int(times))
     sys.stdout.write(json.dumps(result) + "\n")
 
 
-def open_store(address: str) -> KeyValue:
+def open_store(address: str, timeout: float) -> KeyValue:
     if "://" in address:
         from bff.kv.redis import RedisStore
 
-        return RedisStore(address, timeout=PATIENT, connect_timeout=PATIENT)
+        return RedisStore(address, timeout=timeout, connect_timeout=timeout)
     from bff.kv.sqlite import SqliteStore
 
-    return SqliteStore(Path(address), timeout=PATIENT)
+    return SqliteStore(Path(address), timeout=timeout)
 
 
 def increment(kv: KeyValue, key: str, times: int) -> int:
@@ -92,6 +95,27 @@ def greenlets(kv: KeyValue, key: str, times: int) -> dict[str, Any]:
     total = int(kv.get(key) or b"0")
     kv.close()
     return {"connected": connected, "total": total, "delivered": delivered}
+
+
+def frozen(kv: KeyValue, key: str, times: int) -> dict[str, Any]:
+    """How often another greenlet ran while the store did not answer this one."""
+    import gevent
+
+    ticks: list[int] = []
+
+    def tick() -> None:
+        while True:
+            gevent.sleep(0.01)
+            ticks.append(1)
+
+    ticker = gevent.spawn(tick)
+    try:
+        kv.get(key)
+    except StoreUnavailable as err:
+        return {"error": type(err).__name__, "ticks": len(ticks)}
+    finally:
+        ticker.kill()
+    return {"error": None, "ticks": len(ticks)}
 
 
 def _within(seconds: float, condition: Callable[[], bool]) -> bool:

@@ -7,8 +7,12 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.peers import install
 
-# In a container there is neither a user namespace for the sandbox nor a large /dev/shm.
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+ARGUMENTS = [
+    "--no-sandbox",  # in a container there is no user namespace for it
+    "--disable-dev-shm-usage",  # nor a large /dev/shm
+    "--disable-gpu",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.*",  # a page that asks for fonts elsewhere waits for nobody
+]
 TIMEOUT_MS = 10_000
 
 

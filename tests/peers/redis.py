@@ -7,11 +7,12 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import redis
 
 from tests.peers import install, process
+from tests.peers.certificates import Certificates
 
 ADMIN_TIMEOUT = 10
 
@@ -32,7 +33,7 @@ def newest() -> Path:
 class RedisServer:
     """A server on a port that it keeps over restarts; a context manager that leaves no process behind.
 
-    options: more command-line words. config: a configuration file, as Sentinel wants one.
+    options: more command-line words. tls: TLS is all it speaks. config: a configuration file, as Sentinel wants one.
     """
 
     def __init__(
@@ -42,14 +43,20 @@ class RedisServer:
         *,
         password: str = "",
         options: Sequence[str | Path] = (),
+        tls: Certificates | None = None,
         config: Path | None = None,
     ) -> None:
         self.port = process.free_port()
         self.password = password
         self.log = folder / f"redis-{self.port}.log"
         self._folder = folder
+        self._scheme = "rediss" if tls else "redis"
         self._command: list[str | Path] = [program, *([config] if config else [])]
-        self._command += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", folder, *options]
+        self._command += ["--bind", "127.0.0.1", "--dir", folder, *options]
+        self._command += ["--port", "0", "--tls-port", str(self.port)] if tls else ["--port", str(self.port)]
+        if tls:
+            self._command += ["--tls-cert-file", tls.certificate, "--tls-key-file", tls.key]
+            self._command += ["--tls-ca-cert-file", tls.ca, "--tls-auth-clients", "no"]
         if "--sentinel" not in options:
             self._command += ["--save", "", "--appendonly", "no"]
         if password:
@@ -60,11 +67,19 @@ class RedisServer:
     @property
     def url(self) -> str:
         login = f":{self.password}@" if self.password else ""
-        return f"redis://{login}127.0.0.1:{self.port}/0"
+        return f"{self._scheme}://{login}127.0.0.1:{self.port}/0"
 
     def admin(self) -> "redis.Redis":
         """A client for the test's own use; close it."""
         return redis.Redis(port=self.port, password=self.password or None, socket_timeout=ADMIN_TIMEOUT)
+
+    def command(self, *words: str | int) -> Any:
+        """Send one command and answer its reply as redis-py reads it."""
+        client: Any = self.admin()
+        try:
+            return client.execute_command(*words)
+        finally:
+            client.close()
 
     def start(self) -> None:
         running = process.running(self._command, port=self.port, cwd=self._folder, log=self.log)

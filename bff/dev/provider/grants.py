@@ -116,7 +116,7 @@ class IdToken(OpenIDToken):
     def resolve_client_private_key(self, _client: Client) -> KeySet:
         return self._key.key_set()
 
-    def get_clientclaims(self, client: Client) -> dict[str, Any]:
+    def get_client_claims(self, client: Client) -> dict[str, Any]:
         now = int(self._clock())
         return {"iss": self._issuer, "aud": client.client_id, "iat": now, "exp": now + ID_TOKEN_LIFE}
 

@@ -3,21 +3,25 @@
 import { byId, el } from "./dom.js";
 
 const EVERY = 2000;
+// Name, title, and which series stands for the whole: one of them, all added up (SUM), or none where a sum says nothing.
+const SUM = Symbol("sum");
 const METRICS = [
-  ["bff_logins_total", "Logins"],
-  ["bff_sessions_created_total", "Sessions created"],
-  ["bff_sessions_destroyed_total", "Sessions ended"],
-  ["bff_verify_duration_seconds_count", "Requests verified"],
-  ["bff_session_cache_total", "Session cache"],
-  ["bff_csrf_violations_total", "CSRF violations"],
-  ["bff_token_exchange_total", "Calls to the token endpoint"],
+  ["bff_logins_total", "Logins", "success"],
+  ["bff_sessions_created_total", "Sessions created", SUM],
+  ["bff_sessions_destroyed_total", "Sessions ended", SUM],
+  ["bff_verify_duration_seconds_count", "Requests verified", SUM],
+  ["bff_session_cache_total", "Session cache", null],
+  ["bff_csrf_violations_total", "CSRF violations", SUM],
+  ["bff_token_exchange_total", "Calls for tokens", SUM],
 ];
 const QUERY = METRICS.map(([name]) => `name[]=${name}`).join("&");
 const SAMPLE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 
-let first = null;
-let last = new Map();
+const STORED = "counters when this tab was opened";
+
+let first = stored();
+let last = null;
 let reading = null;
 
 /** Read now; a reading that is under way counts. */
@@ -45,54 +49,57 @@ async function once() {
   }
 }
 
-/** Map of metric name to Map of series to value; a series is its label values, "" without labels. */
+/** Readings by metric and series, {name: {series: value}}; a series is its label values, "" without labels. */
 function parse(text) {
-  const found = new Map(METRICS.map(([name]) => [name, new Map()]));
+  const found = Object.fromEntries(METRICS.map(([name]) => [name, {}]));
   for (const line of text.split("\n")) {
     const [, name, labels = "", value] = SAMPLE.exec(line) ?? [];
-    if (!found.has(name)) continue;
+    if (!found[name]) continue;
     const series = [...labels.matchAll(LABEL)].map((label) => label[2]).join(" · ");
-    found.get(name).set(series, Number(value));
+    found[name][series] = Number(value);
   }
   return found;
 }
 
 function update(found) {
-  first ??= found;
-  byId("counters").replaceChildren(...METRICS.map(([name, title]) => block(name, title, found.get(name))));
+  if (!first) sessionStorage.setItem(STORED, JSON.stringify((first = found)));
+  byId("counters").replaceChildren(...METRICS.map((metric) => block(metric, found)));
   last = found;
 }
 
-function block(name, title, series) {
-  const whole = row(el("h3", {}, title), name, null);
-  const labelled = [...series.keys()].filter(Boolean).sort();
-  const rows = labelled.map((labels) => {
-    const one = row(el("span", {}, labels), name, labels);
+function block([name, title, whole], found) {
+  const head = whole === null ? el("div", {}, el("h3", {}, title)) : row(el("h3", {}, title), name, whole, found);
+  const labelled = Object.keys(found[name]).filter(Boolean).sort();
+  const rows = labelled.map((series) => row(el("span", {}, series), name, series, found));
+  rows.forEach((one, at) => {
     one.classList.add("series");
-    one.dataset.series = labels;
-    return one;
+    one.dataset.series = labelled[at];
   });
-  const block = el("section", { class: "counter", "data-metric": name }, whole, el("code", { class: "name" }, name), ...rows);
-  return block;
-
-  function row(head, metric, labels) {
-    const value = amount(series, labels);
-    const gained = value - baseline(metric, labels, value);
-    const delta = el("span", { class: "delta" }, gained > 0 ? `+${gained}` : "");
-    const bumped = value > amount(last.get(metric) ?? series, labels);
-    return el("div", { class: bumped ? "row bumped" : "row" }, head, el("span", { class: "value" }, String(value)), delta);
-  }
+  return el("section", { class: "counter", "data-metric": name }, head, el("code", { class: "name" }, name), ...rows);
 }
 
-function amount(series, labels) {
-  if (labels !== null) return series.get(labels) ?? 0;
-  return [...series.values()].reduce((sum, value) => sum + value, 0);
+function row(head, name, series, found) {
+  const value = amount(found, name, series);
+  const bumped = last && value > amount(last, name, series);
+  const then = amount(first, name, series);
+  const gained = then > value ? value : value - then; // it fell: the BFF began again, from zero
+  return el(
+    "div",
+    { class: bumped ? "row bumped" : "row" },
+    head,
+    el("span", { class: "delta" }, gained ? `+${gained}` : ""),
+    el("span", { class: "value" }, String(value)),
+  );
 }
 
-/** What it was when the page was opened; 0 after the BFF itself began again. */
-function baseline(metric, labels, now) {
-  const then = amount(first.get(metric), labels);
-  return then > now ? 0 : then;
+function amount(reading, name, series) {
+  const values = reading[name] ?? {};
+  return series === SUM ? Object.values(values).reduce((sum, value) => sum + value, 0) : (values[series] ?? 0);
+}
+
+/** Logging in leaves this page and comes back, so what was read first has to outlive it. */
+function stored() {
+  return JSON.parse(sessionStorage.getItem(STORED));
 }
 
 function say(text, state) {

@@ -1,7 +1,7 @@
 // The demo page: buttons to requests. The page keeps no secret and never sees a token.
 
 import * as counters from "./counters.js";
-import { byId } from "./dom.js";
+import { byId, notify } from "./dom.js";
 import { send, sendWithToken, show } from "./exchange.js";
 import * as session from "./session.js";
 
@@ -12,17 +12,18 @@ const IDENTITY_HEADERS = [
   "X-Denied-Reason", "WWW-Authenticate", "X-Correlation-ID",
 ];
 
-/** Run one action at a time, then look at what it changed. */
+/** Run one action at a time, then look at what it changed. A busy button keeps the focus. */
 function onPress(id, event, action) {
   byId(id).addEventListener(event, async (happened) => {
     happened.preventDefault();
     const button = happened.submitter ?? happened.currentTarget;
-    button.disabled = true;
+    if (button.getAttribute("aria-busy") === "true") return;
+    button.setAttribute("aria-busy", "true");
     try {
       await action();
       await Promise.all([session.look(), counters.read()]);
     } finally {
-      button.disabled = false;
+      button.removeAttribute("aria-busy");
     }
   });
 }
@@ -42,10 +43,7 @@ onPress("logout", "click", async () => {
   else notify(status ? `Logging out did not work (${status}). ${body?.detail ?? ""}` : "The server did not answer.");
 });
 
-function notify(text) {
-  byId("notice").textContent = text;
-  byId("notice").hidden = false;
-}
-
+// A logout may come back with the provider's `state`, which is of no use here.
+history.replaceState(null, "", location.pathname);
 session.watch();
 counters.watch();

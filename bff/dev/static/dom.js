@@ -2,6 +2,12 @@
 
 export const byId = (id) => document.getElementById(id);
 
+/** Tell the person that something went wrong; without a text, that it no longer does. */
+export function notify(text = "") {
+  byId("notice").textContent = text;
+  byId("notice").hidden = !text;
+}
+
 /** el("p", {class: "quiet"}, "text", child, ...) */
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);

@@ -1,6 +1,6 @@
 // Who is logged in, and the two clocks of the session, ticking here between one look at the server and the next.
 
-import { byId, el } from "./dom.js";
+import { byId, el, notify } from "./dom.js";
 import { send } from "./exchange.js";
 
 const LOOK_EVERY = 30_000;
@@ -8,11 +8,17 @@ const LOOK_EVERY = 30_000;
 let session = { authenticated: false };
 let readAt = 0;
 let longestIdle = 1;
+let troubled = false;
 
 /** Look without touching the session, so that watching it does not keep it alive. */
 export async function look() {
   const { status, body } = await send("GET", "/auth/session?touch=false");
-  if (status !== 200) return;
+  if (status !== 200) {
+    troubled = true;
+    return notify(status ? `The BFF is in trouble (${status}).` : "The BFF does not answer.");
+  }
+  if (troubled) notify();
+  troubled = false;
   session = body;
   readAt = performance.now();
   render();

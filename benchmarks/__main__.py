@@ -1,0 +1,20 @@
+"""`make bench`: every benchmark, one after the other. `python -m benchmarks verify` runs one."""
+
+import sys
+
+from benchmarks import memory, verify
+
+BENCHMARKS = {"verify": verify.main, "memory": memory.main}
+
+
+def main() -> int:
+    wanted = sys.argv[1:] or list(BENCHMARKS)
+    missed = 0
+    for name in wanted:
+        print(f"== {name}")
+        missed += not BENCHMARKS[name]()
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,488 @@
+"""What callers see when a real Redis is stopped, frozen, cut off, demoted, loading, full or failed over."""
+
+import logging
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from prometheus_client import REGISTRY
+
+from bff.breaker import Breaker, State
+from bff.errors import StoreTimeout, StoreUnavailable
+from bff.kv import Batch, KeyValue
+from bff.kv.redis import RedisStore
+from tests.contract.backends import PATIENT, RedisBackend, eventually
+from tests.contract.test_kv import Inbox, processes
+from tests.peers import certificates, process
+from tests.peers import redis as redis_peer
+from tests.peers.redis import RedisServer
+
+PASSWORD = "correct-horse-battery"
+TIMEOUT = 0.25
+RECOVERY = 2.0
+OPERATIONS = {
+    "get", "set", "delete", "getdel", "set_if_absent", "compare_and_set", "batch",
+    "index_count", "index_range", "publish", "subscribe", "ping",
+}  # fmt: skip
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(redis_peer.debian(), tmp_path, password=PASSWORD) as started:
+        yield started
+
+
+@pytest.fixture
+def breaker() -> Breaker:
+    return Breaker("redis")
+
+
+@pytest.fixture
+def store(server: RedisServer, breaker: Breaker) -> Iterator[RedisStore]:
+    made = RedisStore(server.url, timeout=TIMEOUT, connect_timeout=TIMEOUT, breaker=breaker)
+    yield made
+    made.close()
+
+
+def works(store: KeyValue) -> bool:
+    try:
+        store.set("probe", b"v")
+        return store.get("probe") == b"v"
+    except StoreUnavailable:
+        return False
+
+
+def timed(call: Callable[[], Any]) -> tuple[StoreUnavailable, float]:
+    """The error that the call must end with, and the seconds that took."""
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailable) as caught:
+        call()
+    return caught.value, time.monotonic() - begun
+
+
+def operations(status: str) -> dict[str, float]:
+    """How often each operation ended so, by the process's metrics."""
+    return {
+        sample.labels["operation"]: sample.value
+        for metric in REGISTRY.collect()
+        if metric.name == "bff_redis_operations"
+        for sample in metric.samples
+        if sample.name == "bff_redis_operations_total" and sample.labels["status"] == status
+    }
+
+
+def grown(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    return {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
+
+
+def chain(error: BaseException | None) -> str:
+    """The error and all that led to it, as a log would show them."""
+    texts = []
+    while error is not None:
+        texts.append(f"{type(error).__name__}: {error} {error!r} {error.args}")
+        error = error.__cause__ or error.__context__
+    return "\n".join(texts)
+
+
+class TestStopped:
+    def test_fails_at_once_opens_the_breaker_and_recovers(
+        self, store: RedisStore, server: RedisServer, breaker: Breaker
+    ) -> None:
+        assert works(store)
+        server.stop()
+        for _ in range(5):
+            error, seconds = timed(lambda: store.get("k"))
+            assert not isinstance(error, StoreTimeout)
+            assert seconds < TIMEOUT
+        assert breaker.state is State.OPEN
+        begun = time.monotonic()
+        for _ in range(20):
+            timed(lambda: store.set("k", b"v"))
+        assert time.monotonic() - begun < TIMEOUT, "an open breaker asks nobody"
+        server.start()
+        assert eventually(lambda: works(store), RECOVERY)
+        assert str(breaker.state) == "closed"
+
+    def test_a_host_that_does_not_accept_connections(self) -> None:
+        """A full backlog: the kernel drops the connection request, as a firewall would."""
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+            fillers = [socket.socket() for _ in range(4)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(deaf.getsockname())
+            store = RedisStore(f"redis://127.0.0.1:{deaf.getsockname()[1]}", connect_timeout=TIMEOUT)
+            error, seconds = timed(store.ping)
+            for filler in fillers:
+                filler.close()
+        assert isinstance(error, StoreTimeout)
+        assert seconds < 2 * TIMEOUT
+
+
+class TestFrozen:
+    def test_times_out_and_recovers(self, store: RedisStore, server: RedisServer, breaker: Breaker) -> None:
+        assert works(store)
+        server.pause()
+        for call in (lambda: store.get("k"), lambda: store.set("k", b"v"), lambda: store.execute(Batch().get("k"))):
+            error, seconds = timed(call)
+            assert isinstance(error, StoreTimeout)
+            assert TIMEOUT <= seconds < 2 * TIMEOUT
+        timed(store.ping)
+        timed(store.ping)
+        assert breaker.state is State.OPEN
+        server.resume()
+        assert eventually(lambda: works(store), RECOVERY)
+
+    def test_a_new_connection_is_bounded_as_well(self, store: RedisStore, server: RedisServer) -> None:
+        server.pause()
+        error, seconds = timed(store.ping)
+        assert isinstance(error, StoreTimeout)
+        assert seconds < 2 * TIMEOUT
+
+    def test_more_callers_than_connections_wait_no_longer(self, server: RedisServer) -> None:
+        store = RedisStore(server.url, timeout=TIMEOUT, pool_size=2)
+        server.pause()
+        with ThreadPoolExecutor(12) as pool:
+            seconds = [future.result()[1] for future in [pool.submit(timed, store.ping) for _ in range(12)]]
+        assert max(seconds) < 3 * TIMEOUT, "one wait for a connection, one for the answer"
+        server.resume()
+        assert eventually(lambda: works(store), RECOVERY)
+        store.close()
+
+    def test_other_greenlets_go_on(self, server: RedisServer) -> None:
+        backend = RedisBackend(server)
+        server.pause()
+        (result,) = processes(backend, [("frozen", "k", 1)])
+        server.resume()
+        backend.close()
+        assert result["error"] == "StoreTimeout"
+        assert result["ticks"] >= 5
+
+
+class TestBrokenConnections:
+    def test_idle_ones_that_the_server_cut_are_replaced_unnoticed(
+        self, store: RedisStore, server: RedisServer, breaker: Breaker
+    ) -> None:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: store.ping(), range(20)))
+        before = operations("error")
+        server.command("CLIENT", "KILL", "TYPE", "normal")
+        store.set("k", b"v")
+        assert store.get_and_delete("k") == b"v"
+        assert operations("error") == before
+
+    def test_a_read_is_repeated_once_and_a_write_is_not(
+        self, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.set("k", b"v")
+        sent: list[object] = []
+        original = redis.Connection.send_packed_command
+
+        def break_once(self: redis.Connection, command: object, check_health: bool = True) -> None:
+            sent.append(command)
+            if len(sent) == 1:
+                self.disconnect()
+                raise redis.ConnectionError("reset by peer")
+            original(self, command, check_health)
+
+        monkeypatch.setattr(redis.Connection, "send_packed_command", break_once)
+        assert store.get("k") == b"v"
+        sent.clear()
+        assert store.execute(Batch().get("k").get("k")) == [b"v", b"v"]
+        for write in (lambda: store.set("k", b"w"), lambda: store.execute(Batch().get("k").delete("k"))):
+            sent.clear()
+            timed(write)
+            assert len(sent) == 1
+        sent.clear()
+        assert store.get("k") == b"v"
+
+    def test_a_write_cut_off_on_its_way_is_an_error(self, store: RedisStore, server: RedisServer) -> None:
+        patient = RedisStore(server.url, timeout=PATIENT)
+        patient.ping()
+        server.command("CLIENT", "PAUSE", 5000, "WRITE")
+        with ThreadPoolExecutor(1) as pool:
+            pending = pool.submit(timed, lambda: patient.set("k", b"v"))
+            assert eventually(lambda: "cmd=set" in connections(server))
+            server.command("CLIENT", "KILL", "TYPE", "normal")
+            error, _ = pending.result(PATIENT)
+        server.command("CLIENT", "UNPAUSE")
+        assert not isinstance(error, StoreTimeout)
+        assert patient.get("k") is None
+        patient.close()
+
+
+class TestRefusals:
+    def test_a_replica_is_left_for_the_master(self, store: RedisStore, server: RedisServer, breaker: Breaker) -> None:
+        store.set("k", b"v")
+        assert "cmd=set" in connections(server)
+        server.command("REPLICAOF", "127.0.0.1", process.free_port())
+        error, _ = timed(lambda: store.set("k", b"w"))
+        assert "ReadOnlyError" in str(error)
+        assert eventually(lambda: "cmd=set" not in connections(server)), "the next call must resolve the name anew"
+        server.command("CONFIG", "SET", "replica-serve-stale-data", "no")
+        error, _ = timed(lambda: store.get("k"))
+        assert "MasterDownError" in str(error)
+        assert eventually(lambda: "cmd=get" not in connections(server))
+        server.command("REPLICAOF", "NO", "ONE")
+        assert works(store)
+        assert breaker.state is State.CLOSED, "it answered all the time"
+
+    def test_a_server_that_is_still_loading(self, tmp_path: Path) -> None:
+        options = ["--enable-debug-command", "local", "--loading-process-events-interval-bytes", "1024"]
+        with RedisServer(redis_peer.debian(), tmp_path, options=options) as server:
+            store = RedisStore(server.url)
+            store.set("k", b"v")
+            server.command("DEBUG", "POPULATE", 2000)
+            server.command("CONFIG", "SET", "key-load-delay", 500)
+            with ThreadPoolExecutor(1) as pool:
+                reload = pool.submit(admin.execute_command, "DEBUG", "RELOAD")
+                assert eventually(lambda: "BusyLoadingError" in refusal(store))
+                reload.result(30)
+            assert eventually(lambda: works(store), RECOVERY)
+            store.close()
+
+    def test_no_room_left(self, store: RedisStore, server: RedisServer, breaker: Breaker) -> None:
+        server.command("CONFIG", "SET", "maxmemory", 1)
+        for call in (
+            lambda: store.set("k", b"a-secret-value"),
+            lambda: store.execute(Batch().set("k", b"a-secret-value").get("k")),
+        ):
+            with pytest.raises(StoreUnavailable) as caught:
+                call()
+            text = chain(caught.value)
+            assert "OutOfMemoryError" in text
+            assert "a-secret-value" not in text
+        assert store.get("k") is None
+        assert breaker.state is State.CLOSED
+
+
+def connections(server: RedisServer) -> str:
+    """One line for each, the one that asks included."""
+    return bytes(server.command("CLIENT LIST", "TYPE", "normal")).decode()
+
+
+def refusal(store: RedisStore) -> str:
+    try:
+        store.get("k")
+    except StoreUnavailable as err:
+        return str(err)
+    return ""
+
+
+class TestSubscriber:
+    def test_returns_after_a_restart(self, store: RedisStore, server: RedisServer) -> None:
+        inbox = Inbox()
+        store.subscribe("c", inbox.message, inbox.state)
+        assert eventually(lambda: inbox.states == [True])
+        server.kill()
+        assert eventually(lambda: inbox.states == [True, False], 1)
+        server.start()
+        assert eventually(lambda: inbox.states == [True, False, True], RECOVERY)
+        assert eventually(lambda: published(store, "again"))
+        assert eventually(lambda: "again" in inbox.messages)
+
+    def test_notices_a_peer_that_only_went_silent(self, store: RedisStore, server: RedisServer) -> None:
+        inbox = Inbox()
+        store.subscribe("c", inbox.message, inbox.state)
+        assert eventually(lambda: inbox.states == [True])
+        server.pause()
+        assert eventually(lambda: inbox.states == [True, False], 3)
+        server.resume()
+        assert eventually(lambda: inbox.states == [True, False, True], RECOVERY)
+
+    def test_stays_while_nothing_happens(self, store: RedisStore) -> None:
+        """Longer than the silence after which a lost peer is given up."""
+        inbox = Inbox()
+        store.subscribe("c", inbox.message, inbox.state)
+        assert eventually(lambda: inbox.states == [True])
+        assert not eventually(lambda: len(inbox.states) > 1, 2.5)
+        store.publish("c", "still here")
+        assert eventually(lambda: inbox.messages == ["still here"])
+
+    def test_may_begin_before_redis_does(self, store: RedisStore, server: RedisServer) -> None:
+        server.stop()
+        inbox = Inbox()
+        store.subscribe("c", inbox.message, inbox.state)
+        before = operations("error").get("subscribe", 0)
+        assert eventually(lambda: operations("error").get("subscribe", 0) > before)
+        assert inbox.states == []
+        server.start()
+        assert eventually(lambda: inbox.states == [True], RECOVERY)
+
+
+def published(store: RedisStore, message: str) -> bool:
+    try:
+        store.publish("c", message)
+    except StoreUnavailable:
+        return False
+    return True
+
+
+class TestMetrics:
+    def test_every_operation_is_counted_and_timed(self, store: RedisStore) -> None:
+        before = operations("ok")
+        inbox = Inbox()
+        store.set("k", b"v")
+        store.get("k")
+        store.set_if_absent("k", b"v")
+        store.compare_and_set("k", b"v", b"w")
+        store.get_and_delete("k")
+        store.delete("k")
+        store.execute(Batch().get("k"))
+        store.index_count("i", 0, 1)
+        store.index_range("i", 0, 1, 1)
+        store.publish("c", "m")
+        store.ping()
+        store.subscribe("c", inbox.message, inbox.state)
+        assert eventually(lambda: inbox.states == [True])
+        assert grown(before, operations("ok")) == dict.fromkeys(OPERATIONS, 1)
+        for operation in OPERATIONS:
+            labels = {"operation": operation}
+            counted = sum(operations(status).get(operation, 0) for status in ("ok", "error", "timeout"))
+            assert REGISTRY.get_sample_value("bff_redis_latency_seconds_count", labels) == counted
+
+    def test_failures_have_a_status_of_their_own(self, store: RedisStore, server: RedisServer) -> None:
+        store.ping()
+        timeouts, errors = operations("timeout"), operations("error")
+        server.pause()
+        timed(lambda: store.get("k"))
+        server.resume()
+        assert works(store)
+        server.stop()
+        timed(lambda: store.delete("k"))
+        assert grown(timeouts, operations("timeout")) == {"get": 1}
+        assert grown(errors, operations("error")) == {"delete": 1}
+
+
+class TestSecrets:
+    def test_the_password_is_in_no_text(
+        self, store: RedisStore, server: RedisServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        inbox = Inbox()
+        store.subscribe("c", inbox.message, inbox.state)
+        assert eventually(lambda: inbox.states == [True])
+        server.stop()
+        assert eventually(lambda: inbox.states == [True, False])
+        error, _ = timed(lambda: store.get("k"))
+        texts = [repr(store), str(store), caplog.text, chain(error)]
+        assert PASSWORD not in "".join(texts)
+        assert caplog.records
+        assert repr(store) == f"RedisStore('redis://127.0.0.1:{server.port}/0')"
+
+    def test_a_wrong_password(self, server: RedisServer) -> None:
+        store = RedisStore(server.url.replace(PASSWORD, "not-the-password"))
+        error, _ = timed(store.ping)
+        text = chain(error)
+        assert "AuthenticationError" in text
+        assert "not-the-password" not in text
+
+    def test_a_user_of_its_own(self, server: RedisServer) -> None:
+        server.command("ACL", "SETUSER", "bff", "on", ">p@ss/w:rd", "~bff:*", "&bff:*", "+@all")
+        store = RedisStore(f"redis://bff:p%40ss%2Fw%3Ard@127.0.0.1:{server.port}")
+        assert works(store)
+        store.execute(Batch().index_add("i", "m", 1, ttl=10).publish("c", "m"))
+        store.close()
+        elsewhere = RedisStore(f"redis://bff:p%40ss%2Fw%3Ard@127.0.0.1:{server.port}", namespace="other:")
+        error, _ = timed(lambda: elsewhere.set("k", b"v"))
+        assert "NoPermissionError" in str(error)
+        elsewhere.close()
+
+
+class TestPlaces:
+    def test_namespaces_and_databases_are_apart(self, server: RedisServer) -> None:
+        urls = [server.url, server.url, re.sub("/0$", "/1", server.url)]
+        stores = [RedisStore(url, namespace=name) for url, name in zip(urls, ["a:", "b:", "a:"], strict=True)]
+        stores[0].set("k", b"v")
+        assert [store.get("k") for store in stores] == [b"v", None, None]
+        for store in stores:
+            store.close()
+
+    def test_unix_socket(self, tmp_path: Path) -> None:
+        path = tmp_path / "redis.sock"
+        options: list[str | Path] = ["--unixsocket", path, "--unixsocketperm", "700"]
+        with RedisServer(redis_peer.debian(), tmp_path, password=PASSWORD, options=options):
+            for url in (f"unix://:{PASSWORD}@{path}?db=2", f"unix://{path}?password={PASSWORD}"):
+                store = RedisStore(url)
+                assert works(store)
+                assert repr(store) == f"RedisStore('unix://{path}')"
+                store.close()
+
+    def test_tls(self, tmp_path: Path) -> None:
+        files = certificates.make(tmp_path)
+        other = tmp_path / "other"
+        other.mkdir()
+        wrong = certificates.make(other)
+        with RedisServer(redis_peer.debian(), tmp_path, password=PASSWORD, tls=files) as server:
+            trusting = RedisStore(f"{server.url}?ssl_ca_certs={files.ca}")
+            inbox = Inbox()
+            trusting.subscribe("c", inbox.message, inbox.state)
+            assert works(trusting)
+            assert eventually(lambda: inbox.states == [True])
+            trusting.publish("c", "sealed")
+            assert eventually(lambda: inbox.messages == ["sealed"])
+            trusting.close()
+            for url in (server.url, f"{server.url}?ssl_ca_certs={wrong.ca}"):
+                error, _ = timed(RedisStore(url).ping)
+                assert "certificate verify failed" in chain(error)
+
+    def test_tls_checks_the_name(self, tmp_path: Path) -> None:
+        files = certificates.make(tmp_path, "redis.example")
+        with RedisServer(redis_peer.debian(), tmp_path, tls=files) as server:
+            url = f"{server.url}?ssl_ca_certs={files.ca}"
+            error, _ = timed(RedisStore(url).ping)
+            assert "IP address mismatch" in chain(error)
+            unchecked = RedisStore(f"{url}&ssl_check_hostname=false")
+            assert works(unchecked)
+            unchecked.close()
+
+
+@pytest.fixture
+def sentinel(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
+    """A sentinel that watches a service named `main`, and the replica that will take over."""
+    program, options = redis_peer.debian(), ["--masterauth", PASSWORD, "--repl-diskless-sync-delay", "0"]
+    config = tmp_path / "sentinel.conf"
+    with ExitStack() as running:
+        master = running.enter_context(RedisServer(program, tmp_path, password=PASSWORD, options=options))
+        options += ["--replicaof", f"127.0.0.1 {master.port}"]
+        replica = running.enter_context(RedisServer(program, tmp_path, password=PASSWORD, options=options))
+        # The sentinel asks for the replicas when it starts and then not for ten seconds.
+        assert eventually(lambda: "state=online" in str(master.command("INFO", "replication")), 10)
+        config.write_text(
+            f"sentinel monitor main 127.0.0.1 {master.port} 1\n"
+            f"sentinel auth-pass main {PASSWORD}\n"
+            "sentinel failover-timeout main 5000\n"
+        )
+        yield running.enter_context(RedisServer(program, tmp_path, options=["--sentinel"], config=config)), replica
+
+
+class TestSentinel:
+    def test_follows_a_failover(self, sentinel: tuple[RedisServer, RedisServer]) -> None:
+        watching, replica = sentinel
+        dead = process.free_port()
+        store = RedisStore(f"redis+sentinel://:{PASSWORD}@127.0.0.1:{dead},127.0.0.1:{watching.port}/main/0")
+        inbox = Inbox()
+        store.subscribe("c", inbox.message, inbox.state)
+        store.set("k", b"before")
+        assert eventually(lambda: inbox.states == [True])
+        assert eventually(lambda: watching.command("SENTINEL REPLICAS", "main") != [], 10)
+        watching.command("SENTINEL FAILOVER", "main")
+        assert eventually(lambda: replica.command("ROLE")[0] == b"master", 10)
+        assert eventually(lambda: works(store) and replica.command("EXISTS", "bff:k:probe") == 1, 5)
+        assert store.get("k") == b"before"
+        assert eventually(lambda: inbox.states[-2:] == [False, True], 5)
+        assert published(store, "after")
+        assert eventually(lambda: inbox.messages == ["after"])
+        store.close()
+
+    def test_a_service_that_no_sentinel_knows(self, sentinel: tuple[RedisServer, RedisServer]) -> None:
+        store = RedisStore(f"redis+sentinel://:{PASSWORD}@127.0.0.1:{sentinel[0].port}/unknown")
+        error, _ = timed(store.ping)
+        assert "MasterNotFoundError" in str(error)
+        store.close()
