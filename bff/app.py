@@ -76,5 +76,5 @@ def _register_development_parts(app: Flask, services: Services) -> None:
     from bff import dev
 
     settings = services.settings
-    if settings.embedded_provider:
-        dev.register(app, services.kv, settings.providers[0], settings.base_url, services.clock)
+    embedded = settings.providers[0] if settings.embedded_provider else None
+    dev.register(app, services.kv, embedded, settings.base_url, services.clock)

@@ -9,12 +9,14 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import HTTPResponse
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from bff.breaker import Breaker
 from bff.errors import UpstreamError
@@ -119,9 +121,9 @@ class HttpClient:
                 stream=True,
             ) as answer:
                 return Response(answer.status_code, answer.headers, self._body(answer))
-        except requests.Timeout as err:
+        except (requests.Timeout, ReadTimeoutError) as err:
             raise UpstreamError("The call took too long.", outcome="timeout") from err
-        except (requests.RequestException, OSError) as err:
+        except (requests.RequestException, HTTPError, OSError) as err:
             raise UpstreamError("The call could not be made.", outcome="connection") from err
 
     def _pool(self) -> requests.Session:
@@ -129,6 +131,9 @@ class HttpClient:
         if self._session is None:
             session = requests.Session()
             session.auth = _no_netrc
+            session.cookies.set_policy(
+                DefaultCookiePolicy(allowed_domains=[])
+            )  # one user's call must not mark the next
             for scheme in ("https://", "http://"):
                 session.mount(scheme, self._adapter or HTTPAdapter(pool_connections=4, pool_maxsize=16))
             self._session = session
@@ -136,14 +141,15 @@ class HttpClient:
 
     def _body(self, answer: requests.Response) -> bytes:
         """Raises UpstreamError when the body is too large or does not end within four timeouts."""
-        body, deadline = b"", self._clock() + 4 * self._timeout
-        for chunk in answer.iter_content(_CHUNK):
+        body, deadline = bytearray(), self._clock() + 4 * self._timeout
+        # read1 gives what has arrived; requests' own iterator would wait for a whole chunk, byte after late byte.
+        while chunk := answer.raw.read1(_CHUNK, decode_content=True):
             body += chunk
             if len(body) > MAX_BODY:
                 raise UpstreamError("The answer is too large.", outcome="bad_response")
             if self._clock() > deadline:
                 raise UpstreamError("The answer took too long.", outcome="timeout")
-        return body
+        return bytes(body)
 
 
 class WsgiTransport(BaseAdapter):

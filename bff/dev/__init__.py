@@ -16,9 +16,13 @@ __all__ = ["register"]
 
 
 def register(
-    app: Flask, kv: KeyValue, provider_settings: ProviderSettings, base_url: str, clock: Callable[[], float]
+    app: Flask, kv: KeyValue, embedded: ProviderSettings | None, base_url: str, clock: Callable[[], float]
 ) -> None:
-    """Mount everything below /dev, and the demo page at /. Opens nothing, so it may run before a fork."""
-    app.register_blueprint(provider.blueprint(kv, provider_settings, base_url, clock))
+    """Mount everything below /dev, and the demo page at /. Opens nothing, so it may run before a fork.
+
+    embedded: the provider to run in this process; None when the settings name one elsewhere.
+    """
+    if embedded is not None:
+        app.register_blueprint(provider.blueprint(kv, embedded, base_url, clock))
     app.register_blueprint(sample_api.blueprint(kv, clock))
     app.register_blueprint(demo.blueprint(base_url))

@@ -33,6 +33,17 @@ COOKIE_PREFIX = "bff_login_"
 MOST_ATTEMPTS = 5
 _KEPT_FOR = 2 * ATTEMPT_LIFE  # a late callback is told that it is late, not that it never was
 _USED = b"used"
+_DETAILS = {
+    "cancelled": "The login was cancelled.",
+    "idp_error": "The identity provider refused the login.",
+    "state_missing": "This login was not started here, or a long time ago.",
+    "state_expired": "The login took longer than five minutes.",
+    "state_mismatch": "The login was started in another browser.",
+    "state_reused": "This login was finished already.",
+    "nonce": "The identity provider's answer belongs to another login.",
+    "id_token": "The identity provider's answer could not be trusted.",
+    "token_endpoint": "The identity provider did not confirm the login.",
+}
 CALLBACK_PATH = "/auth/callback"
 
 
@@ -290,4 +301,4 @@ def _record(state: str) -> str:
 
 
 def _fail(code: str, detail: str = "") -> NoReturn:
-    raise LoginFailed(detail, code=code)
+    raise LoginFailed(detail or _DETAILS[code], code=code)

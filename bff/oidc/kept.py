@@ -20,40 +20,44 @@ class Kept(Generic[T]):
         self._value: T | None = None
         self._fetched_at = 0.0
         self._due_at = 0.0
+        self._failed_at = float("-inf")
 
     def value(self) -> T:
         """Raises ProviderUnavailable only when there never was a good copy."""
         value = self._value
         if value is not None and self._clock() < self._due_at:
             return value
-        if value is not None and not self._lock.acquire(blocking=False):
+        if value is not None and self._lock.locked():
             return value  # somebody is fetching already; the old copy serves meanwhile
-        if value is None:
-            self._lock.acquire()
-        try:
+        with self._lock:
+            if self._value is not None and self._clock() < self._due_at:
+                return self._value  # another thread fetched while this one waited
             return self._fresh_or_stale()
-        finally:
-            self._lock.release()
+
+    def newer(self, *, than: float) -> T:
+        """A copy at most that many seconds old, or, when none can be had, the last good one."""
+        with self._lock:
+            if self._value is not None and self._clock() - self._fetched_at < than:
+                return self._value
+            return self._fresh_or_stale()
 
     def refresh(self) -> None:
         """Fetch now, whatever is kept. Raises ProviderUnavailable, and keeps the old copy then."""
         with self._lock:
             self._store(self._fetch())
 
-    def expire(self, *, older_than: float) -> None:
-        """Make the next `value` fetch, if the copy is older than that many seconds."""
-        if self._clock() - self._fetched_at >= older_than:
-            self._due_at = 0.0
-
     def _fresh_or_stale(self) -> T:
-        if self._value is not None and self._clock() < self._due_at:
-            return self._value  # another thread fetched while this one waited
+        """Those who waited while a fetch failed are not made to wait for another."""
+        now = self._clock()
         try:
+            if now - self._failed_at < RETRY_AFTER:
+                raise ProviderUnavailable
             return self._store(self._fetch())
         except ProviderUnavailable:
+            self._failed_at = max(self._failed_at, now)
             if self._value is None:
                 raise
-            self._due_at = self._clock() + RETRY_AFTER
+            self._due_at = now + RETRY_AFTER
             return self._value
 
     def _store(self, value: T) -> T:

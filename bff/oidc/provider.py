@@ -63,9 +63,7 @@ class Provider:
 
     def keys(self, *, unknown_kid: bool = False) -> KeySet:
         """The provider's public keys; with unknown_kid fetched anew, at most every few seconds."""
-        if unknown_kid:
-            self._keys.expire(older_than=KEYS_REFETCH_AFTER)
-        return self._keys.value()
+        return self._keys.newer(than=KEYS_REFETCH_AFTER) if unknown_kid else self._keys.value()
 
     def check(self) -> None:
         """Fetch discovery now and keep it. Raises ProviderUnavailable."""

@@ -51,7 +51,7 @@ class Session:
     auth_time: int
     created_at: float
     ends_at: float
-    binding: Binding
+    binding: Binding = field(repr=False)
     sid: str = field(repr=False)
     expires_at: float
 

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, current_app, g, make_response, request
 from werkzeug.exceptions import HTTPException
 
-from bff.errors import BFFError, CsrfViolation, InvalidReturnUrl
+from bff.errors import BFFError, CsrfViolation, InvalidReturnUrl, LoginFailed, ProviderUnavailable, StoreUnavailable
 from bff.events.model import SecurityEvent
 from bff.observability import logs, metrics
 from bff.sessions import csrf
-from bff.web import context, problem
+from bff.web import context, cors, problem
 from bff.web.policy import policy_of
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ _SECURITY_HEADERS = {
 
 def install(app: Flask) -> None:
     app.before_request(_begin)
+    app.before_request(cors.answer_preflight)
     app.before_request(_enforce_policy)
     app.after_request(_finish)
     app.register_error_handler(BFFError, answer)
@@ -70,6 +71,7 @@ def _finish(response: Response) -> Response:
     response.headers["X-Correlation-ID"] = g.correlation_id
     for name, value in _SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
+    cors.allow(response)
     rule = request.url_rule.rule if request.url_rule else None
     metrics.http_request(request.method, rule, response.status_code, time.perf_counter() - g.started)
     return response
@@ -80,8 +82,8 @@ def answer(error: BFFError) -> Response:
     if isinstance(error, InvalidReturnUrl):
         context.services().audit.security(SecurityEvent.RETURN_URL_REFUSED)
     content = problem.facts(error, g.correlation_id, context.login_url(_here()))
-    if error.status == HTTPStatus.SERVICE_UNAVAILABLE and request.path == "/auth/login":
-        content["retry_url"] = request.full_path
+    if isinstance(error, LoginFailed | ProviderUnavailable | StoreUnavailable) and request.path.startswith("/auth/"):
+        content["retry_url"] = request.full_path if request.path == "/auth/login" else context.login_url()
     body, content_type = problem.body(content, navigation=problem.is_navigation(request.environ))
     response = make_response(body, error.status)
     response.headers["Content-Type"] = content_type

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
 
-from prometheus_client import Counter, Histogram
-
 from bff.errors import BFFError, BindingMismatch, InvalidReturnUrl, SessionExpired, Unauthenticated
 from bff.observability import labels, logs, metrics
 from bff.oidc.return_url import ReturnUrls
@@ -51,7 +49,7 @@ class Verify:
             status: metrics.VERIFY_DURATION.labels(status)
             for status in ("allowed", "unauthenticated", "expired", "binding", "error")
         }
-        self._http: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._http: dict[tuple[str, str, int], Callable[[float], None]] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -59,10 +57,13 @@ class Verify:
             return self._app(environ, start_response)
         start = time.perf_counter()
         correlation_id = logs.correlation_id_for(environ.get("HTTP_X_CORRELATION_ID"))
+        logs.correlation_id.set(correlation_id)
         outcome, status = "error", 500
         try:
             entry = self._gate.admit(environ.get("HTTP_COOKIE", ""), self._clients.of(environ))
-            start_response("200 OK", [*(entry.identity or identity_headers(entry)), ("X-Correlation-ID", correlation_id)])
+            start_response(
+                "200 OK", [*(entry.identity or identity_headers(entry)), ("X-Correlation-ID", correlation_id)]
+            )
             outcome, status = "allowed", 200
             return ()
         except BFFError as err:
@@ -71,9 +72,7 @@ class Verify:
         finally:
             seconds = time.perf_counter() - start
             self._verify_duration[outcome].observe(seconds)
-            requests, duration = self._http_children(environ["REQUEST_METHOD"], path, status)
-            requests.inc()
-            duration.observe(seconds)
+            self._http_recorder(environ["REQUEST_METHOD"], path, status)(seconds)
 
     def _refuse(
         self, error: BFFError, environ: Environ, start_response: StartResponse, correlation_id: str
@@ -103,14 +102,12 @@ class Verify:
             return self._login_url
         return f"{self._login_url}?return_to={quote(original, safe='')}"
 
-    def _http_children(self, method: str, path: str, status: int) -> tuple[Counter, Histogram]:
+    def _http_recorder(self, method: str, path: str, status: int) -> Callable[[float], None]:
         key = (labels.method(method), path, status)
-        children = self._http.get(key)
-        if children is None:
-            values = key[0], key[1], str(status)
-            children = metrics.HTTP_REQUESTS.labels(*values), metrics.HTTP_DURATION.labels(*values)
-            self._http[key] = children
-        return children
+        record = self._http.get(key)
+        if record is None:
+            record = self._http[key] = metrics.http_recorder(*key)
+        return record
 
 
 def identity_headers(entry: Entry) -> Headers:

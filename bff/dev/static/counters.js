@@ -69,7 +69,8 @@ function update(found) {
 
 function block([name, title, whole], found) {
   const head = whole === null ? el("div", {}, el("h3", {}, title)) : row(el("h3", {}, title), name, whole, found);
-  const labelled = Object.keys(found[name]).filter(Boolean).sort();
+  // Series that are known but never counted anything would only hide those that did.
+  const labelled = Object.keys(found[name]).filter((series) => series && found[name][series] > 0).sort();
   const rows = labelled.map((series) => row(el("span", {}, series), name, series, found));
   rows.forEach((one, at) => {
     one.classList.add("series");

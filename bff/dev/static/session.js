@@ -4,6 +4,7 @@ import { byId, el, notify } from "./dom.js";
 import { send } from "./exchange.js";
 
 const LOOK_EVERY = 30_000;
+const TICK_EVERY = 250; // so that no second is shown late
 
 let session = { authenticated: false };
 let readAt = 0;
@@ -25,7 +26,7 @@ export async function look() {
 }
 
 export function watch() {
-  setInterval(tick, 1000);
+  setInterval(tick, TICK_EVERY);
   setInterval(() => document.visibilityState === "visible" && look(), LOOK_EVERY);
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && look());
   return look();
@@ -80,7 +81,7 @@ function clock(name, left, whole) {
 }
 
 function duration(seconds) {
-  const whole = Math.max(0, Math.floor(seconds));
+  const whole = Math.max(0, Math.ceil(seconds));
   const parts = [Math.floor(whole / 60) % 60, whole % 60].map((part) => String(part).padStart(2, "0"));
   return [Math.floor(whole / 3600), ...parts].join(":");
 }

@@ -1,0 +1,36 @@
+"""Pages of the origins in CORS_ALLOW_ORIGINS may call the BFF with the user's cookie (Fetch standard, CORS)."""
+
+from flask import Response, make_response, request
+
+from bff.sessions import csrf
+from bff.web.context import services
+
+_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
+_HEADERS = f"Content-Type, {csrf.HEADER}, X-Correlation-ID"
+_PREFLIGHT_LIFE = "600"
+
+
+def answer_preflight() -> Response | None:
+    """A preflight carries no cookie, so it is answered before the policy asks for a session."""
+    if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
+        return None
+    response = make_response("", 204)
+    if _allowed():
+        response.headers["Access-Control-Allow-Methods"] = _METHODS
+        response.headers["Access-Control-Allow-Headers"] = _HEADERS
+        response.headers["Access-Control-Max-Age"] = _PREFLIGHT_LIFE
+    return response
+
+
+def allow(response: Response) -> None:
+    """Let the page read the answer, if it is one of ours."""
+    if services().settings.cors_allow_origins:
+        response.vary.add("Origin")
+    if _allowed():
+        response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
+        response.headers["Access-Control-Allow-Credentials"] = "true"
+        response.headers["Access-Control-Expose-Headers"] = "X-Correlation-ID, X-Denied-Reason"
+
+
+def _allowed() -> bool:
+    return request.headers.get("Origin", "").lower() in services().settings.cors_allow_origins
