@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-worker_class = os.environ.get("WEB_WORKER_CLASS", "gthread")
-if worker_class == "gevent":
+_kind = os.environ.get("WEB_WORKER_CLASS", "gthread")
+if _kind == "gevent":
     from gevent import monkey
 
     monkey.patch_all()
@@ -71,6 +71,7 @@ os.environ[_MASTER] = str(os.getpid())
 
 # In development only this machine may talk to it: the embedded provider lets anybody in.
 bind = f"{'127.0.0.1' if _settings.development else '0.0.0.0'}:{_settings.port}"  # noqa: S104
+worker_class = "bff.worker.Worker" if _kind == "gthread" else _kind
 workers = _number("WEB_CONCURRENCY", max(2, os.cpu_count() or 1))
 threads = _number("WEB_THREADS", 8)
 preload_app = True

@@ -12,7 +12,7 @@ from flask import Flask, Response, request
 from prometheus_client import Counter, Histogram
 
 
-def empty(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+def empty(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """The least a WSGI application can do."""
     start_response("200 OK", [("Content-Length", "0")])
     return ()

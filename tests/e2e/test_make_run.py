@@ -19,7 +19,8 @@ def service(folder: Path) -> Iterator[Bff]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def chromium(service: Bff) -> Iterator[Browser]:
+    """Closed before the service is: its idle connections would hold up a graceful stop."""
     with browser.chromium() as running:
         yield running
 

@@ -2,7 +2,7 @@
 
 import base64
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,10 +22,10 @@ SHORTEST = 16  # characters; whatever this module makes up is longer, and no ord
 class Told:
     """What could be overheard, and what must not be in it."""
 
-    log: str
-    metrics: str
-    errors: list[str]
-    secrets: dict[str, set[str]]
+    log: str = field(repr=False)
+    metrics: str = field(repr=False)
+    errors: list[str] = field(repr=False)
+    secrets: dict[str, set[str]] = field(repr=False)
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +91,8 @@ def whole_story(service: Bff, provider: Provider) -> tuple[list[str], dict[str, 
 def test_every_kind_of_secret_was_there_to_be_told(told: Told) -> None:
     kinds = {"state", "nonce", "code", "code_verifier", "access_token", "refresh_token", "id_token", "bff_session"}
     assert {name for name, values in told.secrets.items() if any(len(value) > SHORTEST for value in values)} >= kinds
-    assert '"/auth/callback"' in told.log
-    assert "bff_logins_total" in told.metrics
+    assert told.log.count('"path": "/auth/callback"') > 1
+    assert told.metrics.count("bff_logins_total") > 1
     assert all("<" in error or '"code"' in error for error in told.errors)
 
 

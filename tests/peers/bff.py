@@ -1,6 +1,7 @@
 """The BFF itself, as an operator starts it: gunicorn with the project's own configuration file; and its visitors."""
 
 import json
+import os
 import socket
 import sys
 import time
@@ -19,6 +20,7 @@ from tests.peers import process
 from tests.peers.openid import Browser
 
 ROOT = Path(__file__).parents[2]
+COMMAND = (str(Path(sys.executable).parent / "gunicorn"), "-c", "gunicorn.conf.py", "wsgi:app")
 TIMEOUT = 10
 
 
@@ -72,25 +74,21 @@ def _has_socket(pid: int, inode: str) -> bool:
 
 @contextmanager
 def running(
-    folder: Path, environ: Mapping[str, str] | None = None, *, port: int | None = None, workers: int = 1
+    folder: Path, settings: Mapping[str, str] | None = None, *, port: int | None = None, workers: int = 1
 ) -> Iterator[Bff]:
-    """A BFF whose data and log are in folder; settings that environ does not name are unset."""
-    environ = environ or {}
-    port = port or process.free_port()
-    log = folder / "bff.log"
-    env = dict.fromkeys(VARIABLES, "") | {
-        "PORT": str(port),
-        "WEB_CONCURRENCY": str(workers),
-        "BFF_DATA_DIR": str(folder / "data"),
-        **environ,
-    }
-    gunicorn = Path(sys.executable).parent / "gunicorn"
-    with process.running(
-        [gunicorn, "-c", "gunicorn.conf.py", "wsgi:app"], port=port, env=env, cwd=ROOT, log=log
-    ) as master:
-        bff = Bff(environ.get("BFF_BASE_URL") or f"http://127.0.0.1:{port}", port, master, log)
+    """A BFF whose data and log are in folder; settings that are not given are unset."""
+    settings, port, log = settings or {}, port or process.free_port(), folder / "bff.log"
+    env = environment(folder, settings, port=port, workers=workers)
+    with process.running(COMMAND, port=port, env=env, cwd=ROOT, log=log) as master:
+        bff = Bff(settings.get("BFF_BASE_URL") or f"http://127.0.0.1:{port}", port, master, log)
         _wait_until_live(bff, workers)
         yield bff
+
+
+def environment(folder: Path, settings: Mapping[str, str], *, port: int, workers: int = 1) -> dict[str, str]:
+    """This process's environment, but of the BFF's settings only these."""
+    own = {"PORT": str(port), "WEB_CONCURRENCY": str(workers), "BFF_DATA_DIR": str(folder / "data")}
+    return {**os.environ, **dict.fromkeys(VARIABLES, ""), **own, **settings}
 
 
 def _wait_until_live(bff: Bff, workers: int, seconds: float = 30) -> None:

@@ -1,7 +1,7 @@
 """Start a real server on a free port, wait until it answers, and end it, whatever happens in between.
 
-Everything that this test process starts, however deep, inherits a mark in its environment, by which `survivors` finds
-what a test left behind even when its parent is gone.
+What a test leaves behind is found by `survivors` even when its parent is gone: each server has a session of its own,
+and whatever this process starts, however deep, inherits a mark in its environment.
 """
 
 import os
@@ -16,6 +16,10 @@ from pathlib import Path
 POLL = 0.02
 MARK = "STARTED_BY_TEST_PROCESS"
 os.environ[MARK] = str(os.getpid())
+_sessions: set[int] = set()
+
+# Who ends the test run politely gets what Ctrl-C gives: every server is ended, too.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -53,14 +57,18 @@ def stop(process: "subprocess.Popen[bytes]", grace: float = 10) -> None:
 
 def survivors() -> dict[int, str]:
     """Command line by pid of every living process that this test process started and that has not ended."""
-    mark = f"{MARK}={os.getpid()}".encode()
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
+        pid = int(folder.name)
         with suppress(OSError):  # it ended while we looked, or it is not ours
-            marked = mark in (folder / "environ").read_bytes().split(b"\0")
-            if marked and int(folder.name) != os.getpid():
-                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+            command = (folder / "cmdline").read_bytes()  # empty for a zombie
+            if command and pid != os.getpid() and (os.getsid(pid) in _sessions or _marked(folder)):
+                found[pid] = command.replace(b"\0", b" ").decode().strip()
     return found
+
+
+def _marked(folder: Path) -> bool:
+    return f"{MARK}={os.getpid()}".encode() in (folder / "environ").read_bytes().split(b"\0")
 
 
 @contextmanager
@@ -87,6 +95,7 @@ def running(
         stderr=subprocess.STDOUT if output else subprocess.DEVNULL,
         start_new_session=True,
     )
+    _sessions.add(process.pid)
     try:
         try:
             wait_for_port(port, host, process=process)

@@ -10,6 +10,7 @@
 //   POST /_test/rotate   sign with new keys from now on; the old ones stay published, as in a real rotation
 //   POST /_test/fault?path=/token&status=503&times=1&delay_ms=0   make the next requests to a path fail or wait
 import http from 'node:http';
+import { text } from 'node:stream/consumers';
 import { setTimeout as wait } from 'node:timers/promises';
 
 import * as jose from 'jose';
@@ -97,9 +98,12 @@ function build() {
 async function observe(ctx, next) {
   await next();
   count(ctx.method, ctx.path.replace(/\/[\w-]{43}$/, '/:uid'), ctx.status);
-  for (const source of [ctx.oidc?.params, ctx.body]) {
-    for (const name of SECRETS) if (typeof source?.[name] === 'string') secrets[name].add(source[name]);
-  }
+  remember(ctx.oidc?.params);
+  remember(ctx.body);
+}
+
+function remember(source) {
+  for (const name of SECRETS) if (typeof source?.[name] === 'string') secrets[name].add(source[name]);
 }
 
 function count(method, path, status) {
@@ -147,6 +151,7 @@ async function answer(req, res) {
     fault.left -= 1;
     await wait(fault.delay);
     if (fault.status) {
+      remember(Object.fromEntries(new URLSearchParams(await text(req))));
       count(req.method, pathname, fault.status);
       return json(res, fault.status, { error: 'temporarily_unavailable' });
     }
