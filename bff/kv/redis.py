@@ -47,20 +47,21 @@ class RedisStore:
         url: str,
         *,
         timeout: float = 0.25,
-        connect_timeout: float = 0.25,
+        connect_timeout: float | None = None,
         pool_size: int = 32,
         namespace: str = "bff:",
         breaker: Breaker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Times in seconds. pool_size: calls under way at once in this process. Raises ValueError for a bad URL."""
+        """Times in seconds; connect_timeout is `timeout` unless given. pool_size: calls under way at once in this
+        process. Raises ValueError for a bad URL."""
         self._url = redis_url.parse(url)
         self._namespace = namespace
         self._listeners: set[Listener] = set()
         self._link = RedisLink(
             self._url,
             timeout=timeout,
-            connect_timeout=connect_timeout,
+            connect_timeout=timeout if connect_timeout is None else connect_timeout,
             pool_size=pool_size,
             breaker=breaker or Breaker("redis"),
             clock=clock,

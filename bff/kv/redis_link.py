@@ -1,4 +1,4 @@
-"""How one call reaches Redis: pool, time limits, breaker, metrics, errors. The only file that imports redis-py.
+"""How one call reaches Redis: pool, time limits, breaker, metrics, errors.
 
 How long a call can take. redis-py's own repetitions (ten by default, with pauses of up to a second) are off, so every
 wait happens at most once and the first that runs out ends the call: for a free connection (`timeout`), for the TCP
@@ -19,13 +19,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
-import redis.sentinel
-from redis.backoff import NoBackoff
 from redis.client import Pipeline
-from redis.retry import Retry
 
 from bff.breaker import Breaker, State
 from bff.errors import StoreTimeout, StoreUnavailable
+from bff.kv import redis_pool
 from bff.kv.listener import Listener
 from bff.kv.redis_url import RedisUrl
 from bff.observability import metrics
@@ -33,7 +31,7 @@ from bff.observability import metrics
 Command = tuple[str | bytes | float, ...]
 
 # A listener wakes this often to see whether it was closed; after so much silence it asks, and then waits so long.
-WAKE = 0.2
+WAKE = 0.1
 IDLE = 1.0
 PATIENCE = 1.0
 # What a former master says: the next connection must find the new one.
@@ -66,7 +64,8 @@ class RedisLink:
         """Forget what a parent process may have left and make this process's own pool; no connection yet."""
         with self._starting:
             if self._pid != os.getpid():
-                self._pool = _pool(self._url, self._timeout, self._connect_timeout, self._pool_size)
+                limits = {"timeout": self._timeout, "connect_timeout": self._connect_timeout}
+                self._pool = redis_pool.make(self._url, size=self._pool_size, **limits)
                 self._client: Any = redis.Redis(connection_pool=self._pool)
                 self._slots = threading.BoundedSemaphore(self._pool_size)
                 self._pid = os.getpid()
@@ -74,9 +73,7 @@ class RedisLink:
     def close(self) -> None:
         if self._pid == os.getpid():
             self._pid = None
-            self._pool.disconnect(inuse_connections=False)
-            if isinstance(self._pool, redis.sentinel.SentinelConnectionPool):
-                self._pool.sentinel_manager.close()
+            redis_pool.close(self._pool)
 
     def command(self, verb: str, *command: str | bytes | float, repeatable: bool = False) -> Any:
         """verb: the metric's label. repeatable: sending it twice does no harm."""
@@ -127,6 +124,8 @@ class RedisLink:
             elif asked is None and self._clock() - heard >= IDLE:
                 connection.send_command("PING")
                 asked = self._clock()
+            elif isinstance(self._pool, redis_pool.MasterPool) and self._pool.moved(connection):
+                raise redis.ConnectionError("The master is another one now")
 
     def _ensure_started(self) -> None:
         if self._pid != os.getpid():
@@ -182,8 +181,9 @@ class _Pipeline(Pipeline):
 def _attempt(work: Callable[[], Any], repeatable: bool) -> Any:
     try:
         return work()
-    except redis.ConnectionError:
-        if not repeatable:
+    except redis.ConnectionError as err:
+        broken = type(err) is redis.ConnectionError  # its subclasses are answers: still loading, wrong password
+        if not (broken and repeatable):
             raise
     return work()
 
@@ -196,35 +196,3 @@ def _translated() -> Iterator[None]:
         raise StoreTimeout("Redis did not answer in time") from err
     except redis.RedisError as err:
         raise StoreUnavailable(f"Redis cannot be used ({type(err).__name__})") from err
-
-
-def _pool(url: RedisUrl, timeout: float, connect_timeout: float, size: int) -> redis.ConnectionPool:
-    # RESP2 and no driver_info: a new connection is ready without HELLO and two CLIENT SETINFO round trips.
-    limits = {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": connect_timeout,
-        "retry": Retry(NoBackoff(), 0),
-        "health_check_interval": 0,
-        "protocol": 2,
-        "driver_info": None,
-    }
-    options: dict[str, Any] = dict(url.options)
-    sentinel_login = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
-    options |= {"username": url.username, "password": url.password, "db": url.db, "max_connections": size} | limits
-    if url.scheme == "redis+sentinel":
-        return _sentinel_pool(url, sentinel_login | limits, options)
-    if url.scheme == "unix":
-        return redis.ConnectionPool(redis.UnixDomainSocketConnection, path=url.path, **options)
-    options["host"], options["port"] = url.hosts[0]
-    if url.scheme == "rediss":
-        options["ssl_check_hostname"] = options.get("ssl_check_hostname", "true").lower() not in ("false", "no", "0")
-        return redis.ConnectionPool(redis.SSLConnection, **options)
-    return redis.ConnectionPool(**options)
-
-
-def _sentinel_pool(url: RedisUrl, sentinel_options: dict[str, Any], options: dict[str, Any]) -> redis.ConnectionPool:
-    library: Any = redis.sentinel  # redis-py leaves these two classes without types
-    pool: redis.ConnectionPool = library.SentinelConnectionPool(
-        url.service, library.Sentinel(url.hosts, sentinel_kwargs=sentinel_options), **options
-    )
-    return pool

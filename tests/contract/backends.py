@@ -91,7 +91,7 @@ class RedisBackend(Backend):
         self._admin.flushall()
 
     def _open(self) -> KeyValue:
-        return RedisStore(self.address, timeout=PATIENT, connect_timeout=PATIENT)
+        return RedisStore(self.address, timeout=PATIENT)
 
     def advance(self, seconds: float) -> None:
         for key in list(self._admin.scan_iter(count=1000)):

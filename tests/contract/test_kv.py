@@ -231,18 +231,19 @@ class TestBatch:
         other = backend.open()
         done = threading.Event()
         torn: list[Any] = []
+        kv.execute(Batch().set("left", b"first").set("right", b"first"))
 
         def read() -> None:
             while not done.is_set():
                 left, right = other.execute(Batch().get("left").get("right"))
                 if left != right:
-                    torn.append((left, right))
+                    torn.append((left[:2], right[:2]))
 
         with ThreadPoolExecutor(2) as pool:
             readers = [pool.submit(read) for _ in range(2)]
             try:
-                for number in range(200):
-                    value = str(number).encode()
+                for number in range(40):  # too large for one read of the server's: it could run the first half alone
+                    value = str(number).encode() * 100_000
                     kv.execute(Batch().set("left", value).set("right", value))
             finally:
                 done.set()
@@ -375,7 +376,9 @@ class TestConcurrency:
         assert sorted(taken, key=int) == [str(number) for number in range(50)]
 
     def test_survives_a_fork(self, backend: Backend) -> None:
-        assert processes(backend, [("fork", "k", 50)]) == [{"parent": True, "child": 0, "written": True}]
+        assert processes(backend, [("fork", "k", 50)]) == [
+            {"parent": True, "child": {"read": True, "connected anew": True}, "written": True}
+        ]
 
     def test_under_gevent(self, backend: Backend) -> None:
         assert processes(backend, [("greenlets", "k", 40)]) == [{"connected": True, "total": 120, "delivered": True}]

@@ -1,6 +1,8 @@
 """What only the embedded store has: a file with permissions, other writers, and rows to tidy away."""
 
+import fcntl
 import itertools
+import os
 import sqlite3
 import stat
 import threading
@@ -89,6 +91,19 @@ def test_many_workers_start_at_once(path: Path) -> None:
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(start, range(12)))
     assert rows(path, "kv") == 12
+
+
+def test_workers_make_the_file_one_after_another(path: Path) -> None:
+    """Two that switch to write-ahead logging together would fail with "database is locked"."""
+    path.parent.mkdir(parents=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    with closing(SqliteStore(path)) as store, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        starting = pool.submit(store.start)
+        with pytest.raises(TimeoutError):
+            starting.result(0.2)
+        os.close(folder)
+        starting.result(5)
 
 
 def test_another_writer_that_does_not_end_is_a_timeout(store: SqliteStore, path: Path) -> None:

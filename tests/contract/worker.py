@@ -39,7 +39,7 @@ def open_store(address: str, timeout: float) -> KeyValue:
     if "://" in address:
         from bff.kv.redis import RedisStore
 
-        return RedisStore(address, timeout=timeout, connect_timeout=timeout)
+        return RedisStore(address, timeout=timeout)
     from bff.kv.sqlite import SqliteStore
 
     return SqliteStore(Path(address), timeout=timeout)
@@ -66,18 +66,34 @@ def take(kv: KeyValue, key: str, times: int) -> list[str]:
 def fork(kv: KeyValue, key: str, times: int) -> dict[str, Any]:
     """Use the store, fork, and use it in both processes at once."""
     kv.set(key, b"parent")
-    child = os.fork()
-    if child == 0:
+    reader, writer = os.pipe()
+    if os.fork() == 0:
         try:
-            for number in range(times):
-                kv.set(f"{key}{number}", str(number).encode())
-            os._exit(0 if kv.get(key) == b"parent" else 3)
+            os.write(writer, json.dumps(_child(kv, key, times)).encode())
         finally:
-            os._exit(4)
+            os._exit(0)
+    os.close(writer)
     read = [kv.get(key) == b"parent" for _ in range(times)]
-    _, status = os.waitpid(child, 0)
+    with open(reader, "rb") as pipe:
+        child = json.loads(pipe.read() or "null")
+    os.wait()
     written = [kv.get(f"{key}{number}") == str(number).encode() for number in range(times)]
-    return {"parent": all(read), "child": os.waitstatus_to_exitcode(status), "written": all(written)}
+    return {"parent": all(read), "child": child, "written": all(written)}
+
+
+def _child(kv: KeyValue, key: str, times: int) -> dict[str, bool]:
+    inherited = _connections()
+    read = kv.get(key) == b"parent"
+    anew = bool(_connections() - inherited)
+    for number in range(times):
+        kv.set(f"{key}{number}", str(number).encode())
+    return {"read": read, "connected anew": anew}
+
+
+def _connections() -> set[tuple[str, str]]:
+    """This process's open sockets and database files: descriptor and what it leads to."""
+    links = ((link.name, os.readlink(link)) for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
+    return {(name, target) for name, target in links if "socket:" in target or target.endswith(".sqlite")}
 
 
 def greenlets(kv: KeyValue, key: str, times: int) -> dict[str, Any]:
