@@ -51,8 +51,9 @@ def _make_metrics_dir() -> None:
         os.environ[_METRICS_DIR] = str(home / f"bff-metrics-{os.getuid()}-{os.getpid()}")
     folder = Path(os.environ[_METRICS_DIR])
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for file in folder.glob("*.db"):
-        file.unlink()
+    for pattern in ("*.db", "*.bin", "*.corrupt", "left_*", "manifest.json*"):
+        for file in folder.glob(pattern):
+            file.unlink()
 
 
 def _remove_abandoned(home: Path) -> None:
@@ -63,6 +64,7 @@ def _remove_abandoned(home: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+_beside: list[Any] = []  # processes that this master started beside its workers
 _settings = settings.load()
 if _problems := settings_check.problems(_settings):
     _refuse(_problems)
@@ -98,30 +100,45 @@ def on_reload(arbiter: Any) -> None:
         arbiter.app.callable = wsgi.load()
 
 
+def when_ready(server: Any) -> None:
+    """In the master, before the first fork: METRICS_BIND gets its own process."""
+    if _settings.metrics.bind is not None:
+        from bff import metrics_server
+
+        _beside.append(metrics_server.launch())
+
+
 def post_worker_init(worker: Any) -> None:
     """After the fork: now connections and threads may be made."""
     from bff.app import start
+    from bff.observability import metrics
 
+    metrics.worker_started()
     start(worker.wsgi)
 
 
 def worker_exit(server: Any, worker: Any) -> None:
     """In the worker, after its last request."""
     from bff.app import stop
+    from bff.observability import fleet
 
     if worker.wsgi is not None:
         stop(worker.wsgi)
+    reason = "max_requests" if worker.nr >= worker.max_requests else "stopped"
+    fleet.note_leaving(Path(os.environ[_METRICS_DIR]), reason)
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """In the master, when a worker is gone: its gauges no longer count."""
-    from prometheus_client.multiprocess import mark_process_dead
+    """In the master, when a worker is gone: its metrics are kept, its files are not."""
+    from bff.observability import fleet
 
-    mark_process_dead(worker.pid)
+    fleet.bury(Path(os.environ[_METRICS_DIR]), worker.pid, timed_out=worker.aborted)
 
 
 def on_exit(server: Any) -> None:
     """A private metrics folder goes with its master, unless a newer master took it over."""
+    for process in _beside:
+        process.terminate()
     folder = Path(os.environ[_METRICS_DIR])
     if server.reexec_pid == 0 and server.master_pid == 0 and folder.name.startswith("bff-metrics-"):
         shutil.rmtree(folder, ignore_errors=True)

@@ -38,7 +38,9 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     pipeline.install(app)
     for blueprint in (auth.blueprint, health.blueprint):
         app.register_blueprint(blueprint)
-    app.register_blueprint(metrics.blueprint(metrics_app(services.store.active, services.clock)))
+    if settings.metrics.bind is None:
+        page = metrics_app(services.store.active, settings.version, services.clock)
+        app.register_blueprint(metrics.blueprint(metrics.Guarded(page, settings.metrics, clients)))
     if settings.development:
         _register_development_parts(app, services)
     login_url = settings.base_url + "/auth/login"

@@ -27,6 +27,7 @@ from joserfc.errors import JoseError
 FORMAT = b"\x01"
 _KEY_ID = 4
 _NONCE = 12
+_FAMILIES = {"EC": ("ES",), "RSA": ("RS", "PS"), "OKP": ("Ed",)}  # signatures by kind of key, RFC 7518 section 3.1
 _HEADER = len(FORMAT) + _KEY_ID + _NONCE
 
 
@@ -51,7 +52,7 @@ def base64url(raw: bytes) -> str:
 
 def equal(left: str, right: str) -> bool:
     """Compare in constant time; any text is accepted."""
-    return hmac.compare_digest(left.encode(), right.encode())
+    return hmac.compare_digest(left.encode("utf-8", "surrogatepass"), right.encode("utf-8", "surrogatepass"))
 
 
 class Sealer:
@@ -131,14 +132,18 @@ class PrivateKey:
     def __init__(self, text: str) -> None:
         """text: a JWK (RFC 7517) or PEM. Raises ValueError, which never quotes the text."""
         try:
-            key = _from_pem(text) if "-----BEGIN" in text else jwk.import_key(json.loads(text))
+            key = _from_pem(text) if "-----BEGIN" in text else _from_jwk(text)
         except (JoseError, ValueError, TypeError, KeyError):
             raise ValueError("not a private key as JWK or PEM") from None
         if isinstance(key, jwk.OctKey) or not key.is_private:
             raise ValueError("not a private key that signs")
         key.ensure_kid()
         self._key = key
-        self.algorithm = _algorithm(key)
+        try:
+            self.algorithm = _algorithm(key)
+            self.sign({}, typ="JWT")  # only trying shows whether the key fits its algorithm and may be used to sign
+        except (JoseError, ValueError, KeyError):
+            raise ValueError("not a private key that signs") from None
 
     @property
     def kid(self) -> str | None:
@@ -158,6 +163,13 @@ def is_private_key(text: str) -> bool:
     return True
 
 
+def _from_jwk(text: str) -> jwk.Key:
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise TypeError("not a JSON object")
+    return jwk.import_key(content)
+
+
 def _from_pem(text: str) -> jwk.Key:
     loaded = load_pem_private_key(text.encode(), password=None)
     kinds: dict[type, type[jwk.RSAKey | jwk.ECKey | jwk.OKPKey]] = {
@@ -173,9 +185,10 @@ def _from_pem(text: str) -> jwk.Key:
 
 def _algorithm(key: jwk.Key) -> str:
     """The key's own `alg`, else the usual one of its kind (RFC 7518 section 3.1, RFC 9864)."""
-    declared = key.get("alg")
-    if declared:
-        return str(declared)
+    if declared := str(key.get("alg", "")):
+        if not declared.startswith(_FAMILIES[key.key_type]):
+            raise ValueError("alg is not a signature with this kind of key")
+        return declared
     if isinstance(key, jwk.ECKey):
         return {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}[str(key.get("crv"))]
     return "RS256" if isinstance(key, jwk.RSAKey) else "Ed25519"

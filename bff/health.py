@@ -3,6 +3,7 @@
 Asking for health is a look at the last result: a probe storm costs the dependencies nothing.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -32,14 +33,16 @@ class Health:
         self._results = {name: Result(None, 0.0, clock()) for name in checks}
 
     def refresh(self, name: str) -> bool:
-        """Run one check now; whether its component is up."""
-        start, up = time.perf_counter(), True
+        """Run one check now; whether its component is up. An error that no check should raise passes through, but
+        the component is down then too."""
+        start, up = time.perf_counter(), False
         try:
-            self._checks[name]()
-        except BFFError:
-            up = False
-        with self._lock:
-            self._results[name] = Result(up, time.perf_counter() - start, self._clock())
+            with contextlib.suppress(BFFError):
+                self._checks[name]()
+                up = True
+        finally:
+            with self._lock:
+                self._results[name] = Result(up, time.perf_counter() - start, self._clock())
         return up
 
     @property

@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bff import crypto, settings
+from bff.kv import redis_url
 from bff.settings import ProviderSettings, Settings
 
 EX_CONFIG = 78
 MASK = "********"
-_SECRETS = frozenset({"secrets", "client_secret", "client_key", "redis_url"})
-_REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
+_SECRETS = frozenset({"secrets", "client_secret", "client_key", "redis_url", "token"})
 _CHECKS = ("store", "idp")
 
 
@@ -46,13 +46,20 @@ def _general(config: Settings) -> Iterator[str]:
         yield "BFF_SECRETS: is required outside development: one or two base64 keys of 32 random bytes, newest first."
     if len(config.secrets) > 2:
         yield "BFF_SECRETS: at most two keys, the newest first."
-    if config.store.redis_url and urlsplit(config.store.redis_url).scheme not in _REDIS_SCHEMES:
-        yield f"REDIS_URL: must start with one of {', '.join(scheme + '://' for scheme in _REDIS_SCHEMES)}."
+    if config.store.redis_url:
+        yield from _redis(config.store.redis_url)
     if config.sessions.idle_timeout > config.sessions.lifetime:
         yield "SESSION_IDLE_TIMEOUT: is longer than SESSION_LIFETIME, so it would never be reached."
     for name in config.readiness_checks:
         if name not in _CHECKS:
             yield f"READINESS_CHECKS: {name!r} is not a check; there are {', '.join(_CHECKS)}."
+
+
+def _redis(url: str) -> Iterator[str]:
+    try:
+        redis_url.parse(url)
+    except ValueError as err:  # which says what is wrong without quoting the URL
+        yield f"REDIS_URL: {err}."
 
 
 def _cookies(config: Settings) -> Iterator[str]:
@@ -83,10 +90,9 @@ def _providers(config: Settings) -> Iterator[str]:
 
 
 def _provider(provider: ProviderSettings, config: Settings) -> Iterator[str]:
-    issuer = urlsplit(provider.issuer)
-    if issuer.scheme not in ("http", "https") or not issuer.hostname or issuer.query or issuer.fragment:
+    if not _is_issuer(provider.issuer):
         yield f"OIDC_ISSUER: {provider.issuer!r} is not an https URL without query or fragment."
-    elif issuer.scheme == "http" and not (config.development or _loopback(provider.issuer)):
+    elif urlsplit(provider.issuer).scheme == "http" and not (config.development or _loopback(provider.issuer)):
         yield "OIDC_ISSUER: must be https."
     if not provider.client_id:
         yield "AUTH_CLIENT_ID: is required with OIDC_ISSUER."
@@ -99,6 +105,15 @@ def _provider(provider: ProviderSettings, config: Settings) -> Iterator[str]:
             yield "AUTH_CLIENT_KEY: is not a private key as JWK or PEM (EC, RSA or Ed25519)."
     if "openid" not in provider.scopes.split():
         yield "OIDC_SCOPES: must contain openid."
+
+
+def _is_issuer(text: str) -> bool:
+    """OpenID Connect Core section 2: an URL without query and fragment."""
+    try:
+        parts = urlsplit(text)
+        return bool(parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment))
+    except ValueError:
+        return False
 
 
 def _production(config: Settings) -> Iterator[str]:

@@ -1,21 +1,29 @@
 """The /metrics page: every worker's metrics added up, plus the facts that are asked for at scrape time.
 
-prometheus_client's own exposition does content negotiation (text, OpenMetrics), gzip and the name[] filter.
+The two formats that scrapers ask for, classic text and OpenMetrics 1.0, are put together from cached lines. Whatever is
+asked for less often (a name[] filter, another escaping) goes through prometheus_client's own, slower exposition, which
+also decides what the request's headers ask for.
 """
 
+import gzip
 import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry
-from prometheus_client.core import UnknownMetricFamily
-from prometheus_client.exposition import make_wsgi_app
+from prometheus_client.core import GaugeMetricFamily, UnknownMetricFamily
+from prometheus_client.exposition import choose_encoder, gzip_accepted, make_wsgi_app
 from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from bff.errors import StoreUnavailable
 from bff.observability import metrics
+from bff.observability.fleet import FILES, BuildInfo, Processes
+from bff.observability.multiprocess.collector import MultiprocessCollector
+from bff.observability.multiprocess.values import FOLDER
+from bff.observability.shared_run import SharedRun
 
 _FACT_LIFE = 1.0
 
@@ -59,12 +67,65 @@ class Registry(Collector):
         return self._registry.collect()
 
 
-def metrics_app(count_active: Callable[[], int], clock: Callable[[], float]) -> Callable[..., Any]:
+class _Scrape(Collector):
+    """What this collector itself costs."""
+
+    def __init__(self, collector: MultiprocessCollector) -> None:
+        self._collector = collector
+
+    def collect(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily(FILES[0], FILES[-1], value=self._collector.file_count)
+
+
+class MetricsPage:
+    """A WSGI callable for all processes that share a metrics folder."""
+
+    def __init__(self, collector: MultiprocessCollector, facts: Sequence[Collector]) -> None:
+        registry = CollectorRegistry(support_collectors_without_names=True)
+        for each in (collector, *facts):
+            registry.register(each)
+        self._others = make_wsgi_app(registry)
+        self._pages = {
+            openmetrics: SharedRun(lambda openmetrics=openmetrics: _measured(collector, openmetrics, facts))  # type: ignore[misc]
+            for openmetrics in (False, True)
+        }
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        _, content_type = choose_encoder(environ.get("HTTP_ACCEPT", ""))
+        if environ["REQUEST_METHOD"] != "GET" or environ.get("QUERY_STRING") or not _usual(content_type):
+            answer: Iterable[bytes] = self._others(environ, start_response)
+            return answer
+        body = self._pages[content_type.startswith("application/openmetrics-text")]()
+        headers = [("Content-Type", content_type)]
+        if gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
+            body = gzip.compress(body, 1)
+            headers.append(("Content-Encoding", "gzip"))
+        start_response("200 OK", [*headers, ("Content-Length", str(len(body)))])
+        return [body]
+
+
+def _usual(content_type: str) -> bool:
+    """Names of ours are plain, so these two escapings leave them as they are."""
+    escaping = content_type.partition("escaping=")[2]
+    return escaping in ("", "underscores", "allow-utf-8") and "version=2" not in content_type
+
+
+def _measured(collector: MultiprocessCollector, openmetrics: bool, facts: Sequence[Collector]) -> bytes:
+    start = time.perf_counter()
+    page = collector.text(openmetrics=openmetrics, more=facts).encode()
+    metrics.scrape(time.perf_counter() - start)
+    return page
+
+
+def metrics_app(count_active: Callable[[], int], version: str, clock: Callable[[], float]) -> Callable[..., Any]:
     """A WSGI callable that serves the page; with PROMETHEUS_MULTIPROC_DIR set it speaks for all workers."""
+    facts: list[Collector] = [ActiveSessions(count_active, clock), BuildInfo(version)]
+    if FOLDER in os.environ:
+        folder = Path(os.environ[FOLDER])
+        collector = MultiprocessCollector(folder, metrics.file_quarantined)
+        return MetricsPage(collector, [*facts, Processes(folder), _Scrape(collector)])
     registry = CollectorRegistry(support_collectors_without_names=True)
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        MultiProcessCollector(registry)
-    else:
-        registry.register(Registry(REGISTRY))
-    registry.register(ActiveSessions(count_active, clock))
-    return make_wsgi_app(registry)
+    for each in (Registry(REGISTRY), *facts):
+        registry.register(each)
+    page: Callable[..., Any] = make_wsgi_app(registry)
+    return page

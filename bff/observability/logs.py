@@ -5,12 +5,10 @@ whatever looks like a credential (a long unbroken run of base64url, a Bearer hea
 the value of any field whose name says that it is one. It is the second line of defence; the first is not to log them.
 """
 
-import contextlib
 import logging
 import re
 import secrets
 import sys
-from collections.abc import Iterator
 from contextvars import ContextVar
 
 from pythonjsonlogger.json import JsonFormatter
@@ -24,9 +22,13 @@ _WELL_FORMED = re.compile(rf"[A-Za-z0-9._-]{{8,{MAX_CORRELATION_ID}}}")
 _CREDENTIAL = re.compile(
     r"(?:bearer|basic|dpop)\s+[^\s\"\\]{8,}|eyJ[A-Za-z0-9_.=-]{20,}|[A-Za-z0-9_-]{40,}[A-Za-z0-9_.=-]*", re.I
 )
+# As JSON, as JSON inside a JSON string, or as Python prints a dictionary into a traceback.
 _SECRET_FIELD = re.compile(
-    r"\"(?:[a-z_]*(?:token|secret|password|cookie|verifier)|authorization|code|state|nonce|assertion)\"\s*:\s*\"[^\"]*\"",
-    re.I,
+    r"""(?P<field>(?P<quote>\\{0,3}["'])
+        (?:[a-z_-]*(?:token|secret|password|cookie|verifier|assertion)|authorization|code|state|nonce)
+        (?P=quote)\s*:\s*)
+        b?(?P=quote)(?:(?!(?P=quote))(?:\\.|.))*(?P=quote)""",
+    re.I | re.X,
 )
 
 
@@ -35,17 +37,8 @@ def correlation_id_for(given: str | None) -> str:
     return given if given and _WELL_FORMED.fullmatch(given) else secrets.token_hex(16)
 
 
-@contextlib.contextmanager
-def correlated(value: str) -> Iterator[None]:
-    token = correlation_id.set(value)
-    try:
-        yield
-    finally:
-        correlation_id.reset(token)
-
-
 def redact(line: str) -> str:
-    line = _SECRET_FIELD.sub(lambda match: match[0].split(":", 1)[0] + f': "{REDACTED}"', line)
+    line = _SECRET_FIELD.sub(rf"\g<field>\g<quote>{REDACTED}\g<quote>", line)
     return _CREDENTIAL.sub(REDACTED, line)
 
 

@@ -4,19 +4,23 @@ The names, labels and closed label values are a contract with dashboards; `docs/
 the one piece of module-level state in the project, because prometheus_client keeps its registry that way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from bff.observability import labels
+from bff.observability.multiprocess import values
+
+values.install()  # before the first metric is declared, since each takes its storage then
 
 HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 VERIFY_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 FLOW_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 REDIS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
 IDP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SCRAPE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 TASK_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300)
 
 HTTP_REQUESTS = Counter("http_requests_total", "Requests answered, verify included.", ["method", "endpoint", "status"])
@@ -62,6 +66,12 @@ BACKGROUND_DURATION = Histogram(
     "bff_background_task_duration_seconds", "Seconds one periodic job ran.", ["task_type"], buckets=TASK_BUCKETS
 )
 BREAKER_OPENED = Counter("circuit_breaks_total", "Times a circuit breaker opened.", ["service"])
+WORKERS = Gauge("bff_workers", "Live gunicorn workers.", multiprocess_mode="livesum")
+WORKER_RESTARTS = Counter("bff_worker_restarts_total", "Workers that ended, by cause.", ["reason"])
+FILES_QUARANTINED = Counter("bff_metrics_files_quarantined_total", "Broken metric files that were set aside.")
+SCRAPE_DURATION = Histogram(
+    "bff_metrics_scrape_duration_seconds", "Seconds it took to put the metrics page together.", buckets=SCRAPE_BUCKETS
+)
 ACTIVE_SESSIONS_NAME = "bff_active_sessions_total"
 ACTIVE_SESSIONS_HELP = "Sessions alive in the store now. Fleet-wide: aggregate with max, never with sum."
 
@@ -82,9 +92,19 @@ OAUTH_ERRORS = frozenset(
 
 
 def http_request(method: str, endpoint: str | None, status: int, seconds: float) -> None:
+    http_recorder(method, endpoint, status)(seconds)
+
+
+def http_recorder(method: str, endpoint: str | None, status: int) -> Callable[[float], None]:
+    """What records one such request's seconds; a path too hot to resolve labels each time keeps it."""
     values = labels.method(method), labels.endpoint(endpoint), str(status)
-    HTTP_REQUESTS.labels(*values).inc()
-    HTTP_DURATION.labels(*values).observe(seconds)
+    count, observe = HTTP_REQUESTS.labels(*values).inc, HTTP_DURATION.labels(*values).observe
+
+    def record(seconds: float) -> None:
+        count()
+        observe(seconds)
+
+    return record
 
 
 def session_created() -> None:
@@ -136,6 +156,23 @@ def security_event(event_type: str, severity: str) -> None:
 
 def breaker_opened(service: str) -> None:
     BREAKER_OPENED.labels(service).inc()
+
+
+def worker_started() -> None:
+    WORKERS.set(1)
+
+
+def worker_left(reason: str) -> None:
+    """reason: max_requests, stopped (asked to), timeout or killed."""
+    WORKER_RESTARTS.labels(reason).inc()
+
+
+def file_quarantined(_name: str) -> None:
+    FILES_QUARANTINED.inc()
+
+
+def scrape(seconds: float) -> None:
+    SCRAPE_DURATION.observe(seconds)
 
 
 @contextmanager

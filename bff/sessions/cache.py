@@ -13,6 +13,7 @@ A reader that fetched a session just before its end was published must not put i
     generation is not 7 any more: answer, but do not keep
 """
 
+import threading
 from collections.abc import Callable
 
 from bff.kv import KeyValue, Subscription
@@ -44,9 +45,11 @@ class SessionCache:
         self._kv = kv
         self._ttl = settings.cache_ttl
         self._size = settings.cache_size if settings.cache_ttl else 0
+        self._idle_timeout = settings.idle_timeout
         self._touch_interval = touch_interval(settings)
         self._clock = clock
         self._entries: dict[str, Entry] = {}
+        self._changing = threading.Lock()  # a look-up that finds its entry takes no lock
         self._generation = 0
         self._truthful = False
         self._subscription: Subscription | None = None
@@ -86,33 +89,38 @@ class SessionCache:
         session = self._store.find(key)
         if session is None:
             return None
-        entry = Entry(session, min(now + self._ttl, session.expires_at), now)
+        entry = Entry(session, min(now + self._ttl, session.expires_at), self._touch_after(session, entry))
         self._keep(key, entry, generation)
         return entry
 
     def invalidate(self, key: str) -> None:
-        self._generation += 1
-        if self._entries.pop(key, None) is not None:
+        with self._changing:
+            self._generation += 1
+            entry = self._entries.pop(key, None)
+        if entry is not None:
             self._invalidated.inc()
 
+    def _touch_after(self, session: Session, former: Entry | None) -> float:
+        """A use is worth a record when the last one is an interval ago, be it in the store or only noted here."""
+        recorded = session.expires_at - self._idle_timeout + self._touch_interval
+        return max(recorded, former.touch_after) if former else recorded
+
     def _keep(self, key: str, entry: Entry, generation: int) -> None:
-        if not self._truthful or generation != self._generation:
-            return
-        entries = self._entries
-        while len(entries) >= self._size:
-            # Oldest first. Entries live for seconds, so being recently used says little.
-            entries.pop(next(iter(entries)), None)
-        entries.pop(key, None)
-        entries[key] = entry
-        if not self._truthful or generation != self._generation:
-            entries.pop(key, None)
+        with self._changing:
+            if not self._truthful or generation != self._generation:
+                return
+            self._entries.pop(key, None)
+            while len(self._entries) >= self._size:
+                # Oldest first. Entries live for seconds, so being recently used says little.
+                del self._entries[next(iter(self._entries))]
+            self._entries[key] = entry
 
     def _listening(self, connected: bool) -> None:
         """Whatever was missed while the listener was away is unknown, so nothing is kept across the gap."""
-        self._truthful = False
-        self._generation += 1
-        self._entries.clear()
-        self._truthful = connected
+        with self._changing:
+            self._generation += 1
+            self._entries.clear()
+            self._truthful = connected
 
 
 def touch_interval(settings: SessionSettings) -> float:

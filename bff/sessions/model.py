@@ -61,9 +61,10 @@ class Session:
         return digest(self.key)[:24]
 
     def expired(self, now: float) -> EndReason | None:
-        if now >= self.ends_at:
-            return EndReason.ABSOLUTE_TIMEOUT
-        return EndReason.IDLE_TIMEOUT if now >= self.expires_at else None
+        """Which of the two ends came first, however late anybody notices; None before."""
+        if now < self.expires_at:
+            return None
+        return EndReason.IDLE_TIMEOUT if self.expires_at < self.ends_at else EndReason.ABSOLUTE_TIMEOUT
 
 
 @dataclass(frozen=True)

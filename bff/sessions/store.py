@@ -117,7 +117,10 @@ class SessionStore:
 
     def end_all_of(self, session: Session, reason: EndReason) -> int:
         """End every session of this session's user at this provider; how many there were."""
-        return self._end(self.all_of(session), reason)
+        ended = self._end([session], reason)
+        while others := self.all_of(session):
+            ended += self._end(others, reason)
+        return ended
 
     def all_of(self, session: Session) -> list[Session]:
         """The user's live sessions at this provider."""

@@ -18,6 +18,7 @@ from bff.settings.model import (
     PRODUCTION,
     ClaimNames,
     CookieSettings,
+    MetricsSettings,
     Network,
     ProviderSettings,
     SessionSettings,
@@ -26,8 +27,8 @@ from bff.settings.model import (
 )
 
 __all__ = [
-    "DEVELOPMENT", "PRODUCTION", "ClaimNames", "CookieSettings", "Network", "ProviderSettings", "SessionSettings",
-    "Settings", "StoreSettings", "load",
+    "DEVELOPMENT", "PRODUCTION", "ClaimNames", "CookieSettings", "MetricsSettings", "Network", "ProviderSettings",
+    "SessionSettings", "Settings", "StoreSettings", "load",
 ]  # fmt: skip
 
 EMBEDDED_PROVIDER_PATH = "/dev/idp"
@@ -44,9 +45,10 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
     problems += wrong
     development = values["environment"] == DEVELOPMENT
     embedded = development and not providers and not values["issuer"]
-    keys, generated = values["secrets"], False
-    if not keys and development:
-        keys, generated = (_generated_secret(Path(values["data_dir"])),), True
+    keys, generated = values["secrets"], development and not values["secrets"]
+    if generated:
+        keys, wrong = _generated_secrets(Path(values["data_dir"]))
+        problems += wrong
     return Settings(
         environment=values["environment"],
         version=values["version"],
@@ -73,6 +75,7 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         allowed_redirect_origins=frozenset(values["allowed_redirect_origins"]),
         cors_allow_origins=frozenset(values["cors_allow_origins"]),
         readiness_checks=values["readiness_checks"],
+        metrics=MetricsSettings(values["metrics_bind"], values["metrics_allowed"], values["metrics_token"]),
         embedded_provider=embedded,
         generated_secrets=generated,
         problems=tuple(problems),
@@ -115,6 +118,13 @@ def _embedded(base_url: str) -> ProviderSettings:
         client_secret="not-a-secret-in-development",  # noqa: S106 - known on purpose, loaded in development only
         scopes="openid profile email roles offline_access",
     )
+
+
+def _generated_secrets(folder: Path) -> tuple[tuple[bytes, ...], list[str]]:
+    try:
+        return (_generated_secret(folder),), []
+    except OSError as err:
+        return (), [f"BFF_SECRETS: none is set, and none can be kept in BFF_DATA_DIR ({type(err).__name__})."]
 
 
 def _generated_secret(folder: Path) -> bytes:

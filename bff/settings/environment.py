@@ -8,7 +8,7 @@ import binascii
 import difflib
 import re
 from collections.abc import Mapping
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +19,8 @@ from bff import __version__
 from bff.settings.model import AUTH_METHODS, ENVIRONMENTS, Network
 
 SECRET_BYTES = 32
+_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[a-z0-9._:-]+")  # a wildcard would match nothing
 _COOKIE_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")  # a token, RFC 9110 section 5.6.2
 
 
@@ -41,6 +43,21 @@ class Networks(Words):
             raise ValidationError(f"{text!r} is not a network such as 10.0.0.0/8 or ::1 ({err}).") from err
 
 
+class Address(fields.String):
+    """host:port to listen on, as (host, port); an IPv6 host in brackets."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        host, _, port = text.rpartition(":")
+        try:
+            address = ip_address(host.strip("[]"))
+        except ValueError as err:
+            raise ValidationError("is not an address to listen on, such as 127.0.0.1:9100 or [::]:9100.") from err
+        if not (port.isdigit() and 0 < int(port) < 65536):
+            raise ValidationError("needs a port, as in 127.0.0.1:9100.")
+        return str(address), int(port)
+
+
 class Origins(Words):
     """Origins such as https://app.example.com; a bare host means https."""
 
@@ -52,7 +69,8 @@ class Origins(Words):
 class Secrets(Words):
     def word(self, text: str) -> bytes:
         try:
-            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_" if set(text) & set("-_") else None)
+            plain = text.translate(str.maketrans("-_", "+/"))  # either alphabet of RFC 4648, padded or not
+            raw = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
         except (binascii.Error, ValueError) as err:
             raise ValidationError("is not base64.") from err
         if len(raw) < SECRET_BYTES:
@@ -61,23 +79,30 @@ class Secrets(Words):
 
 
 def normal_origin(text: str) -> str:
-    """scheme://host[:port] in lower case. Raises ValidationError for anything that is not an http(s) origin."""
+    """scheme://host[:port] as browsers spell it: in lower case, without a port that goes without saying.
+
+    Raises ValidationError for anything that is not an http(s) origin."""
     try:
         parts = urlsplit(text)
-        port = f":{parts.port}" if parts.port else ""
+        host, port = parts.hostname or "", parts.port
     except ValueError as err:
         raise ValidationError(f"{text!r} is not an origin such as https://app.example.com.") from err
     plain = not (parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+    if parts.scheme not in _PORTS or not _HOST.fullmatch(host) or not plain:
         raise ValidationError(f"{text!r} is not an origin such as https://app.example.com.")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}{port}"
+    authority = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{authority}" + (f":{port}" if port not in (None, _PORTS[parts.scheme]) else "")
 
 
 def _var(field: type[fields.Field[Any]], name: str, default: Any, **options: Any) -> Any:
     return field(data_key=name, load_default=default, **options)
 
 
+LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
+PRIVATE_NETWORKS = (
+    *LOOPBACK,
+    *map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10")),
+)
 _positive = validate.Range(min=1)
 _from_zero = validate.Range(min=0)
 
@@ -121,10 +146,13 @@ class Environment(Schema):
     )
     session_cache_ttl = _var(fields.Float, "SESSION_CACHE_TTL", 5.0, validate=validate.Range(min=0, max=60))
     session_cache_size = _var(fields.Integer, "SESSION_CACHE_SIZE", 20000, validate=_from_zero)
-    trusted_proxies = _var(Networks, "TRUSTED_PROXIES", (ip_network("127.0.0.0/8"), ip_network("::1")))
+    trusted_proxies = _var(Networks, "TRUSTED_PROXIES", LOOPBACK)
     allowed_redirect_origins = _var(Origins, "BFF_ALLOWED_REDIRECT_HOSTS", ())
     cors_allow_origins = _var(Origins, "CORS_ALLOW_ORIGINS", ())
     readiness_checks = _var(Words, "READINESS_CHECKS", ("store",))
+    metrics_bind = _var(Address, "METRICS_BIND", None)
+    metrics_allowed = _var(Networks, "METRICS_ALLOWED_CIDRS", PRIVATE_NETWORKS)
+    metrics_token = _var(fields.String, "METRICS_TOKEN", None)
     port = _var(fields.Integer, "PORT", 8000, validate=validate.Range(min=1, max=65535))
     log_level = _var(
         fields.String,
@@ -135,7 +163,9 @@ class Environment(Schema):
 
 
 # Read by gunicorn.conf.py before there are settings, so they are not fields above.
-SERVER_VARIABLES = frozenset({"WEB_CONCURRENCY", "WEB_THREADS", "WEB_WORKER_CLASS", "PROMETHEUS_MULTIPROC_DIR"})
+SERVER_VARIABLES = frozenset(
+    {"WEB_CONCURRENCY", "WEB_THREADS", "WEB_WORKER_CLASS", "WEB_MAX_REQUESTS", "PROMETHEUS_MULTIPROC_DIR"}
+)
 VARIABLES = frozenset(str(field.data_key) for field in Environment().fields.values())
 
 

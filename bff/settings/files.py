@@ -78,7 +78,7 @@ def load(path: Path, schema: Schema, environ: Mapping[str, str]) -> tuple[dict[s
         return {}, [f"{path}: cannot be read ({type(err).__name__})."]
     try:
         raw = yaml.safe_load(text) or {}
-    except yaml.YAMLError as err:
+    except (yaml.YAMLError, ValueError) as err:  # ValueError: a date such as 2026-02-30
         return {}, [f"{path}: is not YAML: {_position(err)}"]
     if not isinstance(raw, dict):
         return {}, [f"{path}: must be a mapping."]
@@ -90,7 +90,7 @@ def load(path: Path, schema: Schema, environ: Mapping[str, str]) -> tuple[dict[s
         return {}, problems + [f"{path}: {line}" for line in _lines(err.normalized_messages())]
 
 
-def _position(err: yaml.YAMLError) -> str:
+def _position(err: Exception) -> str:
     mark = getattr(err, "problem_mark", None)
     return f"line {mark.line + 1}, column {mark.column + 1}." if mark else "it cannot be parsed."
 

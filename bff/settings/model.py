@@ -45,6 +45,16 @@ class SessionSettings:
 
 
 @dataclass(frozen=True)
+class MetricsSettings:
+    """bind: (host, port) of a process of their own, None for the public port. allowed: who may read them. token: what a
+    scraper must send as Bearer token, None for nothing."""
+
+    bind: tuple[str, int] | None
+    allowed: tuple[Network, ...]
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class ClaimNames:
     """Where a provider keeps what the BFF wants to know; a dot descends into an object."""
 
@@ -93,6 +103,7 @@ class Settings:
     allowed_redirect_origins: frozenset[str]
     cors_allow_origins: frozenset[str]
     readiness_checks: tuple[str, ...]
+    metrics: MetricsSettings
     embedded_provider: bool
     generated_secrets: bool
     problems: tuple[str, ...] = ()

@@ -131,8 +131,8 @@ class LogoutRequest(Schema):
 @blueprint.post("/auth/logout")
 def logout() -> BaseResponse:
     try:
-        wanted = LogoutRequest().load((request.get_json() if request.data else None) or {})
-    except ValidationError as err:
+        wanted = LogoutRequest().load((request.get_json() if request.get_data() else None) or {})
+    except (ValidationError, RecursionError) as err:
         raise BadRequest("The body may hold `everywhere`, true or false, and nothing else.") from err
     response = make_response()
     url = _end(g.session, response, everywhere=wanted["everywhere"])

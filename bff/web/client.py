@@ -5,7 +5,7 @@ could have written anything.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
@@ -27,10 +27,15 @@ class Clients:
         address = self._resolve(environ.get("REMOTE_ADDR", ""), forwarded[-_LONGEST:])
         return Client(address, environ.get("HTTP_USER_AGENT", ""))
 
+    @staticmethod
+    def within(text: str, networks: Iterable[Network]) -> bool:
+        """Whether text is an address in one of the networks."""
+        address = _parsed(text)
+        return address is not None and any(address in network for network in networks)
+
     def _trusts(self, peer: str) -> bool:
         """Whether forwarding headers from this peer count."""
-        address = _parsed(peer)
-        return address is not None and any(address in network for network in self._trusted)
+        return self.within(peer, self._trusted)
 
     def _resolved(self, peer: str, forwarded: str) -> str:
         known = _parsed(peer)

@@ -1,15 +1,52 @@
-"""GET /metrics for Prometheus."""
+"""GET /metrics for Prometheus, guarded by address and token."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Blueprint, request
 from werkzeug.wrappers import Response
 
+from bff.crypto import equal
+from bff.errors import BFFError, Forbidden, Unauthenticated
+from bff.observability.logs import correlation_id_for
+from bff.settings import MetricsSettings
+from bff.web import problem
+from bff.web.client import Clients
 from bff.web.policy import policy
 
+WsgiApp = Callable[..., Iterable[bytes]]
 
-def blueprint(page: Callable[..., Any]) -> Blueprint:
+
+class Guarded:
+    """A WSGI callable in front of the page, for the public port and for the process of METRICS_BIND alike."""
+
+    def __init__(self, page: WsgiApp, settings: MetricsSettings, clients: Clients) -> None:
+        self._page = page
+        self._settings = settings
+        self._clients = clients
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            self._check(environ)
+        except BFFError as err:
+            body = json.dumps(problem.facts(err, correlation_id_for(environ.get("HTTP_X_CORRELATION_ID")))).encode()
+            headers = [("Content-Type", problem.PROBLEM), ("Content-Length", str(len(body))), *err.headers]
+            start_response(f"{err.status} {err.title}", headers)
+            return [body]
+        return self._page(environ, start_response)
+
+    def _check(self, environ: dict[str, Any]) -> None:
+        """Raises Forbidden for an address, Unauthenticated for a token (RFC 6750)."""
+        if not self._clients.within(self._clients.of(environ).address, self._settings.allowed):
+            raise Forbidden("Metrics are not for this address.")
+        token = self._settings.token
+        scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if token and not (scheme.lower() == "bearer" and equal(given.strip(), token)):
+            raise Unauthenticated("Metrics need a token.", headers=[("WWW-Authenticate", "Bearer")])
+
+
+def blueprint(page: WsgiApp) -> Blueprint:
     """page: a WSGI callable that writes the exposition."""
     metrics = Blueprint("metrics", __name__)
 

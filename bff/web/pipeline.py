@@ -31,6 +31,7 @@ def install(app: Flask) -> None:
     app.before_request(cors.answer_preflight)
     app.before_request(_enforce_policy)
     app.after_request(_finish)
+    app.teardown_request(_end)
     app.register_error_handler(BFFError, answer)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
@@ -39,7 +40,7 @@ def install(app: Flask) -> None:
 def _begin() -> None:
     g.started = time.perf_counter()
     g.correlation_id = logs.correlation_id_for(request.headers.get("X-Correlation-ID"))
-    logs.correlation_id.set(g.correlation_id)
+    g.correlation = logs.correlation_id.set(g.correlation_id)
 
 
 def _enforce_policy() -> None:
@@ -75,6 +76,12 @@ def _finish(response: Response) -> Response:
     rule = request.url_rule.rule if request.url_rule else None
     metrics.http_request(request.method, rule, response.status_code, time.perf_counter() - g.started)
     return response
+
+
+def _end(_error: BaseException | None) -> None:
+    """What this thread logs next is not about this request."""
+    if "correlation" in g:
+        logs.correlation_id.reset(g.pop("correlation"))
 
 
 def answer(error: BFFError) -> Response:

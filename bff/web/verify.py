@@ -57,7 +57,7 @@ class Verify:
             return self._app(environ, start_response)
         start = time.perf_counter()
         correlation_id = logs.correlation_id_for(environ.get("HTTP_X_CORRELATION_ID"))
-        logs.correlation_id.set(correlation_id)
+        logged_as = logs.correlation_id.set(correlation_id)
         outcome, status = "error", 500
         try:
             entry = self._gate.admit(environ.get("HTTP_COOKIE", ""), self._clients.of(environ))
@@ -70,6 +70,7 @@ class Verify:
             outcome, status = _OUTCOMES.get(type(err), "error"), err.status
             return self._refuse(err, environ, start_response, correlation_id)
         finally:
+            logs.correlation_id.reset(logged_as)
             seconds = time.perf_counter() - start
             self._verify_duration[outcome].observe(seconds)
             self._http_recorder(environ["REQUEST_METHOD"], path, status)(seconds)

@@ -1,0 +1,91 @@
+"""METRICS_BIND: the metrics page on a port of its own, served by a process beside the workers.
+
+A scrape then waits for no busy worker and never meets the public port. gunicorn's master starts `keep`, a process that
+does nothing but start the server again when it ends; both end with their master. Not a thread in the master: it forks.
+"""
+
+import os
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import time
+from types import FrameType
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+RESTART_AFTER = 1.0
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = 10  # seconds that a silent client may hold a thread
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parameter's name is http.server's
+        """Scrapes are counted by the page itself."""
+
+
+def launch() -> "subprocess.Popen[bytes]":
+    """Start the keeper; called in the master."""
+    return _run("keep", str(os.getpid()))
+
+
+def keep(master: int) -> None:
+    """Run the server, again and again, until the master (a process id) is gone or says stop."""
+    stopping = []
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.append(True)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    server: subprocess.Popen[bytes] | None = None
+    while not stopping and os.getppid() == master:
+        if server is None or server.poll() is not None:
+            server = _run("serve")
+        time.sleep(RESTART_AFTER)
+    if server is not None:
+        server.terminate()
+        server.wait()
+
+
+def serve() -> None:
+    """Answer scrapes until told to stop. Raises OSError while another master still holds the port."""
+    from bff import services, settings  # here, so that the keeper stays as small as Python itself
+    from bff.observability import logs
+    from bff.observability.exposition import metrics_app
+    from bff.web.client import Clients
+    from bff.web.metrics import Guarded
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    config = settings.load()
+    logs.configure(config.log_level)
+    if config.metrics.bind is None:
+        return
+    service = services.build(config)
+    page = metrics_app(service.store.active, config.version, service.clock)
+    host, port = config.metrics.bind
+    guarded = Guarded(page, config.metrics, Clients(config.trusted_proxies))
+    kind = _Server6 if ":" in host else _Server
+    with make_server(host, port, guarded, server_class=kind, handler_class=_Handler) as server:
+        server.serve_forever()
+
+
+def _run(*words: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "bff.metrics_server", *words]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - our own interpreter and module
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "keep":
+        keep(int(sys.argv[2]))
+    else:
+        serve()

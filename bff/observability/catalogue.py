@@ -1,0 +1,163 @@
+"""Writes the table of docs/metrics.md: `python -m bff.observability.catalogue docs/metrics.md`.
+
+Names, types, labels, buckets and meanings come from the declared metrics. Which values a label may take stands here,
+because a reader of dashboards must not have to search the code for them; tests hold it against what the code records.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+from bff.observability import labels, metrics
+from bff.observability.fleet import FACTS
+
+BEGIN = "<!-- written by python -m bff.observability.catalogue: change the code, then run it -->"
+END = "<!-- end -->"
+
+# A tuple holds every value there is. A text says where an open, but bounded, set comes from.
+Values = tuple[str, ...] | str
+_HTTP: Mapping[str, Values] = {
+    "method": (*sorted(labels.METHODS), labels.OTHER),
+    "endpoint": "a route's template such as `/auth/login`, or `unmatched`",
+    "status": "the three-digit status code",
+}
+LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
+    "http_requests_total": _HTTP,
+    "http_request_duration_seconds": _HTTP,
+    "bff_sessions_destroyed_total": {
+        "reason": (
+            "logout", "logout_everywhere", "backchannel", "idle_timeout", "absolute_timeout", "binding",
+            "refresh_rejected", "revoked", "replaced",
+        ),
+    },
+    "bff_session_cache_total": {"result": ("hit", "miss", "bypass", "invalidated")},
+    "bff_verify_duration_seconds": {"status": ("allowed", "unauthenticated", "expired", "binding", "error")},
+    "bff_oauth_flow_duration_seconds": {"flow_type": ("login", "authorization_code", "logout")},
+    "bff_logins_total": {
+        "result": (
+            "started", "success", "cancelled", "idp_error", "state_missing", "state_expired", "state_mismatch",
+            "state_reused", "nonce", "id_token", "token_endpoint", "store",
+        ),
+    },
+    "bff_session_binding_failures_total": {"reason": ("ip", "user_agent", "both")},
+    "bff_token_exchange_total": {
+        "grant_type": ("authorization_code",),
+        "status": ("success", *sorted(metrics.OAUTH_ERRORS), "error"),
+    },
+    "bff_token_validation_total": {
+        "token_type": ("id_token",),
+        "status": (
+            "valid", "expired", "not_yet_valid", "bad_signature", "bad_issuer", "bad_audience", "malformed",
+            "unknown_key",
+        ),
+    },
+    "bff_redis_operations_total": {
+        "operation": (
+            "get", "set", "delete", "getdel", "set_if_absent", "compare_and_set", "batch", "index_count",
+            "index_range", "publish", "subscribe", "ping",
+        ),
+        "status": ("ok", "error", "timeout"),
+    },
+    "bff_idp_requests_total": {
+        "endpoint": ("discovery", "jwks", "authorization_par", "token", "userinfo", "revocation"),
+        "status": "the three-digit status code, or `timeout`, `connection`, `circuit_open`, `bad_response`",
+    },
+    "bff_csrf_violations_total": {
+        "reason": ("missing_cookie", "missing_header", "mismatch", "bad_signature", "foreign_origin"),
+    },
+    "bff_security_events_total": {
+        "event_type": (
+            "login_succeeded", "login_failed", "logout", "logout_everywhere", "session_binding", "csrf_violation",
+            "return_url_refused", "login_state_reused", "id_token_rejected",
+        ),
+        "severity": ("info", "warning", "critical"),
+    },
+    "bff_worker_restarts_total": {"reason": ("max_requests", "stopped", "timeout", "killed")},
+    "bff_build_info": {"version": "`BFF_VERSION`", "python": "the interpreter's version"},
+    "bff_background_tasks_total": {
+        "task_type": "`session_touch`, `session_sweep`, and `health_` with the name of each health check",
+        "status": ("success", "failed", "skipped"),
+    },
+    "circuit_breaks_total": {
+        "service": "`redis`, and `idp_` with the provider's alias and the endpoint",
+    },
+}  # fmt: skip
+# These take the values of their counterpart.
+_SAME_AS = {
+    "bff_redis_latency_seconds": "bff_redis_operations_total",
+    "bff_idp_latency_seconds": "bff_idp_requests_total",
+    "bff_background_task_duration_seconds": "bff_background_tasks_total",
+}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One metric as a scrape shows it."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    buckets: tuple[float, ...]
+    meaning: str
+
+    def values(self, label: str) -> Values:
+        """Raises KeyError for a label whose values nobody wrote down."""
+        return LABEL_VALUES[_SAME_AS.get(self.name, self.name)][label]
+
+
+def declared() -> Iterator[Declared]:
+    """Every metric of bff.observability.metrics, in its order, then those that are asked for at scrape time."""
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase):
+            yield _declared(metric)
+    yield Declared(metrics.ACTIVE_SESSIONS_NAME, "untyped", (), (), metrics.ACTIVE_SESSIONS_HELP)
+    for name, typ, label_names, meaning in FACTS:
+        yield Declared(name, typ, label_names, (), meaning)
+
+
+def _declared(metric: MetricWrapperBase) -> Declared:
+    description = next(iter(metric.describe()))
+    suffix = "_total" if description.type == "counter" else ""
+    # prometheus_client has no public names for these two.
+    bounds = metric._upper_bounds[:-1] if isinstance(metric, Histogram) else ()
+    return Declared(
+        description.name + suffix,
+        description.type,
+        tuple(metric._labelnames),
+        tuple(bounds),
+        description.documentation,
+    )
+
+
+def table() -> str:
+    lines = ["| metric | type | labels and their values | meaning |", "|---|---|---|---|"]
+    return "\n".join([*lines, *map(_row, declared())])
+
+
+def _row(metric: Declared) -> str:
+    values = "<br>".join(f"`{label}`: {_text(metric.values(label))}" for label in metric.labels)
+    buckets = f" Buckets: {' '.join(f'{bound:g}' for bound in metric.buckets)}." if metric.buckets else ""
+    return f"| `{metric.name}` | {metric.type} | {values} | {metric.meaning}{buckets} |"
+
+
+def _text(values: Values) -> str:
+    return values if isinstance(values, str) else ", ".join(f"`{value}`" for value in values)
+
+
+def with_table(text: str) -> str:
+    """The document with its table written anew."""
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.partition(END)[2]}"
+
+
+def main(path: str) -> None:
+    document = Path(path)
+    document.write_text(with_table(document.read_text()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

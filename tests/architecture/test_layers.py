@@ -1,0 +1,274 @@
+"""The architecture, enforced: who may import whom, and which file is the door to which library.
+
+LEVELS is also the reading order of the source. A module imports only from groups above its own, plus its own package.
+"""
+
+import ast
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from importlib.metadata import packages_distributions
+
+from tests.architecture import source
+from tests.architecture.source import Import
+
+# `bff.kv.*` is the package and everything in it that has no line of its own.
+LEVELS: tuple[tuple[str, ...], ...] = (
+    # packages that only hold others, and the version
+    ("bff", "bff.events", "bff.observability"),
+    ("bff.errors", "bff.crypto", "bff.observability.multiprocess.*"),
+    # typed data and declared names
+    ("bff.settings.*", "bff.observability.labels", "bff.observability.metrics", "bff.events.model", "bff.kv.redis_url"),
+    # start-up
+    (
+        "bff.settings_check",
+        "bff.observability.logs",
+        "bff.observability.access_log",
+        "bff.observability.fleet",
+        "bff.observability.shared_run",
+        "bff.observability.exposition",
+        "bff.observability.catalogue",
+    ),
+    # doors to the outside
+    ("bff.breaker",),
+    ("bff.kv.*",),
+    # built on the doors
+    ("bff.http", "bff.health", "bff.events.audit"),
+    # domain: no Flask, no sockets of its own
+    ("bff.sessions.*",),
+    ("bff.oidc.*",),
+    # wiring
+    ("bff.services",),
+    # the edges
+    ("bff.web.*", "bff.tasks"),
+    ("bff.dev.*",),
+    # top
+    ("bff.app", "bff.metrics_server", "bff.worker"),
+    ("wsgi",),
+    ("gunicorn.conf",),
+)
+
+# Library -> the files that may import it. A library that is not here has no door yet.
+DOORS: Mapping[str, tuple[str, ...]] = {
+    "authlib": ("bff/dev/*",),
+    "cryptography": ("bff/crypto.py",),
+    "flask": ("bff/web/*", "bff/dev/*", "bff/app.py", "wsgi.py"),
+    "gevent": ("gunicorn.conf.py",),
+    "gunicorn": ("bff/observability/access_log.py", "bff/worker.py"),
+    "joserfc": ("bff/oidc/*", "bff/crypto.py", "bff/dev/*"),
+    "marshmallow": ("bff/settings/*", "bff/web/*", "bff/dev/*"),
+    "prometheus_client": ("bff/observability/*",),
+    "pythonjsonlogger": ("bff/observability/logs.py",),
+    "redis": ("bff/kv/redis*.py",),
+    "requests": ("bff/http.py",),
+    "urllib3": ("bff/http.py",),
+    "werkzeug": ("bff/web/*", "bff/dev/*"),
+    "yaml": ("bff/settings/*",),
+    # standard library, but a door all the same
+    "sqlite3": ("bff/kv/sqlite*.py",),
+}
+
+# settings/ reads everything that is ours. gunicorn.conf.py reads and hands on what the server needs before there are
+# settings; the others ask where the metrics folder is as prometheus_client does, so that all give the same answer.
+ENVIRONMENT_READERS = (
+    "bff/settings/*",
+    "gunicorn.conf.py",
+    "bff/observability/exposition.py",
+    "bff/observability/multiprocess/values.py",
+)
+
+
+def entry(module: str) -> str | None:
+    """The line of LEVELS that speaks for a module: its own, else its package's."""
+    listed = {name for group in LEVELS for name in group}
+    parts = module.split(".")
+    packages = [".".join(parts[:length]) + ".*" for length in range(len(parts), 0, -1)]
+    return next((name for name in [module, *packages] if name in listed), None)
+
+
+def level(module: str) -> int:
+    return next(number for number, group in enumerate(LEVELS) if entry(module) in group)
+
+
+def package(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def upward_imports(sources: Mapping[str, str]) -> list[str]:
+    wrong = []
+    for found in source.imports(sources):
+        importer = source.module(found.importer)
+        if found.library not in source.OURS:
+            continue
+        if package(importer) != package(found.target) and level(found.target) >= level(importer):
+            wrong.append(
+                f"{found.importer}:{found.line}: imports {found.target}, which is not above {importer} in LEVELS."
+                " Move what both need further up, or hand it in as an argument."
+            )
+    return wrong
+
+
+def wrong_doors(sources: Mapping[str, str]) -> list[str]:
+    wrong = []
+    for found in source.imports(sources):
+        if found.library in DOORS and not _may(found, DOORS[found.library]):
+            wrong.append(
+                f"{found.importer}:{found.line}: imports {found.library}, whose door is"
+                f" {', '.join(DOORS[found.library])}. Put a function there and call that."
+            )
+        elif found.library not in DOORS and source.is_third_party(found):
+            wrong.append(
+                f"{found.importer}:{found.line}: imports {found.library}, which has no door. Choose the one file that"
+                " may, and add it to DOORS, to requirements.txt and to docs/adr/0002-dependencies.md."
+            )
+    return wrong
+
+
+def _may(found: Import, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(found.importer, pattern) for pattern in patterns)
+
+
+def environment_reads(sources: Mapping[str, str]) -> list[str]:
+    wrong = []
+    for path, text in sources.items():
+        if any(fnmatch(path, pattern) for pattern in ENVIRONMENT_READERS):
+            continue
+        for node in ast.walk(source.parse(text)):
+            if _is_environment(node):
+                wrong.append(
+                    f"{path}:{getattr(node, 'lineno', 0)}: uses the process environment."
+                    " Declare a setting in bff/settings/environment.py and take its value as an argument."
+                )
+    return wrong
+
+
+def _is_environment(node: ast.AST) -> bool:
+    names: set[str] = set()
+    if isinstance(node, ast.ImportFrom) and node.module == "os":
+        names = {alias.name for alias in node.names}
+    elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
+        names = {node.attr}
+    return bool(names & {"environ", "environb", "getenv", "getenvb", "putenv"})
+
+
+def hidden_imports(sources: Mapping[str, str]) -> list[str]:
+    found = [f"{one.importer}:{one.line}" for one in source.imports(sources) if one.library == "importlib"]
+    found += [f"line {call.lineno}" for name, call in source.calls(sources) if name in ("__import__", "exec", "eval")]
+    return [f"{where}: imports in a way this test cannot see. Write an import statement." for where in found]
+
+
+def blueprint_imports(sources: Mapping[str, str]) -> list[str]:
+    """A face is one blueprint: a module of web/, or a module or package of dev/."""
+
+    def face(module: str) -> str:
+        return ".".join(module.split(".")[:3])
+
+    found = source.imports(sources)
+    faces = {face(path) for path in map(source.module, _makers_of_blueprints(sources)) if path.count(".") >= 2}
+    return [
+        f"{one.importer}:{one.line}: the blueprint {face(source.module(one.importer))} imports the blueprint"
+        f" {face(one.target)}. Move what two need down, into web/context.py or the domain."
+        for one in found
+        if {face(source.module(one.importer)), face(one.target)} <= faces
+        and face(source.module(one.importer)) != face(one.target)
+    ]
+
+
+def _makers_of_blueprints(sources: Mapping[str, str]) -> list[str]:
+    return [
+        path
+        for path, text in sources.items()
+        for node in ast.walk(source.parse(text))
+        if isinstance(node, ast.ImportFrom) and node.module == "flask" and "Blueprint" in {a.name for a in node.names}
+    ]
+
+
+SOURCES = source.files()
+
+
+def test_every_module_has_a_level() -> None:
+    missing = [module for module in map(source.module, SOURCES) if entry(module) is None]
+    assert not missing, f"Add to LEVELS, where they are read: {', '.join(missing)}"
+
+
+def test_every_level_names_something_that_exists() -> None:
+    spoken_for = {entry(source.module(path)) for path in SOURCES}
+    stale = [name for group in LEVELS for name in group if name not in spoken_for]
+    assert not stale, f"Remove from LEVELS, since no module is meant: {', '.join(stale)}"
+
+
+def test_a_module_imports_only_from_above() -> None:
+    wrong = upward_imports(SOURCES)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_each_library_has_one_door() -> None:
+    wrong = wrong_doors(SOURCES)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_door_stands_open_for_nobody() -> None:
+    used = {(found.library, found.importer) for found in source.imports(SOURCES)}
+    unused = [
+        f"{library}: {pattern}"
+        for library, patterns in DOORS.items()
+        for pattern in patterns
+        if not any(name == library and fnmatch(importer, pattern) for name, importer in used)
+    ]
+    assert not unused, f"Remove from DOORS: {', '.join(unused)}"
+
+
+def test_only_settings_reads_the_environment() -> None:
+    wrong = environment_reads(SOURCES)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_the_composition_root_knows_the_development_parts() -> None:
+    wrong = [
+        f"{found.importer}:{found.line}: imports {found.target}. Only bff/app.py may, in development."
+        for found in source.imports(SOURCES)
+        if package(found.target) == "bff.dev" and not fnmatch(found.importer, "bff/dev/*")
+    ]
+    assert [line for line in wrong if not line.startswith("bff/app.py:")] == [], "\n".join(wrong)
+    assert wrong, "bff/app.py no longer loads bff.dev: then nobody does, and this test should go"
+
+
+def test_blueprints_do_not_import_each_other() -> None:
+    wrong = blueprint_imports(SOURCES)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_import_is_hidden() -> None:
+    wrong = hidden_imports(SOURCES)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_what_is_imported_is_pinned() -> None:
+    pinned = {line.partition("==")[0].lower() for line in (source.ROOT / "requirements.txt").read_text().splitlines()}
+    distributions = packages_distributions()
+    third_party = {found.library for found in source.imports(SOURCES) if source.is_third_party(found)}
+    wrong = {library for library in third_party if not pinned & {name.lower() for name in distributions[library]}}
+    assert not wrong, f"Pin in requirements.txt: {', '.join(sorted(wrong))}"
+
+
+def test_the_rules_see_what_they_forbid() -> None:
+    """Each rule against a small source that breaks it, so that a rule that went blind is noticed."""
+    kv = {"bff/kv/bad.py": "def f():\n    from bff.web import auth\n", "bff/web/auth.py": ""}
+    assert "bff/kv/bad.py:2: imports bff.web.auth" in upward_imports(kv)[0]
+    relative = {"bff/kv/bad.py": "from ..web import auth\n", "bff/web/auth.py": ""}
+    assert "bff/kv/bad.py:1: imports bff.web.auth" in upward_imports(relative)[0]
+    assert upward_imports({"bff/sessions/bad.py": "import bff.oidc.flow\n"})
+    assert not upward_imports({"bff/sessions/good.py": "import bff.kv, bff.sessions.model, json\n"})
+
+    assert (
+        "whose door is bff/http.py" in wrong_doors({"bff/oidc/bad.py": "def f():\n    import requests.adapters\n"})[0]
+    )
+    assert "no door" in wrong_doors({"bff/oidc/bad.py": "import httpx\n"})[0]
+    assert environment_reads({"bff/bad.py": "import os\nx = os.environ['A']\n"})
+    assert environment_reads({"bff/bad.py": "from os import getenv\n"})
+    assert hidden_imports({"bff/bad.py": "import importlib\n"})
+    assert hidden_imports({"bff/bad.py": "__import__('redis')\n"})
+    two = {
+        "bff/web/a.py": "from flask import Blueprint\nfrom bff.web import b\n",
+        "bff/web/b.py": "from flask import Blueprint\n",
+    }
+    assert "bff/web/a.py:2" in blueprint_imports(two)[0]

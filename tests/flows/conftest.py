@@ -1,0 +1,70 @@
+"""Fixtures of the flows: a BFF on an embedded store in the test's own folder, and the clock that it lives by."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from joserfc.jwk import ECKey, Key, RSAKey
+
+from tests.flows.browser import Browser
+from tests.flows.instruments import Clock, Counters
+from tests.flows.internet import Site, SiteFactory, site
+from tests.flows.provider import OpenIdProvider
+from tests.flows.witness import Witness
+
+
+@pytest.fixture(scope="session")
+def rsa() -> Key:
+    return RSAKey.generate_key(2048, {"kid": "first", "alg": "RS256", "use": "sig"})
+
+
+@pytest.fixture(scope="session")
+def other_rsa() -> Key:
+    return RSAKey.generate_key(2048, {"kid": "second", "alg": "RS256", "use": "sig"})
+
+
+@pytest.fixture(scope="session")
+def ec() -> Key:
+    return ECKey.generate_key("P-256", {"kid": "elliptic", "alg": "ES256", "use": "sig"})
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def new_site(tmp_path: Path, clock: Clock, rsa: Key) -> Iterator[SiteFactory]:
+    """Makes sites on one store. Settings are environment variables."""
+    made: list[Site] = []
+
+    def make(providers: Mapping[str, OpenIdProvider] | None = None, *, start: bool = False, **environ: str) -> Site:
+        made.append(site(tmp_path, clock, rsa, environ, providers))
+        if start:
+            made[-1].services.start()
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.services.close()
+
+
+@pytest.fixture
+def bff(new_site: SiteFactory) -> Site:
+    """Nothing started, so its session cache is bypassed and every look-up goes to the store."""
+    return new_site()
+
+
+@pytest.fixture
+def browser(bff: Site) -> Browser:
+    return bff.browser()
+
+
+@pytest.fixture
+def counters() -> Counters:
+    return Counters()
+
+
+@pytest.fixture
+def witness(bff: Site, counters: Counters) -> Witness:
+    return Witness(bff, counters)

@@ -1,0 +1,108 @@
+"""A whole internet in this process: the real BFF (Verify included), an OpenID Provider, browsers, and one clock."""
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flask import Flask
+from joserfc.jwk import Key
+from werkzeug.test import TestResponse
+
+from bff import services as service_layer
+from bff import settings as settings_layer
+from bff.app import create_app
+from bff.http import WsgiApp, WsgiTransport
+from bff.kv.sqlite import SqliteStore
+from bff.services import Services
+from tests.flows.browser import Browser
+from tests.flows.instruments import Clock
+from tests.flows.provider import OpenIdProvider
+from tests.flows.registration import SECRET
+from tests.flows.store import WatchedStore
+
+BFF = "https://app.example"
+OTHER_APP = "https://other.example"
+ISSUER = "https://idp.example"
+SESSION = "bff_session"
+NEW_KEY = base64.b64encode(b"n" * 32).decode()
+OLD_KEY = base64.b64encode(b"o" * 32).decode()
+
+
+@dataclass
+class Site:
+    """A BFF under test and everything around it."""
+
+    services: Services
+    app: Flask
+    store: WatchedStore
+    clock: Clock
+    providers: Mapping[str, OpenIdProvider]
+    hosts: Mapping[str, WsgiApp]
+
+    @property
+    def idp(self) -> OpenIdProvider:
+        return next(iter(self.providers.values()))
+
+    def browser(self, address: str = "203.0.113.7") -> Browser:
+        return Browser(self.hosts, BFF, self.clock, address)
+
+    def logged_in(self, address: str = "203.0.113.7") -> Browser:
+        browser = self.browser(address)
+        answer = login(browser)
+        assert answer.status_code == 302, answer.text
+        return browser
+
+    def active(self) -> int:
+        return self.services.store.active()
+
+
+def site(
+    folder: Path,
+    clock: Clock,
+    key: Key,
+    environ: Mapping[str, str] | None = None,
+    providers: Mapping[str, OpenIdProvider] | None = None,
+) -> Site:
+    """A BFF whose files are in folder. Two of them with one folder and one clock are two workers of one fleet."""
+    environ = {
+        "ENVIRONMENT": "staging",
+        "BFF_BASE_URL": BFF,
+        "BFF_SECRETS": NEW_KEY,
+        "BFF_DATA_DIR": str(folder),
+        "BFF_CONFIG_DIR": str(folder / "config"),
+        "OIDC_ISSUER": ISSUER,
+        "AUTH_CLIENT_ID": "bff",
+        "AUTH_CLIENT_SECRET": SECRET,
+        "BFF_ALLOWED_REDIRECT_HOSTS": OTHER_APP,
+        **(environ or {}),
+    }
+    settings = settings_layer.load(environ)
+    providers = providers or {"default": OpenIdProvider(ISSUER, key, clock)}
+    store = WatchedStore(SqliteStore(settings.store.path, clock))
+    hosts: dict[str, WsgiApp] = {provider.origin: provider for provider in providers.values()}
+    services = service_layer.build(settings, clock=clock, kv=store, transport=WsgiTransport(dict(hosts)))
+    app = create_app(services=services)
+    hosts[BFF] = app.wsgi_app
+    return Site(services, app, store, clock, providers, hosts)
+
+
+def begin(browser: Browser, query: str = "") -> TestResponse:
+    """Open the login; the answer's Location is the provider's."""
+    return browser.navigate(f"/auth/login{query}", came_from=BFF)
+
+
+def to_callback(browser: Browser, query: str = "") -> str:
+    """Log in at the provider; the callback's address, not opened yet."""
+    answer = browser.follow(begin(browser, query), until=f"{BFF}/auth/callback")
+    location = answer.headers.get("Location")
+    assert location is not None, answer.text
+    return location
+
+
+def login(browser: Browser, query: str = "") -> TestResponse:
+    """A whole login; the callback's answer."""
+    return browser.navigate(to_callback(browser, query), came_from=ISSUER)
+
+
+SiteFactory = Callable[..., Site]

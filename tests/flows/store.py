@@ -1,0 +1,108 @@
+"""The real embedded store, watched: what was asked of it, and out of order when a test says so."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from bff.errors import StoreUnavailable
+from bff.kv import Batch, Get, IndexScore, KeyValue, Subscription
+
+
+class WatchedStore:
+    """bff.kv.KeyValue around another one.
+
+    down: every call fails. calls_left: it goes down after so many more. crash: what every call raises instead.
+    between: called when a batch has run and its caller does not know the results yet.
+    """
+
+    def __init__(self, inner: KeyValue) -> None:
+        self.inner = inner
+        self.down = False
+        self.calls_left: int | None = None
+        self.crash: Exception | None = None
+        self.reads: list[str] = []
+        self.writes: list[str] = []
+        self.between: Callable[[], None] | None = None
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        self.inner.start()
+
+    def get(self, key: str) -> bytes | None:
+        self._read("get", key)
+        return self.inner.get(key)
+
+    def set(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        self._write("set", key)
+        self.inner.set(key, value, ttl)
+
+    def delete(self, key: str) -> bool:
+        self._write("delete", key)
+        return self.inner.delete(key)
+
+    def get_and_delete(self, key: str) -> bytes | None:
+        self._write("get_and_delete", key)
+        return self.inner.get_and_delete(key)
+
+    def set_if_absent(self, key: str, value: bytes, ttl: float | None = None) -> bool:
+        self._write("set_if_absent", key)
+        return self.inner.set_if_absent(key, value, ttl)
+
+    def compare_and_set(self, key: str, expected: bytes, value: bytes | None, ttl: float | None = None) -> bool:
+        self._write("compare_and_set", key)
+        return self.inner.compare_and_set(key, expected, value, ttl)
+
+    def execute(self, batch: Batch) -> list[Any]:
+        only_reads = all(isinstance(operation, Get | IndexScore) for operation in batch.operations)
+        what = ",".join(type(operation).__name__ for operation in batch.operations)
+        (self._read if only_reads else self._write)("execute", what)
+        results = self.inner.execute(batch)
+        if self.between is not None:
+            self.between()
+        return results
+
+    def index_count(self, index: str, low: float, high: float) -> int:
+        self._read("index_count", index)
+        return self.inner.index_count(index, low, high)
+
+    def index_range(self, index: str, low: float, high: float, limit: int) -> list[tuple[str, float]]:
+        self._read("index_range", index)
+        return self.inner.index_range(index, low, high, limit)
+
+    def publish(self, channel: str, message: str) -> None:
+        self._write("publish", channel)
+        self.inner.publish(channel, message)
+
+    def subscribe(
+        self, channel: str, on_message: Callable[[str], None], on_state: Callable[[bool], None]
+    ) -> Subscription:
+        return self.inner.subscribe(channel, on_message, on_state)
+
+    def ping(self) -> None:
+        self._read("ping", "")
+        self.inner.ping()
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def forget(self) -> None:
+        """Begin a new record of calls."""
+        self.reads, self.writes = [], []
+
+    def _read(self, verb: str, what: str) -> None:
+        self._answering()
+        self.reads.append(f"{verb} {what}")
+
+    def _write(self, verb: str, what: str) -> None:
+        self._answering()
+        self.writes.append(f"{verb} {what}")
+
+    def _answering(self) -> None:
+        if self.crash is not None:
+            raise self.crash
+        with self._lock:
+            if self.calls_left is not None:
+                self.calls_left -= 1
+                self.down = self.down or self.calls_left < 0
+        if self.down:
+            raise StoreUnavailable("out of order")

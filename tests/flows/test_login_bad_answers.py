@@ -1,0 +1,88 @@
+"""The token endpoint's answer, as it must not be."""
+
+from typing import Any
+
+import pytest
+import requests
+from werkzeug.wrappers import Response
+
+from tests.flows.browser import Browser
+from tests.flows.instruments import Counters
+from tests.flows.internet import Site, login
+from tests.flows.provider import REMOVED, Answer, html, raising, reply
+from tests.flows.witness import ECHO, Witness
+
+
+def huge() -> Response:
+    return Response(b"{" + b" " * 2_000_000, content_type="application/json")
+
+
+def redirecting() -> Response:
+    return Response(status=307, headers={"Location": "https://evil.example/token"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (html(200), "error"),
+        (html(400), "error"),
+        (html(500), "error"),
+        (raising(requests.ReadTimeout()), "error"),
+        (raising(requests.ConnectTimeout()), "error"),
+        (raising(requests.ConnectionError()), "error"),
+        (raising(requests.exceptions.ChunkedEncodingError()), "error"),
+        (redirecting, "error"),
+        (huge, "error"),
+        (lambda: reply([]), "error"),
+        (lambda: reply({}), "error"),
+        (lambda: reply({"error": "invalid_grant", "error_description": ECHO}, 400), "invalid_grant"),
+        (lambda: reply({"error": ECHO}, 400), "error"),
+        (lambda: reply({"error": ["invalid_grant"]}, 400), "error"),
+        (lambda: reply({"error": "invalid_grant"}, 200), "error"),
+        (lambda: Response(b"\xff\xfe", content_type="application/json"), "error"),
+        (lambda: Response(b"[" * 100_000, content_type="application/json"), "error"),
+    ],
+)
+def test_the_token_endpoint_on_a_bad_day(
+    bff: Site, browser: Browser, witness: Witness, counters: Counters, answer: Answer, status: str
+) -> None:
+    bff.idp.break_endpoint("token", answer)
+    witness.refused(login(browser), "token_endpoint")
+    assert counters.gained("bff_token_exchange_total") == {f"authorization_code {status}": 1}
+    assert bff.idp.count("token") == 1, "a code is never sent twice"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"access_token": REMOVED},
+        {"id_token": REMOVED},
+        {"token_type": REMOVED},
+        {"token_type": "mac"},
+        {"token_type": 5},
+        {"access_token": 7},
+        {"access_token": ""},
+        {"access_token": "h\u00e4sslich"},
+        {"access_token": "\ud800"},
+        {"access_token": "split\r\nheader"},
+        {"id_token": {"a": 1}},
+    ],
+)
+def test_a_token_response_without_what_it_must_have(
+    bff: Site, browser: Browser, witness: Witness, change: dict[str, Any]
+) -> None:
+    bff.idp.token_response = change
+    bff.idp.claims = {"name": REMOVED, "at_hash": REMOVED}
+    witness.refused(login(browser), "token_endpoint")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"expires_in": life} for life in (REMOVED, "600", -1, 0, 1e300, True, None, [], 10**400)]
+    + [{"refresh_token": REMOVED}, {"refresh_token": 5}, {"refresh_token": None}, {"scope": 7}, {"scope": REMOVED}]
+    + [{"token_type": "bearer"}, {"token_type": "BEARER"}, {"surplus": {"deep": [1]}}],
+)
+def test_a_token_response_that_is_odd_but_usable(bff: Site, browser: Browser, change: dict[str, Any]) -> None:
+    bff.idp.token_response = change
+    assert login(browser).status_code == 302
+    assert browser.verify().status_code == 200

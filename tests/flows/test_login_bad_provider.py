@@ -1,0 +1,92 @@
+"""Keys and metadata that cannot be had, or cannot be used."""
+
+from typing import Any
+
+import pytest
+import requests
+from joserfc.jwk import Key
+
+from tests.flows.browser import Browser
+from tests.flows.instruments import Clock, Counters
+from tests.flows.internet import Site, begin, login
+from tests.flows.provider import REMOVED, Answer, html, raising, reply
+from tests.flows.witness import Witness
+
+
+def test_unknown_keys_are_looked_up_at_most_every_ten_seconds(bff: Site, clock: Clock) -> None:
+    bff.logged_in()
+    assert bff.idp.count("jwks") == 1
+    bff.idp.header = {"kid": "nobody"}
+    for seconds, expected in ((0, 2), (0, 2), (9.9, 2), (0.1, 3), (9, 3), (1, 4)):
+        clock.now += seconds
+        login(bff.browser())
+        assert bff.idp.count("jwks") == expected
+
+
+def test_unknown_keys_are_looked_up_as_rarely_while_the_keys_cannot_be_fetched(bff: Site, clock: Clock) -> None:
+    bff.logged_in()
+    clock.now += 60
+    bff.idp.break_endpoint("jwks", html(500))
+    bff.idp.header = {"kid": "nobody"}
+    for _ in range(5):
+        login(bff.browser())
+    assert bff.idp.count("jwks") == 2
+
+
+def test_one_bad_key_does_not_spoil_the_others(bff: Site, browser: Browser, rsa: Key) -> None:
+    """RFC 7517 section 5: keys that are not understood, or lack something, are ignored."""
+    others = [
+        {"kty": "AKP", "kid": "new", "alg": "ML-DSA-44", "pub": "AA"},
+        {"kty": "EC", "kid": "off", "crv": "P-256", "x": "AA", "y": "AA"},
+        {"kty": "RSA", "kid": "half", "n": "AA"},
+        {"kty": 7},
+        "not a key",
+        rsa.as_dict(private=False),
+    ]
+    bff.idp.break_endpoint("jwks", lambda: reply({"keys": others}))
+    assert login(browser).status_code == 302
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        html(200),
+        html(404),
+        html(500),
+        raising(requests.Timeout()),
+        lambda: reply([]),
+        lambda: reply({}),
+        lambda: reply({"keys": []}),
+        lambda: reply({"keys": [7]}),
+        lambda: reply({"keys": {"a": 1}}),
+    ],
+)
+def test_keys_that_cannot_be_had(bff: Site, browser: Browser, witness: Witness, answer: Answer) -> None:
+    bff.idp.break_endpoint("jwks", answer)
+    answered = login(browser)
+    assert answered.status_code == 503
+    assert "idp_unavailable" in answered.text
+    assert witness.counters.gained("bff_logins_total") == {"started": 1, "idp_error": 1}
+    assert bff.active() == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"issuer": "https://evil.example"},
+        {"issuer": REMOVED},
+        {"authorization_endpoint": REMOVED},
+        {"authorization_endpoint": None},
+        {"token_endpoint": 7},
+        {"jwks_uri": ["https://idp.example/jwks"]},
+    ],
+)
+def test_a_discovery_document_that_is_not_the_providers(
+    bff: Site, browser: Browser, counters: Counters, change: dict[str, Any]
+) -> None:
+    bff.idp.metadata = change
+    answer = begin(browser)
+    assert answer.status_code == 503
+    assert "evil" not in answer.text
+    assert counters.gained("bff_logins_total") == {}
+    assert bff.store.writes == []

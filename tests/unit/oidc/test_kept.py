@@ -1,0 +1,157 @@
+"""A fetched value: refreshed by one thread, served stale, never hammered for."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from bff.errors import ProviderUnavailable
+from bff.oidc.kept import RETRY_AFTER, Kept
+from tests.flows.instruments import Clock
+
+LIFE = 100.0
+
+
+class Source:
+    """Counts how often it is asked; fails when told to."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.down = False
+        self.gate: threading.Event | None = None
+        self.entered = threading.Event()
+
+    def __call__(self) -> int:
+        self.asked += 1
+        number = self.asked
+        self.entered.set()
+        if self.gate is not None:
+            assert self.gate.wait(10)
+        if self.down:
+            raise ProviderUnavailable
+        return number
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def kept(source: Source, clock: Clock) -> Kept[int]:
+    return Kept(source, LIFE, clock)
+
+
+def test_it_is_fetched_when_first_needed_and_then_kept(kept: Kept[int], source: Source, clock: Clock) -> None:
+    assert source.asked == 0
+    for seconds in (0, 50, 49.9):
+        clock.now += seconds
+        assert kept.value() == 1
+    clock.now += 0.1
+    assert kept.value() == 2
+
+
+def test_without_a_good_copy_it_says_so(kept: Kept[int], source: Source) -> None:
+    source.down = True
+    with pytest.raises(ProviderUnavailable):
+        kept.value()
+
+
+def test_a_stale_copy_serves_while_fetching_fails(kept: Kept[int], source: Source, clock: Clock) -> None:
+    kept.value()
+    clock.now += 1000 * LIFE
+    source.down = True
+    assert kept.value() == 1
+
+
+def test_failures_are_not_hammered(kept: Kept[int], source: Source, clock: Clock) -> None:
+    kept.value()
+    clock.now += LIFE
+    source.down = True
+    for seconds, asked in ((0, 2), (RETRY_AFTER - 0.1, 2), (0.1, 3), (0, 3), (RETRY_AFTER, 4)):
+        clock.now += seconds
+        assert kept.value() == 1
+        assert source.asked == asked
+
+
+def test_it_recovers_however_often_it_is_asked_for_meanwhile(kept: Kept[int], source: Source, clock: Clock) -> None:
+    """Impatient callers must not put off the next try."""
+    source.down = True
+    for _ in range(10):
+        with pytest.raises(ProviderUnavailable):
+            kept.value()
+        clock.now += RETRY_AFTER / 4
+    assert source.asked == 3
+    source.down = False
+    clock.now += RETRY_AFTER
+    assert kept.value() == 4
+
+
+def test_it_is_renewed_at_once_and_then_only_so_often(kept: Kept[int], clock: Clock) -> None:
+    assert kept.value() == 1
+    for seconds, expected in ((0, 2), (0, 2), (9.9, 2), (0.1, 3), (5, 3), (5, 4)):
+        clock.now += seconds
+        assert kept.renewed(at_most_every=10) == expected
+        assert kept.value() == expected
+
+
+def test_renewing_gives_the_old_copy_when_there_is_no_newer(kept: Kept[int], source: Source, clock: Clock) -> None:
+    kept.value()
+    source.down = True
+    for _ in range(5):
+        clock.now += 1
+        assert kept.renewed(at_most_every=10) == 1
+    assert source.asked == 2
+
+
+def test_refresh_fetches_at_once(kept: Kept[int], source: Source) -> None:
+    kept.value()
+    kept.refresh()
+    assert kept.value() == 2
+
+
+def test_a_refresh_that_fails_says_so_and_keeps_the_copy(kept: Kept[int], source: Source) -> None:
+    kept.value()
+    source.down = True
+    with pytest.raises(ProviderUnavailable):
+        kept.refresh()
+    assert kept.value() == 1
+
+
+def test_many_at_first_fetch_once(kept: Kept[int], source: Source) -> None:
+    source.gate = threading.Event()
+    with ThreadPoolExecutor(8) as pool:
+        values = [pool.submit(kept.value) for _ in range(8)]
+        assert source.entered.wait(10)
+        source.gate.set()
+        assert {value.result(10) for value in values} == {1}
+    assert source.asked == 1
+
+
+def test_many_at_first_fail_with_one_fetch(kept: Kept[int], source: Source) -> None:
+    source.gate, source.down = threading.Event(), True
+    with ThreadPoolExecutor(8) as pool:
+        values = [pool.submit(kept.value) for _ in range(8)]
+        assert source.entered.wait(10)
+        source.gate.set()
+        assert all(isinstance(value.exception(10), ProviderUnavailable) for value in values)
+    assert source.asked == 1
+
+
+def test_nobody_waits_for_a_slow_refresh(kept: Kept[int], source: Source, clock: Clock) -> None:
+    kept.value()
+    clock.now += LIFE
+    source.gate = threading.Event()
+    source.entered.clear()
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(kept.value)
+        assert source.entered.wait(10)
+        assert kept.value() == 1, "the old copy serves while another thread fetches"
+        source.gate.set()
+        assert slow.result(10) == 2
+    assert kept.value() == 2

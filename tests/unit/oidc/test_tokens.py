@@ -1,0 +1,121 @@
+"""ID tokens by algorithm; what must be refused is in tests/flows."""
+
+import hashlib
+import json
+from base64 import urlsafe_b64decode
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
+
+from bff.crypto import base64url
+from bff.http import HttpClient, WsgiTransport
+from bff.oidc.provider import Provider
+from bff.oidc.tokens import IdTokenError, validate_id_token
+from bff.settings.model import SIGNING_ALGORITHMS, ProviderSettings
+from tests.flows.instruments import Clock
+from tests.flows.provider import OpenIdProvider
+from tests.flows.tokens import compact
+
+ISSUER = "https://idp.example"
+ACCESS_TOKEN = "an access token"
+
+RSA = RSAKey.generate_key(2048, {"kid": "k"})
+KEYS: dict[str, tuple[Key, str]] = {
+    **{name: (RSA, f"sha{name[2:]}") for name in ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")},
+    "ES256": (ECKey.generate_key("P-256", {"kid": "k"}), "sha256"),
+    "ES384": (ECKey.generate_key("P-384", {"kid": "k"}), "sha384"),
+    "ES512": (ECKey.generate_key("P-521", {"kid": "k"}), "sha512"),
+    "Ed25519": (OKPKey.generate_key("Ed25519", {"kid": "k"}), "sha512"),
+    "EdDSA": (OKPKey.generate_key("Ed25519", {"kid": "k"}), "sha512"),
+}
+
+
+def provider(key: Key, clock: Clock, algorithms: tuple[str, ...] = SIGNING_ALGORITHMS) -> Provider:
+    """Ours, talking to a provider that publishes this key."""
+    config = ProviderSettings("x", ISSUER, "bff", id_token_algorithms=algorithms)
+    network = WsgiTransport({ISSUER: OpenIdProvider(ISSUER, key, clock)})
+    return Provider(config, HttpClient("idp", timeout=1, adapter=network), clock)
+
+
+def token(key: Key, algorithm: str, clock: Clock, **changes: Any) -> str:
+    now = int(clock())
+    claims = {"iss": ISSUER, "aud": "bff", "sub": "s", "nonce": "n", "iat": now, "exp": now + 60, **changes}
+    return compact({"alg": algorithm, "kid": "k"}, json.dumps(claims).encode(), key)
+
+
+def half_hash(name: str) -> str:
+    """OpenID Connect Core section 3.1.3.6."""
+    full = hashlib.new(name, ACCESS_TOKEN.encode()).digest()
+    return base64url(full[: len(full) // 2])
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # RFC 9864 says so, and providers use it all the same
+@pytest.mark.parametrize("algorithm", KEYS)
+def test_every_algorithm_and_its_hash(algorithm: str, clock: Clock) -> None:
+    key, digest = KEYS[algorithm]
+    ours = provider(key, clock)
+    for hashed in (half_hash(digest), None):
+        changes = {"at_hash": hashed} if hashed else {}
+        text = token(key, algorithm, clock, **changes)
+        claims = validate_id_token(text, ours, nonce="n", access_token=ACCESS_TOKEN, clock=clock)
+        assert claims["sub"] == "s"
+    wrong = token(key, algorithm, clock, at_hash=half_hash("sha256" if digest != "sha256" else "sha512"))
+    with pytest.raises(IdTokenError) as caught:
+        validate_id_token(wrong, ours, nonce="n", access_token=ACCESS_TOKEN, clock=clock)
+    assert caught.value.status == "bad_signature"
+
+
+@pytest.mark.parametrize("algorithm", [name for name in KEYS if name != "EdDSA"])
+def test_an_algorithm_that_the_operator_did_not_allow(algorithm: str, clock: Clock) -> None:
+    key, _ = KEYS[algorithm]
+    others = tuple(name for name in SIGNING_ALGORITHMS if name != algorithm)
+    with pytest.raises(IdTokenError) as caught:
+        validate_id_token(
+            token(key, algorithm, clock), provider(key, clock, others), nonce="n", access_token="", clock=clock
+        )
+    assert caught.value.status == "bad_signature"
+
+
+@pytest.mark.parametrize(("algorithm", "kind"), [("RS256", "ES256"), ("ES256", "RS256"), ("ES256", "ES384")])
+def test_a_key_of_another_kind_under_the_same_name(algorithm: str, kind: str, clock: Clock) -> None:
+    """RS256 by somebody's RSA key, while the provider's key of that name is elliptic."""
+    stranger, _ = KEYS[algorithm]
+    with pytest.raises(IdTokenError) as caught:
+        validate_id_token(
+            token(stranger, algorithm, clock), provider(KEYS[kind][0], clock), nonce="n", access_token="", clock=clock
+        )
+    assert caught.value.status in ("malformed", "bad_signature")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_no_flipped_bit_goes_unnoticed(data: st.DataObject) -> None:
+    clock, (key, _) = Clock(), KEYS["ES256"]
+    raw = [urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in token(key, "ES256", clock).split(".")]
+    part = data.draw(st.integers(0, 2))
+    position = data.draw(st.integers(0, 8 * len(raw[part]) - 1))
+    flipped = bytearray(raw[part])
+    flipped[position // 8] ^= 1 << position % 8
+    raw[part] = bytes(flipped)
+    text = ".".join(base64url(part) for part in raw)
+    with pytest.raises(IdTokenError):
+        validate_id_token(text, PUBLISHED, nonce="n", access_token="", clock=clock)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=60) | st.lists(st.binary(max_size=30).map(base64url), max_size=5).map(".".join))
+def test_any_text_is_refused_by_name(text: str) -> None:
+    with pytest.raises(IdTokenError) as caught:
+        validate_id_token(text, PUBLISHED, nonce="n", access_token="", clock=Clock())
+    assert caught.value.status in ("malformed", "bad_signature", "unknown_key")
+
+
+PUBLISHED = provider(KEYS["ES256"][0], Clock())

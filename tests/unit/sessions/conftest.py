@@ -1,0 +1,96 @@
+"""The session layer on a real embedded store, without Flask: store, cache, gate and the clock they live by."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bff.crypto import Keyring
+from bff.events.audit import Audit
+from bff.events.model import NullSink
+from bff.kv.sqlite import SqliteStore
+from bff.sessions.binding import binding_of
+from bff.sessions.cache import SessionCache
+from bff.sessions.gate import Client, Gate
+from bff.sessions.model import Session, Tokens, User
+from bff.sessions.store import SessionStore
+from bff.settings import SessionSettings
+from tests.flows.instruments import Clock, Counters
+from tests.flows.store import WatchedStore
+
+CLIENT = Client("203.0.113.7", "a browser")
+COOKIE = "bff_session"
+SECRET = b"s" * 32
+
+
+@dataclass
+class Layer:
+    """One worker's view of the sessions."""
+
+    clock: Clock
+    kv: WatchedStore
+    store: SessionStore
+    cache: SessionCache
+    gate: Gate
+
+    def create(self, sub: str = "alice", *, sid: str = "", idp: str = "default") -> tuple[str, Session]:
+        """(the Cookie header, the session)."""
+        cookie, session = self.store.create(
+            User(sub, sub),
+            idp=idp,
+            auth_time=0,
+            sid=sid,
+            binding=binding_of(*CLIENT),
+            tokens=Tokens("access", "refresh"),
+        )
+        return f"{COOKIE}={cookie}", session
+
+
+def _layer(path: Path, clock: Clock, secrets: tuple[bytes, ...], changes: dict[str, Any]) -> Layer:
+    values: dict[str, Any] = {
+        "lifetime": 28800,
+        "idle_timeout": 3600,
+        "binding": "enforce",
+        "cache_ttl": 5.0,
+        "cache_size": 100,
+    }
+    settings = SessionSettings(**(values | changes))
+    kv = WatchedStore(SqliteStore(path, clock))
+    store = SessionStore(kv, Keyring(secrets), settings, clock)
+    cache = SessionCache(store, kv, settings, clock)
+    return Layer(clock, kv, store, cache, Gate(cache, store, Audit(NullSink()), settings, COOKIE, clock))
+
+
+Worker = Callable[..., Layer]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def counters() -> Counters:
+    return Counters()
+
+
+@pytest.fixture
+def worker(tmp_path: Path, clock: Clock) -> Iterator[Worker]:
+    """Makes workers of one fleet: their own caches, one store. Keywords are session settings."""
+    made: list[Layer] = []
+
+    def make(*, secrets: tuple[bytes, ...] = (SECRET,), **changes: Any) -> Layer:
+        made.append(_layer(tmp_path / "store.sqlite3", clock, secrets, changes))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.cache.close()
+        each.kv.close()
+
+
+@pytest.fixture
+def sessions(worker: Worker) -> Layer:
+    return worker()

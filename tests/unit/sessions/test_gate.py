@@ -1,0 +1,173 @@
+"""Who is let in, and how use is noted."""
+
+import pytest
+
+from bff.errors import BindingMismatch, SessionExpired, StoreUnavailable, Unauthenticated
+from bff.sessions.gate import Client
+from bff.sessions.model import EndReason
+from tests.flows.instruments import Clock, Counters
+from tests.unit.sessions.conftest import CLIENT, COOKIE, Layer, Worker
+
+OTHER = "O" * 43
+
+
+def touches(sessions: Layer) -> int:
+    return sum("IndexAdd" in line for line in sessions.kv.writes)
+
+
+def expires_at(sessions: Layer, key: str) -> float:
+    found = sessions.store.find(key)
+    assert found is not None
+    return found.expires_at
+
+
+def test_only_cookies_that_could_be_ours_are_looked_up(sessions: Layer) -> None:
+    cookie, session = sessions.create()
+    header = f"{COOKIE}=x; a=1; {COOKIE}={OTHER}; x{cookie}; {cookie}"
+    sessions.kv.forget()
+    assert sessions.gate.admit(header, CLIENT).session == session
+    assert len(sessions.kv.reads) == 2
+
+
+@pytest.mark.parametrize(("stale", "found"), [(0, True), (2, True), (3, False)])
+def test_at_most_three_cookies_are_looked_up(sessions: Layer, stale: int, found: bool) -> None:
+    cookie, _ = sessions.create()
+    header = "; ".join([*(f"{COOKIE}={OTHER[:-1]}{number}" for number in range(stale)), cookie])
+    if found:
+        sessions.gate.admit(header, CLIENT)
+    else:
+        with pytest.raises(Unauthenticated):
+            sessions.gate.admit(header, CLIENT)
+
+
+def test_an_expired_session_is_ended_by_whoever_asks_first(sessions: Layer, clock: Clock, counters: Counters) -> None:
+    cookie, _ = sessions.create()
+    clock.now += 3600
+    with pytest.raises(SessionExpired):
+        sessions.gate.admit(cookie, CLIENT)
+    with pytest.raises(Unauthenticated) as caught:
+        sessions.gate.admit(cookie, CLIENT)
+    assert caught.value.code == "unauthenticated"
+    assert counters.gained("bff_sessions_destroyed_total") == {"idle_timeout": 1}
+
+
+def test_a_session_extended_by_another_worker_is_not_expired_here(
+    sessions: Layer, worker: Worker, clock: Clock
+) -> None:
+    """This worker's copy says that it is over; the store knows better."""
+    sessions.cache._listening(True)
+    cookie, _ = sessions.create()
+    clock.now += 3598
+    sessions.gate.admit(cookie, CLIENT, touch=False)
+    other = worker()
+    other.gate.admit(cookie, CLIENT)
+    other.gate.flush()
+    clock.now += 3
+    sessions.gate.admit(cookie, CLIENT)
+
+
+def test_another_client_ends_the_session_also_for_this_workers_cache(sessions: Layer) -> None:
+    sessions.cache._listening(True)
+    cookie, _ = sessions.create()
+    sessions.gate.admit(cookie, CLIENT)
+    with pytest.raises(BindingMismatch):
+        sessions.gate.admit(cookie, Client("198.51.100.1", CLIENT.user_agent))
+    with pytest.raises(Unauthenticated):
+        sessions.gate.admit(cookie, CLIENT)
+
+
+def test_use_moves_the_idle_end_when_it_is_recorded(sessions: Layer, clock: Clock) -> None:
+    cookie, session = sessions.create()
+    clock.now += 100
+    sessions.gate.admit(cookie, CLIENT)
+    assert expires_at(sessions, session.key) == session.expires_at
+    clock.now += 5
+    sessions.gate.flush()
+    assert expires_at(sessions, session.key) == session.expires_at + 100, "when it was used, not when it was recorded"
+
+
+def test_a_look_that_does_not_count_as_use(sessions: Layer, clock: Clock) -> None:
+    cookie, session = sessions.create()
+    clock.now += 100
+    sessions.gate.admit(cookie, CLIENT, touch=False)
+    sessions.gate.flush()
+    assert expires_at(sessions, session.key) == session.expires_at
+
+
+def test_uses_of_many_sessions_are_one_write(sessions: Layer, clock: Clock) -> None:
+    cookies = [sessions.create()[0] for _ in range(20)]
+    clock.now += 100
+    sessions.kv.forget()
+    for cookie in cookies:
+        sessions.gate.admit(cookie, CLIENT)
+    sessions.gate.flush()
+    assert len(sessions.kv.writes) == 1
+    sessions.gate.flush()
+    assert len(sessions.kv.writes) == 1, "nothing new"
+
+
+@pytest.mark.parametrize("truthful", [True, False])
+def test_the_first_minute_of_a_session_needs_no_record(sessions: Layer, clock: Clock, truthful: bool) -> None:
+    sessions.cache._listening(truthful)
+    cookie, _ = sessions.create()
+    sessions.kv.forget()
+    for seconds in (0, 30, 29.9):
+        clock.now += seconds
+        sessions.gate.admit(cookie, CLIENT)
+        sessions.gate.flush()
+    assert touches(sessions) == 0
+    clock.now += 0.1
+    sessions.gate.admit(cookie, CLIENT)
+    sessions.gate.flush()
+    assert touches(sessions) == 1
+
+
+def test_a_short_idle_timeout_is_recorded_more_often(worker: Worker, clock: Clock) -> None:
+    """Else a session with a minute of patience would end in the midst of being used."""
+    one = worker(idle_timeout=60)
+    cookie, _ = one.create()
+    for _ in range(100):
+        clock.now += 7
+        one.gate.admit(cookie, CLIENT)
+        one.gate.flush()
+
+
+def test_use_that_cannot_be_recorded_is_kept_and_newer_use_wins(sessions: Layer, clock: Clock) -> None:
+    (first, one), (second, two) = sessions.create(), sessions.create()
+    clock.now += 100
+    sessions.gate.admit(first, CLIENT)
+    sessions.gate.admit(second, CLIENT)
+    sessions.kv.down = True
+    with pytest.raises(StoreUnavailable):
+        sessions.gate.flush()
+    sessions.kv.down = False
+    clock.now += 100
+    sessions.gate.admit(first, CLIENT)
+    sessions.gate.flush()
+    assert expires_at(sessions, one.key) == one.expires_at + 200
+    assert expires_at(sessions, two.key) == two.expires_at + 100
+
+
+def test_use_noted_while_a_record_is_written_is_kept_too(sessions: Layer, clock: Clock) -> None:
+    (first, _), (second, two) = sessions.create(), sessions.create()
+    clock.now += 100
+    sessions.gate.admit(first, CLIENT)
+
+    def meanwhile() -> None:
+        sessions.kv.between = None
+        sessions.gate.admit(second, CLIENT)
+
+    sessions.kv.between = meanwhile
+    sessions.gate.flush()
+    sessions.gate.flush()
+    assert expires_at(sessions, two.key) == two.expires_at + 100
+
+
+def test_an_ended_session_is_not_recorded_as_used(sessions: Layer, clock: Clock) -> None:
+    cookie, session = sessions.create()
+    clock.now += 100
+    sessions.gate.admit(cookie, CLIENT)
+    sessions.store.end(session, EndReason.LOGOUT)
+    sessions.gate.flush()
+    assert sessions.store.active() == 0
+    assert sessions.store.all_of(session) == []

@@ -1,0 +1,342 @@
+"""Outbound HTTP against a real server on the loopback address that answers badly on request."""
+
+import gzip
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from bff.errors import UpstreamError
+from bff.http import MAX_BODY, HttpClient, Response, WsgiTransport
+from tests.unit.support import Clock
+
+TIMEOUT = 0.15
+PATIENT = 5.0
+Answer = Callable[["Handler"], None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: "Upstream"
+
+    def do_GET(self) -> None:
+        self.server.calls[f"{self.command} {self.path}"] += 1
+        self.server.last_headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.last_body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.answers.get(self.path, not_found)(self)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections += 1
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
+        return
+
+    def reply(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def break_off(self) -> None:
+        """End the connection without a word."""
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def not_found(handler: Handler) -> None:
+    handler.reply(404)
+
+
+class Upstream(ThreadingHTTPServer):
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers: dict[str, Answer] = {}
+        self.calls: Counter[str] = Counter()
+        self.connections = 0
+        self.last_headers: dict[str, str] = {}
+        self.last_body = b""
+        self.ended = threading.Event()
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}{path}"
+
+    def on(self, path: str, answer: Answer) -> str:
+        """Answer this path so; its URL."""
+        self.answers[path] = answer
+        return self.url(path)
+
+    def hang(self, handler: Handler) -> None:
+        """Say nothing until the test is over."""
+        self.ended.wait(PATIENT)
+        handler.close_connection = True
+
+    def drip(self, handler: Handler) -> None:
+        """Send a body byte by byte, each soon enough for a timeout between two reads."""
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        while not self.ended.wait(TIMEOUT / 3):
+            handler.wfile.write(b"x")
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    server = Upstream()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.ended.set()
+    server.shutdown()
+    thread.join(PATIENT)
+    server.server_close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def client(clock: Clock) -> Iterator[HttpClient]:
+    client = HttpClient("test", timeout=PATIENT, clock=clock)
+    yield client
+    client.close()
+
+
+def outcome(call: Callable[[], Response]) -> str:
+    with pytest.raises(UpstreamError) as caught:
+        call()
+    assert "127.0.0.1" not in str(caught.value), "an error's text may reach a browser"
+    return caught.value.outcome
+
+
+def test_answers_come_back_whole(upstream: Upstream, client: HttpClient) -> None:
+    url = upstream.on("/json", lambda handler: handler.reply(200, b'{"a": 1}', X_Test="yes"))
+    answer = client.get(url, target="t", headers={"Authorization": "Bearer t"})
+    assert (answer.status, answer.ok, answer.json(), answer.headers["x-test"]) == (200, True, {"a": 1}, "yes")
+    assert upstream.last_headers["accept"] == "application/json"
+    assert upstream.last_headers["authorization"] == "Bearer t"
+
+
+def test_a_form_is_posted_once(upstream: Upstream, client: HttpClient) -> None:
+    url = upstream.on("/token", lambda handler: handler.reply(400, b'{"error": "invalid_grant"}'))
+    answer = client.post_form(url, {"code": "a b&c"}, target="token")
+    assert (answer.status, answer.ok, upstream.last_body) == (400, False, b"code=a+b%26c")
+    assert upstream.calls == {"POST /token": 1}
+
+
+def test_connections_are_used_again(upstream: Upstream, client: HttpClient) -> None:
+    url = upstream.on("/", lambda handler: handler.reply(200, b"{}"))
+    for _ in range(3):
+        client.get(url, target="t")
+    assert (upstream.calls["GET /"], upstream.connections) == (3, 1)
+
+
+@pytest.mark.parametrize("body", [b"", b"not json", b"[1]", b'"text"', b"\xff", b"[" * 100_000])
+def test_what_is_no_json_object_is_a_bad_response(body: bytes) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        Response(200, {}, body).json()
+    assert caught.value.outcome == "bad_response"
+
+
+def test_a_timeout_must_be_named() -> None:
+    client: Any = HttpClient
+    with pytest.raises(TypeError, match="timeout"):
+        client("test")
+
+
+def test_silence_ends_in_a_timeout_and_is_not_repeated(upstream: Upstream) -> None:
+    client = HttpClient("test", timeout=TIMEOUT)
+    url = upstream.on("/hang", upstream.hang)
+    assert outcome(lambda: client.get(url, target="t")) == "timeout"
+    assert upstream.calls["GET /hang"] == 1
+    client.close()
+
+
+def test_a_body_that_never_ends_is_a_timeout(upstream: Upstream) -> None:
+    """Each byte comes in time; only the whole does not."""
+    client = HttpClient("test", timeout=TIMEOUT)
+    url = upstream.on("/drip", upstream.drip)
+    assert outcome(lambda: client.get(url, target="t")) == "timeout"
+    assert upstream.calls["GET /drip"] == 1
+    client.close()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_answers(upstream: Upstream, client: HttpClient, status: int) -> None:
+    upstream.on("/elsewhere", lambda handler: handler.reply(200))
+    url = upstream.on("/moved", lambda handler: handler.reply(status, Location="/elsewhere"))
+    assert client.get(url, target="t").status == status
+    assert client.post_form(url, {}, target="t").status == status
+    assert upstream.calls["GET /elsewhere"] == 0
+
+
+def test_a_body_may_have_one_mebibyte_and_no_more(upstream: Upstream, client: HttpClient) -> None:
+    full = upstream.on("/full", lambda handler: handler.reply(200, b"x" * MAX_BODY))
+    more = upstream.on("/more", lambda handler: handler.reply(200, b"x" * (MAX_BODY + 1)))
+    assert len(client.get(full, target="t").body) == 1024 * 1024
+    assert outcome(lambda: client.get(more, target="t")) == "bad_response"
+
+
+def test_compression_does_not_get_around_the_limit(upstream: Upstream, client: HttpClient) -> None:
+    small = gzip.compress(b'{"a": 1}')
+    bomb = gzip.compress(b"x" * 64 * MAX_BODY)
+    url = upstream.on("/small", lambda handler: handler.reply(200, small, Content_Encoding="gzip"))
+    assert client.get(url, target="t").json() == {"a": 1}
+    url = upstream.on("/bomb", lambda handler: handler.reply(200, bomb, Content_Encoding="gzip"))
+    assert outcome(lambda: client.get(url, target="t")) == "bad_response"
+
+
+def broken(times: int) -> Answer:
+    """Break off so many connections, then answer."""
+    left = [times]
+
+    def answer(handler: Handler) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            handler.break_off()
+        else:
+            handler.reply(200, b"{}")
+
+    return answer
+
+
+def test_get_is_repeated_once_after_a_broken_connection(upstream: Upstream, client: HttpClient) -> None:
+    assert client.get(upstream.on("/once", broken(1)), target="t").ok
+    assert upstream.calls["GET /once"] == 2
+    url = upstream.on("/twice", broken(2))
+    assert outcome(lambda: client.get(url, target="t")) == "connection"
+    assert upstream.calls["GET /twice"] == 2
+
+
+def test_post_is_never_repeated(upstream: Upstream, client: HttpClient) -> None:
+    url = upstream.on("/once", broken(1))
+    assert outcome(lambda: client.post_form(url, {}, target="t")) == "connection"
+    assert upstream.calls["POST /once"] == 1
+
+
+def test_a_body_cut_short_is_a_broken_connection(upstream: Upstream, client: HttpClient) -> None:
+    def cut(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100")
+        handler.end_headers()
+        handler.wfile.write(b"{}")
+        handler.break_off()
+
+    url = upstream.on("/cut", cut)
+    assert outcome(lambda: client.post_form(url, {}, target="t")) == "connection"
+
+
+def test_a_closed_port_is_a_broken_connection(client: HttpClient) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
+        assert outcome(lambda: client.get(url, target="t")) == "connection"
+
+
+@pytest.mark.parametrize("url", ["", "ftp://127.0.0.1/", "http://", "http://[", "http://127.0.0.1:port/"])
+def test_a_url_that_is_none_is_an_upstream_error(client: HttpClient, url: str) -> None:
+    assert outcome(lambda: client.get(url, target="t")) == "connection"
+
+
+def test_the_breaker_opens_for_one_target_alone(upstream: Upstream, client: HttpClient, clock: Clock) -> None:
+    failing = upstream.on("/down", lambda handler: handler.reply(503))
+    fine = upstream.on("/up", lambda handler: handler.reply(200))
+    for _ in range(5):
+        assert client.post_form(failing, {}, target="token").status == 503
+    assert outcome(lambda: client.post_form(failing, {}, target="token")) == "circuit_open"
+    assert upstream.calls["POST /down"] == 5
+    assert client.get(fine, target="jwks").ok
+
+    clock.now += 1
+    upstream.on("/down", lambda handler: handler.reply(200))
+    assert client.post_form(failing, {}, target="token").ok
+    assert client.post_form(failing, {}, target="token").ok, "closed again"
+
+
+def test_a_refusal_is_an_answer_and_opens_nothing(upstream: Upstream, client: HttpClient) -> None:
+    url = upstream.on("/no", lambda handler: handler.reply(401))
+    assert [client.get(url, target="t").status for _ in range(10)] == [401] * 10
+
+
+def test_netrc_is_ignored(
+    upstream: Upstream, client: HttpClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password something")
+    monkeypatch.setenv("NETRC", str(netrc))
+    url = upstream.on("/", lambda handler: handler.reply(200))
+    with requests.get(url, timeout=PATIENT):
+        assert "authorization" in upstream.last_headers, "requests alone would send it"
+    client.get(url, target="t")
+    assert "authorization" not in upstream.last_headers
+
+
+def test_cookies_are_not_kept(upstream: Upstream, client: HttpClient) -> None:
+    """All users' calls go through one client: a cookie would tie one to another."""
+    url = upstream.on("/", lambda handler: handler.reply(200, Set_Cookie="who=alice; Path=/"))
+    client.get(url, target="t")
+    client.get(url, target="t")
+    assert "cookie" not in upstream.last_headers
+
+
+class App:
+    """A WSGI app that says what it was asked, and remembers whether it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.environ: dict[str, Any] = {}
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> "App":
+        self.environ = {**environ, "body": environ["wsgi.input"].read()}
+        start_response("201 CREATED", [("Content-Type", "application/json"), ("X-Test", "yes")])
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from (b'{"a"', b": 1}")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_the_wsgi_transport_reaches_an_app_of_this_process() -> None:
+    app = App()
+    client = HttpClient("test", timeout=TIMEOUT, adapter=WsgiTransport({"http://127.0.0.1:8000": app}))
+    answer = client.post_form("http://127.0.0.1:8000/a%20b?q=1", {"x": "y"}, target="t", headers={"X-One": "1"})
+    assert (answer.status, answer.json(), answer.headers["x-test"]) == (201, {"a": 1}, "yes")
+    assert app.closed
+    said = {name: app.environ[name] for name in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "HTTP_X_ONE", "body")}
+    assert said == {
+        "REQUEST_METHOD": "POST", "PATH_INFO": "/a b", "QUERY_STRING": "q=1", "HTTP_X_ONE": "1", "body": b"x=y",
+    }  # fmt: skip
+    assert app.environ["CONTENT_TYPE"] == "application/x-www-form-urlencoded"
+    client.close()
+
+
+def test_the_wsgi_transport_knows_no_other_host_and_demands_a_timeout() -> None:
+    transport = WsgiTransport({"http://127.0.0.1:8000": App()})
+    client = HttpClient("test", timeout=TIMEOUT, adapter=transport)
+    assert outcome(lambda: client.get("http://127.0.0.1:8001/", target="t")) == "connection"
+    request = requests.Request("GET", "http://127.0.0.1:8000/").prepare()
+    with pytest.raises(requests.RequestException, match="without a timeout"):
+        transport.send(request)
+
+
+def test_the_wsgi_transport_hands_other_hosts_on(upstream: Upstream) -> None:
+    transport = WsgiTransport({}, others=requests.adapters.HTTPAdapter())
+    client = HttpClient("test", timeout=PATIENT, adapter=transport)
+    url = upstream.on("/", lambda handler: handler.reply(200))
+    assert client.get(url, target="t").ok
+    client.close()

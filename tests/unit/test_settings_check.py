@@ -1,0 +1,221 @@
+"""Every mistake at once, before a port is bound, and no secret in what is printed."""
+
+import base64
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from bff import settings
+from bff.app import create_app
+from bff.settings.environment import VARIABLES
+from bff.settings_check import EX_CONFIG, MASK, InvalidSettings, masked, problems, report
+
+ROOT = Path(__file__).parents[2]
+KEY = base64.b64encode(b"k" * 32).decode()
+ANOTHER = base64.b64encode(b"l" * 32).decode()
+
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "BFF_BASE_URL": "https://app.example.com",
+    "BFF_SECRETS": KEY,
+    "REDIS_URL": "rediss://:hidden-redis@redis.example.com:6379/0",
+    "OIDC_ISSUER": "https://login.example.com",
+    "AUTH_CLIENT_ID": "bff",
+    "AUTH_CLIENT_SECRET": "hidden-client",
+}
+
+TEN_MISTAKES = {
+    **PRODUCTION,
+    "PORT": "http",
+    "BFF_SECRETS": "short",
+    "BFF_COOKIE_DOMIAN": "example.com",
+    "BFF_COOKIE_SAMESITE": "Sometimes",
+    "SESSION_BINDING": "maybe",
+    "SESSION_IDLE_TIMEOUT": "90000",
+    "REDIS_URL": "http://redis.example.com",
+    "READINESS_CHECKS": "everything",
+    "OIDC_SCOPES": "profile",
+    "AUTH_CLIENT_SECRET": "",
+}
+TEN_NAMES = {
+    "PORT", "BFF_SECRETS", "BFF_COOKIE_DOMIAN", "BFF_COOKIE_SAMESITE", "SESSION_BINDING", "SESSION_IDLE_TIMEOUT",
+    "REDIS_URL", "READINESS_CHECKS", "OIDC_SCOPES", "AUTH_CLIENT_SECRET",
+}  # fmt: skip
+
+
+def found(environ: Mapping[str, str], folder: Path) -> list[str]:
+    return problems(settings.load({"BFF_DATA_DIR": str(folder), **environ}, folder))
+
+
+def run(command: Sequence[str], environ: Mapping[str, str], folder: Path) -> "subprocess.CompletedProcess[str]":
+    """The command in the project's folder with these settings and no others."""
+    env = {**os.environ, **dict.fromkeys(VARIABLES, ""), "BFF_DATA_DIR": str(folder), **environ}
+    return subprocess.run(
+        [sys.executable, "-m", *command], env=env, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_a_good_production_has_no_problems(tmp_path: Path) -> None:
+    assert found(PRODUCTION, tmp_path) == []
+
+
+def test_ten_mistakes_are_ten_messages_at_once(tmp_path: Path) -> None:
+    lines = found(TEN_MISTAKES, tmp_path)
+    assert len(lines) == 10
+    assert {line.partition(":")[0] for line in lines} == TEN_NAMES
+    text = report(lines)
+    assert text.startswith("10 problem(s) in the settings:\n  - ")
+    assert all(line in text for line in lines)
+
+
+def test_an_app_is_not_built_from_them(tmp_path: Path) -> None:
+    config = settings.load({"BFF_DATA_DIR": str(tmp_path), **TEN_MISTAKES}, tmp_path)
+    with pytest.raises(InvalidSettings) as caught:
+        create_app(config)
+    assert caught.value.problems == problems(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        # of production
+        ({"REDIS_URL": ""}, "REDIS_URL: is required in production"),
+        ({"BFF_COOKIE_SECURE": "false"}, "BFF_COOKIE_SECURE: must be true in production."),
+        (
+            {"BFF_BASE_URL": "", "BFF_COOKIE_SECURE": "true"},
+            "BFF_BASE_URL: is required in production and must be https.",
+        ),
+        ({"BFF_SECRETS": ""}, "BFF_SECRETS: is required outside development"),
+        ({"OIDC_ISSUER": ""}, "OIDC_ISSUER: is required outside development"),
+        # of staging
+        ({"ENVIRONMENT": "staging", "BFF_SECRETS": ""}, "BFF_SECRETS: is required outside development"),
+        ({"ENVIRONMENT": "staging", "OIDC_ISSUER": "http://login.example.com"}, "OIDC_ISSUER: must be https."),
+        # anywhere
+        ({"BFF_SECRETS": f"{KEY} {ANOTHER} {KEY}"}, "BFF_SECRETS: at most two keys"),
+        ({"REDIS_URL": "redis://host:port"}, "REDIS_URL: the host, port or database number cannot be read"),
+        ({"REDIS_URL": "redis://host?timeout=1"}, "REDIS_URL: redis:// takes no option 'timeout'"),
+        ({"SESSION_LIFETIME": "60"}, "SESSION_IDLE_TIMEOUT: is longer than SESSION_LIFETIME"),
+        ({"BFF_COOKIE_NAME": "__Host-s", "BFF_COOKIE_DOMAIN": "example.com"}, "BFF_COOKIE_NAME: a __Host- cookie"),
+        ({"BFF_COOKIE_DOMAIN": "ample.com"}, "BFF_COOKIE_DOMAIN: 'ample.com' does not contain the host"),
+        ({"OIDC_ISSUER": "login.example.com"}, "OIDC_ISSUER: 'login.example.com' is not an https URL"),
+        ({"OIDC_ISSUER": "https://login.example.com?a=b"}, "OIDC_ISSUER: 'https://login.example.com?a=b' is not"),
+        ({"OIDC_ISSUER": "http://["}, "OIDC_ISSUER: 'http://[' is not an https URL"),
+        ({"AUTH_CLIENT_ID": ""}, "AUTH_CLIENT_ID: is required with OIDC_ISSUER."),
+        ({"TOKEN_AUTH_METHOD": "private_key_jwt"}, "AUTH_CLIENT_KEY: a private key (JWK or PEM) is required"),
+        (
+            {"TOKEN_AUTH_METHOD": "private_key_jwt", "AUTH_CLIENT_KEY": "nonsense"},
+            "AUTH_CLIENT_KEY: is not a private key as JWK or PEM (EC, RSA or Ed25519).",
+        ),
+    ],
+)
+def test_each_rule_is_one_message(tmp_path: Path, change: dict[str, str], message: str) -> None:
+    (line,) = found({**PRODUCTION, **change}, tmp_path)
+    assert line.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"BFF_COOKIE_NAME": "__Secure-s"}, "BFF_COOKIE_NAME: a __Secure- cookie must be Secure"),
+        ({"BFF_COOKIE_NAME": "__Host-s"}, "BFF_COOKIE_NAME: a __Host- cookie must be Secure"),
+        ({"BFF_COOKIE_SAMESITE": "None"}, "BFF_COOKIE_SAMESITE: browsers drop a SameSite=None cookie"),
+        (
+            {"BFF_BASE_URL": "http://app.example.com", "BFF_COOKIE_SECURE": "true"},
+            "BFF_COOKIE_SECURE: a browser sends no Secure cookie to BFF_BASE_URL over http",
+        ),
+    ],
+)
+def test_each_rule_about_http_is_one_message(tmp_path: Path, change: dict[str, str], message: str) -> None:
+    (line,) = found(change, tmp_path)
+    assert line.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"BFF_COOKIE_NAME": "__Host-bff"},
+        {"BFF_COOKIE_DOMAIN": "example.com"},
+        {"BFF_SECRETS": f"{KEY},{ANOTHER}"},
+        {"REDIS_URL": "redis+sentinel://one,two/main"},
+        {"ENVIRONMENT": "staging", "REDIS_URL": ""},
+        {"READINESS_CHECKS": "store,idp"},
+    ],
+)
+def test_what_is_allowed_is_not_reported(tmp_path: Path, change: dict[str, str]) -> None:
+    assert found({**PRODUCTION, **change}, tmp_path) == []
+
+
+def test_several_providers_name_their_users_apart(tmp_path: Path) -> None:
+    text = "providers: {%s}"
+    one = "%s: {issuer: 'https://%s.example.com', client_id: bff, client_secret: x, user_id: %s}"
+    (tmp_path / "idps.yaml").write_text(text % ", ".join(one % (name, name, "sub") for name in "ab"))
+    (line,) = found(PRODUCTION, tmp_path)
+    assert line.startswith("idps.yaml: with several providers the same `sub` may be two people")
+    (tmp_path / "idps.yaml").write_text(text % (one % ("a", "a", "sub") + ", " + one % ("b", "b", "arn")))
+    assert found(PRODUCTION, tmp_path) == []
+
+
+def test_a_provider_of_yaml_is_named_in_its_message(tmp_path: Path) -> None:
+    (tmp_path / "idps.yaml").write_text("providers: {a: {issuer: 'https://a.example.com', client_id: bff}}")
+    (line,) = found(PRODUCTION, tmp_path)
+    assert line.startswith("idps.yaml: providers.a: AUTH_CLIENT_SECRET: is required")
+
+
+def test_no_message_quotes_a_secret(tmp_path: Path) -> None:
+    secrets = {
+        "BFF_SECRETS": "hidden-secret",
+        "REDIS_URL": "redis://user:hidden-redis@host:port/x",
+        "TOKEN_AUTH_METHOD": "private_key_jwt",
+        "AUTH_CLIENT_KEY": "hidden-key",
+        "AUTH_CLIENT_SECRET": "hidden-client",
+    }
+    lines = found({**PRODUCTION, **secrets}, tmp_path)
+    assert len(lines) == 3
+    assert "hidden" not in report(lines)
+
+
+def test_masked_settings_keep_everything_else(tmp_path: Path) -> None:
+    shown = masked(settings.load(PRODUCTION, tmp_path))
+    assert shown["base_url"] == "https://app.example.com"
+    assert shown["store"]["redis_url"] == shown["secrets"] == shown["providers"][0]["client_secret"] == MASK
+    assert shown["providers"][0]["client_key"] is None
+
+
+def test_the_command_prints_every_problem_and_exits_with_78(tmp_path: Path) -> None:
+    done = run(["bff.settings_check"], TEN_MISTAKES, tmp_path)
+    assert (done.returncode, done.stdout) == (EX_CONFIG, "")
+    assert EX_CONFIG == 78
+    assert done.stderr.count("\n  - ") == 10
+
+
+def test_the_command_prints_good_settings_with_secrets_masked(tmp_path: Path) -> None:
+    done = run(["bff.settings_check"], PRODUCTION, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "base_url: https://app.example.com\n" in done.stdout
+    assert f"secrets: {MASK}\n" in done.stdout
+    assert "hidden" not in done.stdout
+    assert KEY not in done.stdout
+
+
+def test_gunicorn_exits_with_78_before_it_binds_the_port(tmp_path: Path) -> None:
+    """The port is taken: whoever tried to bind it would complain about that instead."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        environ = {"PORT": str(taken.getsockname()[1]), "SESSION_BINDING": "maybe", "BFF_SECRET": "x"}
+        done = run(["gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"], environ, tmp_path)
+    assert done.returncode == EX_CONFIG
+    assert done.stderr.count("\n  - ") == 2
+    assert "in use" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_gunicorns_own_variables_are_checked_too(tmp_path: Path) -> None:
+    done = run(["gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"], {"WEB_THREADS": "many"}, tmp_path)
+    assert done.returncode == EX_CONFIG
+    assert "WEB_THREADS: 'many' is not a whole number." in done.stderr
