@@ -4,6 +4,7 @@ Order matters here: gevent patches before anything is imported, the settings are
 the metrics folder exists before prometheus_client is imported, since that is when it looks.
 """
 
+import logging
 import os
 import shutil
 import sys
@@ -35,9 +36,11 @@ def _number(name: str, default: int) -> int:
 
 def _refuse(problems: list[str]) -> None:
     """A first start ends here; a reload that does not validate keeps the running configuration and says why."""
+    if _reloading:
+        logging.getLogger("bff.settings").error("reload_refused", extra={"problems": problems})
+        return
     sys.stderr.write(settings_check.report(problems) + "\n")
-    if not _reloading:
-        sys.exit(settings_check.EX_CONFIG)
+    sys.exit(settings_check.EX_CONFIG)
 
 
 def _make_metrics_dir() -> None:

@@ -20,6 +20,9 @@ class State(StrEnum):
     OPEN = "open"
 
 
+_STATUS = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}  # values of circuit_breaker_status
+
+
 class Breaker:
     """Ask `allow()` before a call, then report `succeeded()` or `failed()`.
 
@@ -44,6 +47,7 @@ class Breaker:
         self._failures = 0
         self._probe_at: float | None = None  # when a call may try again; None while closed
         self._probing = False
+        metrics.breaker_status(service, _STATUS[State.CLOSED])
 
     @property
     def state(self) -> State:
@@ -61,21 +65,28 @@ class Breaker:
                 return False
             self._probing = True
             self._probe_at = now + self._reset_after
-            return True
+        metrics.breaker_status(self.service, _STATUS[State.HALF_OPEN])
+        return True
 
     def succeeded(self) -> None:
         """The service answered, so it is there: whoever saw it, the breaker closes."""
         with self._lock:
+            was_closed = self._probe_at is None
             self._failures = 0
             self._probing = False
             self._probe_at = None
+        if not was_closed:
+            metrics.breaker_status(self.service, _STATUS[State.CLOSED])
 
     def failed(self) -> None:
         """Count a failure. One outage counts as one opening, however many probes fail meanwhile."""
         with self._lock:
             opened = self._count()
+            is_open = self._probe_at is not None
         if opened:
             metrics.breaker_opened(self.service)
+        if is_open:
+            metrics.breaker_status(self.service, _STATUS[State.OPEN])
 
     def _count(self) -> bool:
         self._failures += 1

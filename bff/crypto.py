@@ -135,13 +135,11 @@ class PrivateKey:
             key = _from_pem(text) if "-----BEGIN" in text else _from_jwk(text)
         except (JoseError, ValueError, TypeError, KeyError):
             raise ValueError("not a private key as JWK or PEM") from None
-        if isinstance(key, jwk.OctKey) or not key.is_private:
-            raise ValueError("not a private key that signs")
         key.ensure_kid()
         self._key = key
         try:
             self.algorithm = _algorithm(key)
-            self.sign({}, typ="JWT")  # only trying shows whether the key fits its algorithm and may be used to sign
+            self.sign({}, typ="JWT")  # only trying shows that it is private, fits its algorithm, and may be used so
         except (JoseError, ValueError, KeyError):
             raise ValueError("not a private key that signs") from None
 

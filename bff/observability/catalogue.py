@@ -76,6 +76,32 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         ),
         "severity": ("info", "warning", "critical"),
     },
+    "circuit_breaker_status": {"service": "as in `circuit_breaks_total`"},
+    "bff_token_refresh_success_total": {"user_id": "a keyed pseudonym bucket such as `u3f2`"},
+    "bff_token_refresh_failed_total": {
+        "reason": (
+            "invalid_grant", "timeout", "connection", "server_error", "circuit_open", "bad_response", "lock_timeout",
+        ),
+    },
+    "bff_token_refresh_total": {
+        "service": "a service of `config/routes.yaml`", "status": ("success", "failed", "reused"),
+    },
+    "bff_token_expiry_total": {"service": "a service of `config/routes.yaml`"},
+    "bff_authz_requests_total": {
+        "resource": "as the route map names it, else `other`",
+        "action": "as the route map names it, else `other`",
+        "decision": ("allow", "deny", "no_mapping", "error"),
+    },
+    "bff_authz_latency_seconds": {"resource": "as the route map names it, else `other`"},
+    "bff_authz_cache_total": {"result": ("hit", "miss")},
+    "bff_upstream_requests_total": {
+        "service": "a service of `config/routes.yaml`",
+        "status": "the three-digit status code, `timeout`, `connection`, `circuit_open`",
+    },
+    "bff_upstream_latency_seconds": {"service": "a service of `config/routes.yaml`"},
+    "bff_kafka_messages_total": {
+        "topic": "a topic of the configuration", "status": ("queued", "delivered", "retried", "failed"),
+    },
     "bff_worker_restarts_total": {"reason": ("max_requests", "stopped", "timeout", "killed")},
     "bff_build_info": {"version": "`BFF_VERSION`", "python": "the interpreter's version"},
     "bff_background_tasks_total": {

@@ -21,6 +21,7 @@ FLOW_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 REDIS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
 IDP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SCRAPE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+AUTHZ_BUCKETS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 TASK_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300)
 
 HTTP_REQUESTS = Counter("http_requests_total", "Requests answered, verify included.", ["method", "endpoint", "status"])
@@ -66,6 +67,36 @@ BACKGROUND_DURATION = Histogram(
     "bff_background_task_duration_seconds", "Seconds one periodic job ran.", ["task_type"], buckets=TASK_BUCKETS
 )
 BREAKER_OPENED = Counter("circuit_breaks_total", "Times a circuit breaker opened.", ["service"])
+BREAKER_STATUS = Gauge(
+    "circuit_breaker_status",
+    "State of a circuit breaker in the worst live worker: 0 closed, 1 half-open, 2 open.",
+    ["service"],
+    multiprocess_mode="livemax",
+)
+REFRESH_SUCCESS = Counter(
+    "bff_token_refresh_success_total", "Tokens refreshed, by the user's pseudonym bucket.", ["user_id"]
+)
+REFRESH_FAILED = Counter("bff_token_refresh_failed_total", "Refreshes that failed, by cause.", ["reason"])
+REFRESHES = Counter(
+    "bff_token_refresh_total", "Refreshes wanted, by the service whose token it was and outcome.", ["service", "status"]
+)
+TOKEN_EXPIRED = Counter("bff_token_expiry_total", "Tokens found expired when they were needed.", ["service"])
+AUTHZ_REQUESTS = Counter(
+    "bff_authz_requests_total", "Decisions asked for, by what the route map names.", ["resource", "action", "decision"]
+)
+AUTHZ_LATENCY = Histogram(
+    "bff_authz_latency_seconds",
+    "Seconds to a decision, cache hits included.",
+    ["resource"],
+    buckets=AUTHZ_BUCKETS,
+)
+AUTHZ_CACHE = Counter("bff_authz_cache_total", "Look-ups in the decision cache.", ["result"])
+UPSTREAM_REQUESTS = Counter("bff_upstream_requests_total", "Proxied API calls.", ["service", "status"])
+UPSTREAM_LATENCY = Histogram(
+    "bff_upstream_latency_seconds", "Seconds one proxied API call took.", ["service"], buckets=HTTP_BUCKETS
+)
+KAFKA_MESSAGES = Counter("bff_kafka_messages_total", "Events on their way to Kafka.", ["topic", "status"])
+OUTBOX_DEPTH = Gauge("bff_outbox_depth", "Events kept, not yet delivered.", multiprocess_mode="livemax")
 WORKERS = Gauge("bff_workers", "Live gunicorn workers.", multiprocess_mode="livesum")
 WORKER_RESTARTS = Counter("bff_worker_restarts_total", "Workers that ended, by cause.", ["reason"])
 FILES_QUARANTINED = Counter("bff_metrics_files_quarantined_total", "Broken metric files that were set aside.")
@@ -156,6 +187,49 @@ def security_event(event_type: str, severity: str) -> None:
 
 def breaker_opened(service: str) -> None:
     BREAKER_OPENED.labels(service).inc()
+
+
+def breaker_status(service: str, status: int) -> None:
+    """status: 0 closed, 1 half-open, 2 open."""
+    BREAKER_STATUS.labels(service).set(status)
+
+
+def token_refreshed(service: str, status: str, user_bucket: str) -> None:
+    """status: success, or reused when another worker had just refreshed. user_bucket: see labels."""
+    REFRESHES.labels(service, status).inc()
+    if status == "success":
+        REFRESH_SUCCESS.labels(user_bucket).inc()
+
+
+def token_refresh_failed(service: str, reason: str) -> None:
+    REFRESHES.labels(service, "failed").inc()
+    REFRESH_FAILED.labels(reason).inc()
+
+
+def token_expired(service: str) -> None:
+    TOKEN_EXPIRED.labels(service).inc()
+
+
+def authz_decision(resource: str, action: str, decision: str, seconds: float) -> None:
+    AUTHZ_REQUESTS.labels(resource, action, decision).inc()
+    AUTHZ_LATENCY.labels(resource).observe(seconds)
+
+
+def authz_cache(result: str) -> None:
+    AUTHZ_CACHE.labels(result).inc()
+
+
+def upstream_call(service: str, status: str, seconds: float) -> None:
+    UPSTREAM_REQUESTS.labels(service, status).inc()
+    UPSTREAM_LATENCY.labels(service).observe(seconds)
+
+
+def kafka_message(topic: str, status: str) -> None:
+    KAFKA_MESSAGES.labels(topic, status).inc()
+
+
+def outbox_depth(events: int) -> None:
+    OUTBOX_DEPTH.set(events)
 
 
 def worker_started() -> None:

@@ -4,17 +4,17 @@ import string
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import Key
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wrappers import Response
 
-from tests.flows.instruments import Clock, Counters
+from tests.flows.instruments import Clock, Counters, examples
 from tests.flows.internet import BFF, SESSION, Site, site
 
 PEER = "203.0.113.7"
-FEW = settings(max_examples=60, deadline=None)
+FEW = examples(60)
 
 # What a server hands on as a header's text (PEP 3333): Latin-1 without the characters that end a line.
 latin1 = st.characters(min_codepoint=1, max_codepoint=255, exclude_characters="\r\n")

@@ -5,11 +5,12 @@ import unicodedata
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from bff.errors import InvalidReturnUrl
 from bff.oidc.return_url import MAX_LENGTH, ReturnUrls
+from tests.flows.instruments import examples
 
 OWN = "https://app.example"
 OTHER = "https://other.example:8443"
@@ -226,7 +227,7 @@ segment = st.text("abcXYZ019-_~;:@!$&'()*+,=", min_size=1, max_size=8)
 prefixed = st.builds(str.__add__, st.sampled_from(["/", OWN, f"{OWN}/", OTHER, f"{OTHER}/x"]), spelling)
 
 
-@settings(max_examples=2000, deadline=None)
+@examples(2000)
 @given(spelling | prefixed)
 def test_whatever_is_accepted_stays_with_us_in_a_browser(text: str) -> None:
     if accepted(text):
@@ -238,7 +239,7 @@ def test_whatever_is_accepted_stays_with_us_in_a_browser(text: str) -> None:
         event("refused")
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.lists(segment, max_size=5), st.text("ab=&/?", max_size=9))
 def test_plain_paths_are_accepted(segments: list[str], query: str) -> None:
     """The check is strict, but no nuisance."""

@@ -75,8 +75,11 @@ def test_a_data_folder_that_cannot_be_made_is_a_problem(folder: Path) -> None:
 
 def test_a_file_may_hold_the_value(folder: Path) -> None:
     (folder / "key").write_text(f" {KEY}\n")
-    config = load(folder, {"BFF_SECRETS_FILE": str(folder / "key")})
-    assert (config.secrets, config.problems) == ((b"k" * 32,), ())
+    (folder / "url").write_text("redis://127.0.0.1\n")
+    config = load(folder, {"BFF_SECRETS_FILE": str(folder / "key"), "REDIS_URL_FILE": str(folder / "url")})
+    assert config.problems == ()
+    assert config.secrets == (b"k" * 32,)
+    assert config.store.redis_url == "redis://127.0.0.1", "editors end a file with a new line"
 
 
 def test_a_file_must_be_readable_text_and_the_only_source(folder: Path) -> None:

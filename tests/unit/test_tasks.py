@@ -139,14 +139,15 @@ def test_a_job_that_fails_in_its_thread_repeats(kv: SqliteStore) -> None:
     tasks.stop()
 
 
-def test_stop_runs_the_workers_own_jobs_once_more(kv: SqliteStore) -> None:
-    """What was noted since the last turn is not lost; the fleet's jobs are somebody else's as well."""
+def test_stop_runs_the_workers_own_jobs_once_more(kv: SqliteStore, clock: Clock) -> None:
+    """What was noted since the last turn is not lost; the fleet's jobs, though due, are somebody else's as well."""
     own, fleet = threading.Semaphore(0), threading.Semaphore(0)
     jobs = [Job("stop_own_test", PERIOD, own.release), Job("stop_fleet_test", PERIOD, fleet.release, fleet=True)]
     tasks = Tasks(jobs, kv)
     tasks.start()
     assert own.acquire(timeout=PATIENT)
     assert fleet.acquire(timeout=PATIENT)
+    clock.now += PERIOD
     tasks.stop()
     assert own.acquire(blocking=False)
     assert not own.acquire(blocking=False)

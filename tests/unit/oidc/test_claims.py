@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from bff.oidc.claims import arn, user_from_claims
 from bff.sessions.model import User
 from bff.settings import ClaimNames, ProviderSettings
+from tests.flows.instruments import examples
 
 
 def provider(user_id: str = "sub", **names: str) -> ProviderSettings:
@@ -71,6 +72,7 @@ json_value = st.recursive(
 )
 
 
+@examples(100)
 @given(st.dictionaries(st.sampled_from(["name", "email", "roles", "preferred_username"]), json_value))
 def test_any_claims_make_a_user(claims: dict[str, Any]) -> None:
     user = user_from_claims({"sub": "s", **claims}, provider())

@@ -6,7 +6,7 @@ from base64 import urlsafe_b64decode
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
@@ -15,7 +15,7 @@ from bff.http import HttpClient, WsgiTransport
 from bff.oidc.provider import Provider
 from bff.oidc.tokens import IdTokenError, validate_id_token
 from bff.settings.model import SIGNING_ALGORITHMS, ProviderSettings
-from tests.flows.instruments import Clock
+from tests.flows.instruments import Clock, examples
 from tests.flows.provider import OpenIdProvider
 from tests.flows.tokens import compact
 
@@ -95,7 +95,7 @@ def test_a_key_of_another_kind_under_the_same_name(algorithm: str, kind: str, cl
     assert caught.value.status in ("malformed", "bad_signature")
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.data())
 def test_no_flipped_bit_goes_unnoticed(data: st.DataObject) -> None:
     clock, (key, _) = Clock(), KEYS["ES256"]
@@ -110,7 +110,7 @@ def test_no_flipped_bit_goes_unnoticed(data: st.DataObject) -> None:
         validate_id_token(text, PUBLISHED, nonce="n", access_token="", clock=clock)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.text(max_size=60) | st.lists(st.binary(max_size=30).map(base64url), max_size=5).map(".".join))
 def test_any_text_is_refused_by_name(text: str) -> None:
     with pytest.raises(IdTokenError) as caught:
