@@ -13,7 +13,7 @@ from bff.services import Services
 from bff.settings import Settings
 from bff.settings_check import require_valid
 from bff.tasks import Job, Tasks
-from bff.web import auth, health, metrics, pipeline
+from bff.web import auth, beacon, health, javascript, metrics, pipeline
 from bff.web.client import Clients
 from bff.web.verify import Verify
 
@@ -38,6 +38,8 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     pipeline.install(app)
     for blueprint in (auth.blueprint, health.blueprint):
         app.register_blueprint(blueprint)
+    app.register_blueprint(beacon.blueprint(settings.metrics.public_events))
+    app.register_blueprint(javascript.blueprint())
     if settings.metrics.bind is None:
         page = metrics_app(services.store.active, settings.version, services.clock)
         app.register_blueprint(metrics.blueprint(metrics.Guarded(page, settings.metrics, clients)))

@@ -94,6 +94,37 @@ class StoreTimeout(StoreUnavailable):
     """The store did not answer in time."""
 
 
+class RateLimited(BFFError):
+    """A client asked more often than its limit allows; it may again after `Retry-After` seconds."""
+
+    status = 429
+    code = "rate_limited"
+    title = "Too many requests"
+
+
+class ReportRefused(BFFError):
+    """What a browser reported is not taken, none of it. code is the metric's reason; the detail quotes nothing."""
+
+    status = 422
+    title = "The report is not accepted"
+
+
+class ReportTooLarge(ReportRefused):
+    status = 413
+    code = "too_large"
+
+
+class ReportUnreadable(ReportRefused):
+    status = 400
+    code = "bad_json"
+
+
+class ReportMediaType(ReportUnreadable):
+    """Another media type, charset or content coding than the endpoint reads."""
+
+    status = 415
+
+
 class UpstreamError(BFFError):
     """An outbound HTTP call failed. `outcome` is one of timeout, connection, circuit_open, bad_response."""
 

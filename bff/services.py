@@ -10,9 +10,12 @@ from bff.events.model import NullSink
 from bff.health import Health
 from bff.http import HttpClient, WsgiTransport
 from bff.kv import KeyValue
+from bff.observability.labels import Pseudonyms
+from bff.oidc.attempts import Attempts
 from bff.oidc.flow import LoginFlow
 from bff.oidc.provider import Provider
 from bff.oidc.return_url import ReturnUrls
+from bff.ratelimit import Memory, RateLimits
 from bff.sessions.cache import SessionCache
 from bff.sessions.csrf import Csrf
 from bff.sessions.gate import Gate
@@ -36,6 +39,7 @@ class Services:
     csrf: Csrf
     login: LoginFlow
     return_urls: ReturnUrls
+    limits: RateLimits
     audit: Audit
     health: Health
 
@@ -71,6 +75,7 @@ def build(
     store = SessionStore(kv, keys, settings.sessions, clock)
     cache = SessionCache(store, kv, settings.sessions, clock)
     return_urls = ReturnUrls(settings.base_url, settings.allowed_redirect_origins)
+    pseudonyms = Pseudonyms(settings.metrics.user_label, settings.metrics.user_buckets, keys.mac("metrics-bucket"))
     return Services(
         settings=settings,
         clock=clock,
@@ -81,8 +86,9 @@ def build(
         cache=cache,
         gate=Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock),
         csrf=Csrf(keys.mac("csrf"), {settings.base_url, *settings.cors_allow_origins}),
-        login=LoginFlow(providers, kv, keys, return_urls, settings.base_url, clock),
+        login=LoginFlow(providers, Attempts(kv, keys, clock), return_urls, settings.base_url, clock),
         return_urls=return_urls,
+        limits=RateLimits(settings.rate_limits, Memory(clock), pseudonyms.of, clock),
         audit=audit,
         health=_health(settings, kv, providers, clock),
     )

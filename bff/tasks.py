@@ -56,11 +56,11 @@ class Tasks:
     def run_once(self, job: Job) -> None:
         """One turn of a job. Nothing escapes: a failure is counted and logged, and the next turn comes."""
         try:
-            if job.fleet and not Lock(self._kv, f"task:{job.name}", job.period * (1 - _JITTER)).acquire():
-                metrics.BACKGROUND_TASKS.labels(job.name, "skipped").inc()
-                return
-            with metrics.background_task(job.name):
-                job.run()
+            with metrics.background_task(job.name) as turn:
+                if job.fleet and not Lock(self._kv, f"task:{job.name}", job.period * (1 - _JITTER)).acquire():
+                    turn.skip()
+                else:
+                    job.run()
         except StoreUnavailable:
             log.warning("task_without_store", extra={"task": job.name})
         except Exception:

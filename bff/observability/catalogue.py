@@ -108,6 +108,15 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "task_type": "`session_touch`, `session_sweep`, and `health_` with the name of each health check",
         "status": ("success", "failed", "skipped"),
     },
+    "bff_rate_limit_violations_total": {
+        "client_id": "a pseudonym bucket such as `u3f2`; see `METRICS_USER_LABEL`",
+    },
+    "bff_rate_limit_hits_total": {"limit": ("beacon",)},
+    "bff_public_metrics_total": {"event": "the names in `PUBLIC_METRICS_EVENTS`, else `other`"},
+    "bff_public_web_vitals": {"name": labels.WEB_VITALS},
+    "bff_public_metrics_rejected_total": {
+        "reason": ("too_large", "bad_json", "schema", "secret", "personal_data", "rate_limited", "unknown_event"),
+    },
     "circuit_breaks_total": {
         "service": "`redis`, and `idp_` with the provider's alias and the endpoint",
     },

@@ -112,7 +112,7 @@ def _usual(content_type: str) -> bool:
 
 def _measured(collector: MultiprocessCollector, openmetrics: bool, facts: Sequence[Collector]) -> bytes:
     start = time.perf_counter()
-    page = collector.text(openmetrics=openmetrics, more=facts).encode()
+    page = collector.text(openmetrics=openmetrics, more=facts)
     metrics.scrape(time.perf_counter() - start)
     return page
 

@@ -3,11 +3,18 @@
 An attacker who sends a million methods, paths or codes creates not one new series.
 """
 
+import base64
+import logging
 from collections.abc import Collection
+
+from bff.crypto import Mac
+
+log = logging.getLogger(__name__)
 
 OTHER = "other"
 UNMATCHED = "unmatched"
 
+WEB_VITALS = ("LCP", "INP", "CLS", "FCP", "TTFB")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 
 
@@ -23,3 +30,27 @@ def one_of(value: str, allowed: Collection[str], fallback: str = OTHER) -> str:
 def endpoint(rule: str | None) -> str:
     """A route template such as `/auth/login`, else `unmatched`."""
     return rule or UNMATCHED
+
+
+class Pseudonyms:
+    """What stands for a person or a client in a label: one of a few buckets, the same in every worker and pod.
+
+    A key decides the bucket, so that nobody who knows an address or a name can tell which one is theirs.
+    """
+
+    def __init__(self, mode: str, buckets: int, mac: Mac) -> None:
+        """mode: bucket; off for an empty value, which Prometheus treats as no label; raw for the identifier itself."""
+        self._mode = mode
+        self._buckets = buckets
+        self._mac = mac
+        if mode == "raw":
+            log.warning("metrics_label_people")
+
+    def of(self, identifier: str) -> str:
+        if self._mode == "bucket":
+            return self._bucket(identifier)
+        return identifier if self._mode == "raw" else ""
+
+    def _bucket(self, identifier: str) -> str:
+        signature = base64.urlsafe_b64decode(self._mac.sign(identifier) + "=")
+        return f"u{int.from_bytes(signature[:8], 'big') % self._buckets:x}"

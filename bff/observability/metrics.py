@@ -4,7 +4,7 @@ The names, labels and closed label values are a contract with dashboards; `docs/
 the one piece of module-level state in the project, because prometheus_client keeps its registry that way.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -22,6 +22,7 @@ REDIS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 IDP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SCRAPE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 AUTHZ_BUCKETS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+VITAL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 0.8, 1.2, 1.8, 2.5, 3, 4, 6, 10, 30)
 TASK_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300)
 
 HTTP_REQUESTS = Counter("http_requests_total", "Requests answered, verify included.", ["method", "endpoint", "status"])
@@ -97,6 +98,24 @@ UPSTREAM_LATENCY = Histogram(
 )
 KAFKA_MESSAGES = Counter("bff_kafka_messages_total", "Events on their way to Kafka.", ["topic", "status"])
 OUTBOX_DEPTH = Gauge("bff_outbox_depth", "Events kept, not yet delivered.", multiprocess_mode="livemax")
+RATE_LIMIT_VIOLATIONS = Counter(
+    "bff_rate_limit_violations_total", "Requests over a limit, by the client's pseudonym bucket.", ["client_id"]
+)
+RATE_LIMIT_HITS = Counter("bff_rate_limit_hits_total", "Requests over a limit, by limit.", ["limit"])
+PUBLIC_EVENTS = Counter(
+    "bff_public_metrics_total", "Events that browsers reported, by name where it is declared.", ["event"]
+)
+PUBLIC_VITALS = Histogram(
+    "bff_public_web_vitals",
+    "Web vitals as browsers measured them: seconds, but CLS has no unit.",
+    ["name"],
+    buckets=VITAL_BUCKETS,
+)
+PUBLIC_REJECTED = Counter(
+    "bff_public_metrics_rejected_total",
+    "Reports of browsers that were refused, and events with an undeclared name, which are counted all the same.",
+    ["reason"],
+)
 WORKERS = Gauge("bff_workers", "Live gunicorn workers.", multiprocess_mode="livesum")
 WORKER_RESTARTS = Counter("bff_worker_restarts_total", "Workers that ended, by cause.", ["reason"])
 FILES_QUARANTINED = Counter("bff_metrics_files_quarantined_total", "Broken metric files that were set aside.")
@@ -232,6 +251,26 @@ def outbox_depth(events: int) -> None:
     OUTBOX_DEPTH.set(events)
 
 
+def rate_limited(limit: str, client_bucket: str) -> None:
+    """client_bucket: see labels.Pseudonyms."""
+    RATE_LIMIT_HITS.labels(limit).inc()
+    RATE_LIMIT_VIOLATIONS.labels(client_bucket).inc()
+
+
+def public_event_recorders(names: Collection[str]) -> Mapping[str, Callable[[], None]]:
+    """What counts one event from a browser, by its name; `other` for every name that is not one of these."""
+    return {name: PUBLIC_EVENTS.labels(name).inc for name in (*names, labels.OTHER)}
+
+
+def web_vital_recorders() -> Mapping[str, Callable[[float], None]]:
+    """What records one measurement of a browser, by the vital's name."""
+    return {name: PUBLIC_VITALS.labels(name).observe for name in labels.WEB_VITALS}
+
+
+def public_rejected(reason: str) -> None:
+    PUBLIC_REJECTED.labels(reason).inc()
+
+
 def worker_started() -> None:
     WORKERS.set(1)
 
@@ -249,14 +288,24 @@ def scrape(seconds: float) -> None:
     SCRAPE_DURATION.observe(seconds)
 
 
-@contextmanager
-def background_task(task_type: str) -> Iterator[None]:
-    """Time and count one run of a periodic job; the exception of a failed one passes through."""
-    start = perf_counter()
+class TaskTurn:
+    """One turn of a periodic job: failed until it is over, unless somebody says that it was skipped."""
+
     status = "failed"
+
+    def skip(self) -> None:
+        """Another worker holds the lease."""
+        self.status = "skipped"
+
+
+@contextmanager
+def background_task(task_type: str) -> Iterator[TaskTurn]:
+    """Time and count one turn of a periodic job; the exception of a failed one passes through."""
+    turn, start = TaskTurn(), perf_counter()
     try:
-        yield
-        status = "success"
+        yield turn
+        turn.status = "success" if turn.status == "failed" else turn.status
     finally:
-        BACKGROUND_TASKS.labels(task_type, status).inc()
-        BACKGROUND_DURATION.labels(task_type).observe(perf_counter() - start)
+        BACKGROUND_TASKS.labels(task_type, turn.status).inc()
+        if turn.status != "skipped":
+            BACKGROUND_DURATION.labels(task_type).observe(perf_counter() - start)

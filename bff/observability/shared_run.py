@@ -18,26 +18,26 @@ class SharedRun(Generic[T]):
         self._turn = threading.Condition()
         self._running = False
         self._begun = 0
-        self._done = 0
-        self._result: T | None = None
+        self._latest: tuple[int, T] | None = None  # number and result of the last run that came to its end
 
     def __call__(self) -> T:
-        """The result of a run that began after this call; its exception goes to the caller whose turn it was."""
+        """The result of a run that began after this call; an exception goes to the caller whose turn it was."""
         with self._turn:
-            mine = self._begun + 1
-            while self._running and self._done < mine:
+            wanted = self._begun + 1
+            while True:
+                if self._latest is not None and self._latest[0] >= wanted:
+                    return self._latest[1]
+                if not self._running:
+                    break
                 self._turn.wait()
-            if self._done >= mine and self._result is not None:
-                return self._result
             self._running = True
             self._begun += 1
             number = self._begun
-        result = None
         try:
             result = self._run()
+            self._latest = number, result
+            return result
         finally:
             with self._turn:
                 self._running = False
-                self._done, self._result = number, result
                 self._turn.notify_all()
-        return result

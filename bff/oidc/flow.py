@@ -1,27 +1,18 @@
-"""Login: authorization code flow with PKCE (RFC 7636), state and nonce, RFC 9207 `iss`, PAR (RFC 9126) when offered.
-
-One attempt is one record in the store and one cookie in the browser, so parallel tabs do not disturb one another:
-
-    begin      store  login:{SHA-256 of state} = sealed verifier, nonce, return_to, provider, SHA-256 of the cookie
-               cookie bff_login_{hash of state} = random, five minutes
-    complete   the cookie must match the record, then the record is replaced by a mark "used" (compare-and-set:
-               of two simultaneous callbacks one wins), and only then is the code spent
-"""
+"""Login: authorization code flow with PKCE (RFC 7636), state and nonce, RFC 9207 `iss`, PAR (RFC 9126) when offered."""
 
 import hashlib
-import json
 import logging
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, NoReturn
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlencode
 
-from bff.crypto import Keyring, SealError, base64url, digest, equal, random_id
-from bff.errors import LoginFailed, ProviderUnavailable, UnknownProvider, UpstreamError
-from bff.kv import KeyValue
+from bff.crypto import base64url
+from bff.errors import InvalidReturnUrl, ProviderUnavailable, UnknownProvider, UpstreamError
 from bff.observability import metrics
+from bff.oidc.attempts import Attempt, Attempts, Begun, cookie_name
 from bff.oidc.claims import user_from_claims
+from bff.oidc.failure import fail
 from bff.oidc.provider import Provider
 from bff.oidc.return_url import ReturnUrls
 from bff.oidc.tokens import IdTokenError, validate_id_token
@@ -29,24 +20,8 @@ from bff.sessions.model import Tokens, User
 
 log = logging.getLogger(__name__)
 
-ATTEMPT_LIFE = 300
-COOKIE_PREFIX = "bff_login_"
-_COOKIE_NAME = re.compile(rf"{COOKIE_PREFIX}[0-9a-f]{{16}}")
-MOST_ATTEMPTS = 5
-_KEPT_FOR = 2 * ATTEMPT_LIFE  # a late callback is told that it is late, not that it never was
-_USED = b"used"
-_DETAILS = {
-    "cancelled": "The login was cancelled.",
-    "idp_error": "The identity provider refused the login.",
-    "state_missing": "This login was not started here, or a long time ago.",
-    "state_expired": "The login took longer than five minutes.",
-    "state_mismatch": "The login was started in another browser.",
-    "state_reused": "This login was finished already.",
-    "nonce": "The identity provider's answer belongs to another login.",
-    "id_token": "The identity provider's answer could not be trusted.",
-    "token_endpoint": "The identity provider did not confirm the login.",
-}
 CALLBACK_PATH = "/auth/callback"
+HOME = "/"
 
 
 @dataclass(frozen=True)
@@ -71,30 +46,18 @@ class Completed:
     seconds: float
 
 
-@dataclass(frozen=True)
-class _Attempt:
-    idp: str
-    nonce: str
-    verifier: str
-    return_to: str
-    browser: str
-    started_at: float
-
-
 class LoginFlow:
     def __init__(
         self,
         providers: Mapping[str, Provider],
-        kv: KeyValue,
-        keys: Keyring,
+        attempts: Attempts,
         return_urls: ReturnUrls,
         base_url: str,
         clock: Callable[[], float],
     ) -> None:
         """providers: by alias, the default one first."""
         self._providers = providers
-        self._kv = kv
-        self._sealer = keys.sealer("login-attempt")
+        self._attempts = attempts
         self._return_urls = return_urls
         self._redirect_uri = base_url + CALLBACK_PATH
         self._clock = clock
@@ -105,29 +68,20 @@ class LoginFlow:
         Raises InvalidReturnUrl, UnknownProvider, ProviderUnavailable, StoreUnavailable.
         """
         provider = self._provider(idp)
-        state, cookie = random_id(), f"{int(self._clock())}.{random_id()}"
-        attempt = _Attempt(
-            idp=provider.id,
-            nonce=random_id(),
-            verifier=random_id(),
-            return_to=self._return_urls.checked(return_to),
-            browser=digest(cookie),
-            started_at=self._clock(),
-        )
-        url = self._authorization_url(provider, self._parameters(provider, attempt, state, hints or {}))
-        record = _record(state)
-        self._kv.set(record, self._sealer.seal(json.dumps(asdict(attempt)).encode(), record), _KEPT_FOR)
+        begun = self._attempts.begin(provider.id, self._return_urls.checked(return_to))
+        url = self._authorization_url(provider, self._parameters(provider, begun, hints or {}))
+        self._attempts.keep(begun)
         metrics.login("started")
-        return Started(url, cookie_name(state), cookie)
+        return Started(url, cookie_name(begun.state), begun.cookie)
 
     def complete(self, parameters: Mapping[str, str], cookie: Callable[[str], str | None]) -> Completed:
         """Finish the attempt that the callback's `state` names. cookie: the browser's cookie by name.
 
-        Raises LoginFailed with the metric's result as its code, ProviderUnavailable, StoreUnavailable. Nothing is
-        consumed unless state and browser match.
+        Raises LoginFailed with the metric's result as its code, ProviderUnavailable, StoreUnavailable. The code is
+        spent only when state and browser match.
         """
-        attempt = self._consumed(parameters.get("state", ""), cookie)
-        provider = self._providers.get(attempt.idp) or _fail("idp_error", "This way to log in was withdrawn meanwhile.")
+        attempt = self._attempts.consume(parameters.get("state", ""), cookie)
+        provider = self._providers.get(attempt.idp) or fail("idp_error", "This way to log in was withdrawn meanwhile.")
         self._check_response(provider, parameters)
         tokens = self._exchange(provider, parameters["code"], attempt)
         claims = self._claims(provider, tokens, attempt)
@@ -137,9 +91,17 @@ class LoginFlow:
             idp=provider.id,
             auth_time=int(claims.get("auth_time", claims["iat"])),
             sid=claims["sid"] if isinstance(claims.get("sid"), str) else "",
-            return_to=self._return_urls.checked(attempt.return_to),
+            return_to=self._still_allowed(attempt.return_to),
             seconds=self._clock() - attempt.started_at,
         )
+
+    def _still_allowed(self, return_to: str) -> str:
+        """Checked a second time: what was allowed at login may not be any more. The person is logged in, so home."""
+        try:
+            return self._return_urls.checked(return_to)
+        except InvalidReturnUrl:
+            log.warning("return_url_withdrawn")
+            return HOME
 
     def _provider(self, idp: str | None) -> Provider:
         if idp is None:
@@ -148,9 +110,7 @@ class LoginFlow:
             raise UnknownProvider
         return self._providers[idp]
 
-    def _parameters(
-        self, provider: Provider, attempt: _Attempt, state: str, hints: Mapping[str, str]
-    ) -> dict[str, str]:
+    def _parameters(self, provider: Provider, begun: Begun, hints: Mapping[str, str]) -> dict[str, str]:
         return {
             **dict(provider.config.authorization_parameters),
             **hints,
@@ -158,9 +118,9 @@ class LoginFlow:
             "client_id": provider.config.client_id,
             "redirect_uri": self._redirect_uri,
             "scope": provider.config.scopes,
-            "state": state,
-            "nonce": attempt.nonce,
-            "code_challenge": base64url(hashlib.sha256(attempt.verifier.encode()).digest()),
+            "state": begun.state,
+            "nonce": begun.attempt.nonce,
+            "code_challenge": base64url(hashlib.sha256(begun.attempt.verifier.encode()).digest()),
             "code_challenge_method": "S256",
         }
 
@@ -187,38 +147,18 @@ class LoginFlow:
             raise ProviderUnavailable("The provider refused the pushed authorization request.")
         return {"client_id": provider.config.client_id, "request_uri": request_uri}
 
-    def _consumed(self, state: str, cookie: Callable[[str], str | None]) -> _Attempt:
-        record = _record(state)
-        sealed = self._kv.get(record) if state else None
-        if sealed is None:
-            _fail("state_missing")
-        if sealed == _USED:
-            _fail("state_reused")
-        try:
-            attempt = _Attempt(**json.loads(self._sealer.open(sealed, record)))
-        except (SealError, ValueError, TypeError):
-            _fail("state_missing")
-        # First, because the browser has dropped the cookie by then, and "another browser" would be a false alarm.
-        if self._clock() - attempt.started_at > ATTEMPT_LIFE:
-            _fail("state_expired")
-        if not equal(digest(cookie(cookie_name(state)) or ""), attempt.browser):
-            _fail("state_mismatch")
-        if not self._kv.compare_and_set(record, sealed, _USED):
-            _fail("state_reused")
-        return attempt
-
     @staticmethod
     def _check_response(provider: Provider, parameters: Mapping[str, str]) -> None:
         """Whose answer this is (RFC 9207) comes before what it says."""
         issuer, metadata = parameters.get("iss"), provider.metadata()
         if issuer != metadata.issuer and (issuer or metadata.authorization_response_iss_parameter_supported):
-            _fail("state_mismatch", "The answer came from another identity provider.")
+            fail("state_mismatch", "The answer came from another identity provider.")
         if error := parameters.get("error"):
-            _fail("cancelled" if error == "access_denied" else "idp_error")
+            fail("cancelled" if error == "access_denied" else "idp_error")
         if not parameters.get("code"):
-            _fail("idp_error")
+            fail("idp_error")
 
-    def _exchange(self, provider: Provider, code: str, attempt: _Attempt) -> Tokens:
+    def _exchange(self, provider: Provider, code: str, attempt: Attempt) -> Tokens:
         form = {
             "grant_type": "authorization_code",
             "code": code,
@@ -230,15 +170,15 @@ class LoginFlow:
             content = answer.json()
         except UpstreamError:
             metrics.token_exchange("authorization_code", "error")
-            _fail("token_endpoint")
+            fail("token_endpoint")
         if not answer.ok:
             error = str(content.get("error", "error"))
             metrics.token_exchange("authorization_code", error)
             log.warning("code_refused", extra={"idp": provider.id, "status": answer.status})
-            _fail("token_endpoint")
+            fail("token_endpoint")
         tokens = self._tokens(content)
         metrics.token_exchange("authorization_code", "success" if tokens else "error")
-        return tokens or _fail("token_endpoint")
+        return tokens or fail("token_endpoint")
 
     def _tokens(self, content: Mapping[str, Any]) -> Tokens | None:
         """None when the answer lacks what a token response must have (OpenID Connect Core section 3.1.3.3)."""
@@ -257,7 +197,7 @@ class LoginFlow:
             expires_at=self._clock() + float(life or 0) if known else None,
         )
 
-    def _claims(self, provider: Provider, tokens: Tokens, attempt: _Attempt) -> dict[str, Any]:
+    def _claims(self, provider: Provider, tokens: Tokens, attempt: Attempt) -> dict[str, Any]:
         try:
             claims = validate_id_token(
                 tokens.id_token or "",
@@ -268,7 +208,7 @@ class LoginFlow:
             )
         except IdTokenError as err:
             log.warning("id_token_rejected", extra={"idp": provider.id, "reason": err.status})
-            _fail("nonce" if err.status == "nonce" else "id_token")
+            fail("nonce" if err.status == "nonce" else "id_token")
         return self._with_userinfo(provider, claims, tokens.access_token)
 
     @staticmethod
@@ -288,25 +228,6 @@ class LoginFlow:
         return {**more, **claims}
 
 
-def surplus_attempts(cookies: Mapping[str, str]) -> list[str]:
-    """The oldest attempts' cookies beyond what a browser may keep, room made for one more."""
-    attempts = [name for name in cookies if _COOKIE_NAME.fullmatch(name)]
-    attempts.sort(key=lambda name: cookies[name].partition(".")[0].rjust(12, "0"))
-    return attempts[: max(0, len(attempts) - MOST_ATTEMPTS + 1)]
-
-
-def cookie_name(state: str) -> str:
-    return COOKIE_PREFIX + digest(state)[:16]
-
-
-def _record(state: str) -> str:
-    return f"login:{digest(state)}"
-
-
 def _printable(value: object) -> str | None:
     """Printable ASCII, as tokens are by RFC 6749 appendix A; nothing else could be sent on in a header or URL."""
     return value if isinstance(value, str) and value and value.isascii() and value.isprintable() else None
-
-
-def _fail(code: str, detail: str = "") -> NoReturn:
-    raise LoginFailed(detail or _DETAILS[code], code=code)

@@ -65,11 +65,16 @@ class Gate:
             self._used[session.key] = (session, now)
         return entry
 
+    def end(self, session: Session, reason: EndReason) -> None:
+        """End a session: here at once, in the other workers as soon as they hear of it. Raises StoreUnavailable."""
+        self._store.end(session, reason)
+        self._cache.invalidate(session.key)
+
     def flush(self) -> None:
         """Record the use of sessions noted since the last flush. Raises StoreUnavailable; what failed is kept."""
         used, self._used = self._used, {}
         try:
-            self._store.touch(used.values())
+            self._store.touch(list(used.values()))
         except Exception:
             self._used = {**used, **self._used}
             raise
@@ -103,8 +108,7 @@ class Gate:
 
     def _end_expired(self, session: Session, now: float) -> None:
         reason = session.expired(now) or EndReason.IDLE_TIMEOUT
-        self._store.end(session, reason)
-        self._cache.invalidate(session.key)
+        self.end(session, reason)
         raise SessionExpired
 
     def _other_browser(self, session: Session, client: Client) -> None:
@@ -112,6 +116,5 @@ class Gate:
         metrics.binding_failure(differs)
         self._audit.security(SecurityEvent.SESSION_BINDING, session=session.reference, reason=differs)
         if self._binding == "enforce":
-            self._store.end(session, EndReason.BINDING)
-            self._cache.invalidate(session.key)
+            self.end(session, EndReason.BINDING)
             raise BindingMismatch

@@ -4,6 +4,7 @@
 `bff.settings_check` can show every mistake at once.
 """
 
+import contextlib
 import os
 import secrets
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from bff.settings.model import (
     MetricsSettings,
     Network,
     ProviderSettings,
+    RateLimit,
     SessionSettings,
     Settings,
     StoreSettings,
@@ -28,7 +30,7 @@ from bff.settings.model import (
 
 __all__ = [
     "DEVELOPMENT", "PRODUCTION", "ClaimNames", "CookieSettings", "MetricsSettings", "Network", "ProviderSettings",
-    "SessionSettings", "Settings", "StoreSettings", "load",
+    "RateLimit", "SessionSettings", "Settings", "StoreSettings", "load",
 ]  # fmt: skip
 
 EMBEDDED_PROVIDER_PATH = "/dev/idp"
@@ -75,7 +77,15 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         allowed_redirect_origins=frozenset(values["allowed_redirect_origins"]),
         cors_allow_origins=frozenset(values["cors_allow_origins"]),
         readiness_checks=values["readiness_checks"],
-        metrics=MetricsSettings(values["metrics_bind"], values["metrics_allowed"], values["metrics_token"]),
+        rate_limits=values["rate_limits"],
+        metrics=MetricsSettings(
+            values["metrics_bind"],
+            values["metrics_allowed"],
+            values["metrics_token"],
+            values["metrics_user_label"],
+            values["metrics_user_buckets"],
+            values["public_events"],
+        ),
         embedded_provider=embedded,
         generated_secrets=generated,
         problems=tuple(problems),
@@ -131,10 +141,11 @@ def _generated_secret(folder: Path) -> bytes:
     """A secret of this machine's own, made once, so that sessions survive a restart and workers agree."""
     path = folder / "secret"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(environment.SECRET_BYTES))
+    if not path.exists():
+        draft = folder / f"secret.{os.getpid()}"
+        draft.touch(mode=0o600)
+        draft.write_bytes(secrets.token_bytes(environment.SECRET_BYTES))
+        with contextlib.suppress(FileExistsError):  # another process was quicker, and its secret counts
+            os.link(draft, path)  # whole, or not there: nobody reads half a secret
+        draft.unlink()
     return path.read_bytes()

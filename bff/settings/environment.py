@@ -16,20 +16,24 @@ from urllib.parse import urlsplit
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from bff import __version__
-from bff.settings.model import AUTH_METHODS, ENVIRONMENTS, Network
+from bff.settings.model import AUTH_METHODS, ENVIRONMENTS, PUBLIC_EVENTS, RATE_LIMITS, Network, RateLimit
 
 SECRET_BYTES = 32
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9._:-]+")  # a wildcard would match nothing
+_EVENT = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_RATE_LIMIT = re.compile(r"([a-z_]+)=([1-9]\d{0,8})/(second|minute|hour|day)")
 _COOKIE_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")  # a token, RFC 9110 section 5.6.2
 
 
 class Words(fields.String):
     """Several values in one variable, separated by commas or blanks, as a tuple."""
 
+    separators = r"[,\s]+"
+
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         text = super()._deserialize(value, attr, data, **kwargs)
-        return tuple(self.word(part) for part in re.split(r"[,\s]+", text) if part)
+        return tuple(self.word(part) for part in re.split(self.separators, text) if part)
 
     def word(self, text: str) -> Any:
         return text
@@ -64,6 +68,36 @@ class Origins(Words):
     def word(self, text: str) -> str:
         origin = text if "://" in text else f"https://{text}"
         return normal_origin(origin)
+
+
+class Events(Words):
+    def word(self, text: str) -> str:
+        if not _EVENT.fullmatch(text):
+            raise ValidationError(f"{text!r} is not a name such as page_view.")
+        return text
+
+
+class RateLimits(Words):
+    """Limits such as beacon=120/minute; those that are not mentioned keep their default."""
+
+    separators = r"[;,\s]+"
+
+    def word(self, text: str) -> RateLimit:
+        match = _RATE_LIMIT.fullmatch(text)
+        if not match:
+            raise ValidationError(f"{text!r} is not a limit such as beacon=120/minute.")
+        name, amount, per = match.groups()
+        if name not in {limit.name for limit in RATE_LIMITS}:
+            known = ", ".join(limit.name for limit in RATE_LIMITS)
+            raise ValidationError(f"there is no limit named {name!r}; there is {known}.")
+        return RateLimit(name, int(amount), per)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        given: tuple[RateLimit, ...] = super()._deserialize(value, attr, data, **kwargs)
+        by_name = {limit.name: limit for limit in given}
+        if len(by_name) < len(given):
+            raise ValidationError("names a limit twice.")
+        return tuple(by_name.get(limit.name, limit) for limit in RATE_LIMITS)
 
 
 class Secrets(Words):
@@ -153,6 +187,12 @@ class Environment(Schema):
     metrics_bind = _var(Address, "METRICS_BIND", None)
     metrics_allowed = _var(Networks, "METRICS_ALLOWED_CIDRS", PRIVATE_NETWORKS)
     metrics_token = _var(fields.String, "METRICS_TOKEN", None)
+    metrics_user_label = _var(
+        fields.String, "METRICS_USER_LABEL", "bucket", validate=validate.OneOf(["bucket", "off", "raw"])
+    )
+    metrics_user_buckets = _var(fields.Integer, "METRICS_USER_BUCKETS", 1024, validate=validate.Range(min=1, max=65536))
+    public_events = _var(Events, "PUBLIC_METRICS_EVENTS", PUBLIC_EVENTS)
+    rate_limits = _var(RateLimits, "RATE_LIMITS", RATE_LIMITS)
     port = _var(fields.Integer, "PORT", 8000, validate=validate.Range(min=1, max=65535))
     log_level = _var(
         fields.String,

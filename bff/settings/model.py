@@ -11,6 +11,7 @@ PRODUCTION = "production"
 ENVIRONMENTS = (DEVELOPMENT, "staging", PRODUCTION)
 
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
+PUBLIC_EVENTS = ("page_view", "spa_error", "api_error", "login_click", "logout_click", "web_vital")
 SIGNING_ALGORITHMS = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
 )  # fmt: skip
@@ -47,11 +48,30 @@ class SessionSettings:
 @dataclass(frozen=True)
 class MetricsSettings:
     """bind: (host, port) of a process of their own, None for the public port. allowed: who may read them. token: what a
-    scraper must send as Bearer token, None for nothing."""
+    scraper must send as Bearer token, None for nothing. user_label: bucket, off or raw. public_events: names of events
+    from browsers that are counted by name."""
 
     bind: tuple[str, int] | None
     allowed: tuple[Network, ...]
     token: str | None = field(default=None, repr=False)
+    user_label: str = "bucket"
+    user_buckets: int = 1024
+    public_events: tuple[str, ...] = PUBLIC_EVENTS
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """How often one client may, in any stretch of time as long as `per`."""
+
+    name: str
+    amount: int
+    per: str
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.amount}/{self.per}"
+
+
+RATE_LIMITS = (RateLimit("beacon", 120, "minute"),)
 
 
 @dataclass(frozen=True)
@@ -103,6 +123,7 @@ class Settings:
     allowed_redirect_origins: frozenset[str]
     cors_allow_origins: frozenset[str]
     readiness_checks: tuple[str, ...]
+    rate_limits: tuple[RateLimit, ...]
     metrics: MetricsSettings
     embedded_provider: bool
     generated_secrets: bool

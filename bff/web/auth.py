@@ -20,7 +20,8 @@ from bff.errors import (
 from bff.events.model import SecurityEvent
 from bff.observability import metrics
 from bff.oidc import logout as provider_logout
-from bff.oidc.flow import ATTEMPT_LIFE, Completed, cookie_name, surplus_attempts
+from bff.oidc.attempts import ATTEMPT_LIFE, cookie_name, surplus_attempts
+from bff.oidc.flow import Completed
 from bff.sessions import csrf
 from bff.sessions.binding import binding_of
 from bff.sessions.model import EndReason, Session
@@ -33,6 +34,7 @@ blueprint = Blueprint("auth", __name__)
 
 _HINTS = ("prompt", "acr_values", "login_hint")
 _LONGEST_HINT = 256
+_MOST_REVOCATIONS = 20  # of a user's other sessions, while the browser waits
 _LOGIN_RESULTS: Mapping[type[BFFError], str] = {
     StoreUnavailable: "store",
     StoreTimeout: "store",
@@ -160,10 +162,11 @@ def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str:
     ends too, else the start page."""
     start, service = time.perf_counter(), services()
     provider, tokens = service.providers.get(current.idp), service.store.tokens(current)
+    others = [each for each in service.store.all_of(current) if each.key != current.key] if everywhere else []
+    to_revoke = [tokens, *(service.store.tokens(each) for each in others[:_MOST_REVOCATIONS])]
+    service.gate.end(current, EndReason.LOGOUT_EVERYWHERE if everywhere else EndReason.LOGOUT)
     if everywhere:
         service.store.end_all_of(current, EndReason.LOGOUT_EVERYWHERE)
-    else:
-        service.store.end(current, EndReason.LOGOUT)
     service.audit.security(
         SecurityEvent.LOGOUT_EVERYWHERE if everywhere else SecurityEvent.LOGOUT, session=current.reference
     )
@@ -172,7 +175,8 @@ def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str:
     home = service.settings.base_url + "/"
     url = None
     if provider is not None:
-        provider_logout.revoke(provider, tokens)
+        for each in to_revoke:
+            provider_logout.revoke(provider, each)
         url = provider_logout.end_session_url(provider, tokens, post_logout_redirect_uri=home)
     metrics.oauth_flow("logout", time.perf_counter() - start)
     return url or home
@@ -203,7 +207,8 @@ def _begin_session(completed: Completed) -> BaseResponse:
         tokens=completed.tokens,
     )
     if former is not None:
-        service.store.end(former, EndReason.REPLACED)
+        with contextlib.suppress(StoreUnavailable):  # it ends by itself when idle; this login has succeeded
+            service.gate.end(former, EndReason.REPLACED)
     service.audit.security(SecurityEvent.LOGIN_SUCCEEDED, session=new.reference, idp=completed.idp)
     response = redirect(completed.return_to)
     response.set_cookie(

@@ -15,7 +15,7 @@ from tests.architecture.source import Import
 LEVELS: tuple[tuple[str, ...], ...] = (
     # packages that only hold others, and the version
     ("bff", "bff.events", "bff.observability"),
-    ("bff.errors", "bff.crypto", "bff.observability.multiprocess.*"),
+    ("bff.errors", "bff.crypto", "bff.sensitive", "bff.observability.multiprocess.*"),
     # typed data and declared names
     ("bff.settings.*", "bff.observability.labels", "bff.observability.metrics", "bff.events.model", "bff.kv.redis_url"),
     # start-up
@@ -32,9 +32,9 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("bff.breaker",),
     ("bff.kv.*",),
     # built on the doors
-    ("bff.http", "bff.health", "bff.events.audit"),
+    ("bff.http", "bff.health", "bff.events.audit", "bff.ratelimit"),
     # domain: no Flask, no sockets of its own
-    ("bff.sessions.*",),
+    ("bff.sessions.*", "bff.beacon"),
     ("bff.oidc.*",),
     # wiring
     ("bff.services",),
@@ -55,7 +55,8 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "gevent": ("gunicorn.conf.py",),
     "gunicorn": ("bff/observability/access_log.py", "bff/worker.py"),
     "joserfc": ("bff/oidc/*", "bff/crypto.py", "bff/dev/*"),
-    "marshmallow": ("bff/settings/*", "bff/web/*", "bff/dev/*"),
+    "limits": ("bff/ratelimit.py",),
+    "marshmallow": ("bff/settings/*", "bff/beacon.py", "bff/web/*", "bff/dev/*"),
     "prometheus_client": ("bff/observability/*",),
     "pythonjsonlogger": ("bff/observability/logs.py",),
     "redis": ("bff/kv/redis*.py",),

@@ -39,7 +39,7 @@ NOT_YET_RECORDED = frozenset(
 # Where the code writes label values down: (metric, label, files, what is called, which argument).
 WRITTEN = [
     ("bff_logins_total", "result", "*", "login", 0),
-    ("bff_logins_total", "result", "*", "_fail", 0),
+    ("bff_logins_total", "result", "*", "fail", 0),
     ("bff_logins_total", "result", "*", "LoginFailed", "code"),
     ("bff_oauth_flow_duration_seconds", "flow_type", "*", "oauth_flow", 0),
     ("bff_token_exchange_total", "grant_type", "*", "token_exchange", 0),

@@ -11,7 +11,16 @@ from marshmallow import Schema, fields, validate
 
 from bff import __version__, settings, settings_check
 from bff.settings import ClaimNames, ProviderSettings
-from bff.settings.environment import SERVER_VARIABLES, Address, Environment, Networks, Origins, Secrets, Words
+from bff.settings.environment import (
+    SERVER_VARIABLES,
+    Address,
+    Environment,
+    Networks,
+    Origins,
+    RateLimits,
+    Secrets,
+    Words,
+)
 from bff.settings.files import Claims, Provider
 from tests.architecture import markdown
 from tests.architecture.source import ROOT
@@ -22,6 +31,7 @@ KINDS: list[tuple[type[fields.Field[Any]], str]] = [
     (Networks, "networks"),
     (Origins, "origins"),
     (Secrets, "base64 keys"),
+    (RateLimits, "limits"),
     (Words, "words"),
     (fields.Boolean, "`true`, `false`"),
     (fields.Integer, "whole number"),

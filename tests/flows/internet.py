@@ -4,6 +4,7 @@ import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
 from joserfc.jwk import Key
@@ -16,7 +17,7 @@ from bff.http import WsgiApp, WsgiTransport
 from bff.kv.sqlite import SqliteStore
 from bff.services import Services
 from tests.flows.browser import Browser
-from tests.flows.instruments import Clock
+from tests.flows.instruments import Clock, Counters
 from tests.flows.provider import OpenIdProvider
 from tests.flows.registration import SECRET
 from tests.flows.store import WatchedStore
@@ -52,6 +53,12 @@ class Site:
         answer = login(browser)
         assert answer.status_code == 302, answer.text
         return browser
+
+    def twin(self, browser: Browser, address: str = "203.0.113.7") -> Browser:
+        """Another browser with the same cookies: a thief's, or the same one for another thread."""
+        twin = self.browser(address)
+        twin.cookies = list(browser.cookies)
+        return twin
 
     def active(self) -> int:
         return self.services.store.active()
@@ -103,6 +110,21 @@ def to_callback(browser: Browser, query: str = "") -> str:
 def login(browser: Browser, query: str = "") -> TestResponse:
     """A whole login; the callback's answer."""
     return browser.navigate(to_callback(browser, query), came_from=ISSUER)
+
+
+def proof(browser: Browser) -> dict[str, str]:
+    """The header that an unsafe request needs."""
+    return {"X-CSRF-Token": browser.fetch("/auth/csrf").get_json()["csrf_token"]}
+
+
+def log_out(browser: Browser, **body: Any) -> TestResponse:
+    return browser.fetch("/auth/logout", method="POST", json=body, headers=proof(browser))
+
+
+def balanced(bff: Site, counters: Counters) -> bool:
+    """Every session that was created and has not ended is active, and no other."""
+    ended = counters.total("bff_sessions_destroyed_total")
+    return counters.total("bff_sessions_created_total") - ended == bff.active()
 
 
 SiteFactory = Callable[..., Site]

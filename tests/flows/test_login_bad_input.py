@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from bff.crypto import digest
-from bff.oidc.flow import COOKIE_PREFIX
+from bff.oidc.attempts import COOKIE_PREFIX
 from tests.flows.browser import Browser
 from tests.flows.instruments import Clock, Counters
 from tests.flows.internet import BFF, ISSUER, SESSION, Site, begin, login, to_callback
@@ -229,7 +229,7 @@ def test_the_store_goes_down_while_somebody_logs_in(bff: Site, browser: Browser,
     assert come_back(browser, url).status_code == 302, "nothing was consumed"
 
 
-@pytest.mark.parametrize("calls", range(5))
+@pytest.mark.parametrize("calls", range(4))
 def test_the_store_goes_down_in_the_midst_of_a_callback(
     bff: Site, browser: Browser, counters: Counters, calls: int
 ) -> None:
@@ -242,6 +242,17 @@ def test_the_store_goes_down_in_the_midst_of_a_callback(
     assert answer.status_code == 503
     assert answer.headers.getlist("Set-Cookie") == []
     assert counters.gained("bff_logins_total") == {"store": 1}
+
+
+def test_the_store_goes_down_after_the_new_session_is_made(bff: Site, browser: Browser, counters: Counters) -> None:
+    """All that is missing then is the end of the former session, which ends by itself when idle."""
+    browser = bff.logged_in()
+    url = to_callback(browser)
+    counters.start()
+    bff.store.calls_left = 4
+    assert come_back(browser, url).status_code == 302
+    assert counters.gained("bff_logins_total") == {"success": 1}
+    assert counters.gained("bff_sessions_destroyed_total") == {}
 
 
 def test_the_store_goes_down_while_a_stale_callback_is_looked_at(bff: Site, counters: Counters) -> None:

@@ -11,7 +11,7 @@ from werkzeug.test import Client, TestResponse
 from bff.sessions.csrf import COOKIE
 from tests.flows.browser import Browser
 from tests.flows.instruments import Clock, Counters
-from tests.flows.internet import BFF, ISSUER, SESSION, Site, SiteFactory
+from tests.flows.internet import BFF, ISSUER, SESSION, Site, SiteFactory, proof
 from tests.flows.provider import REMOVED, Answer, html, raising
 
 DESTROYED = "bff_sessions_destroyed_total"
@@ -20,10 +20,6 @@ DESTROYED = "bff_sessions_destroyed_total"
 @pytest.fixture
 def browser(bff: Site) -> Browser:
     return bff.logged_in()
-
-
-def proof(browser: Browser) -> dict[str, str]:
-    return {"X-CSRF-Token": browser.fetch("/auth/csrf").get_json()["csrf_token"]}
 
 
 def post(browser: Browser, body: Any = None) -> TestResponse:

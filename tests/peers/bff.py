@@ -56,7 +56,7 @@ class Bff:
         answer.raise_for_status()
         return answer.text
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         """The sum of a metric's samples that have these labels; 0 when there is none."""
         return sum(
             sample.value

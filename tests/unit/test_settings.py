@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bff import __version__, settings, settings_check
-from bff.settings import ClaimNames, Settings
+from bff.settings import ClaimNames, RateLimit, Settings
 from bff.settings.environment import VARIABLES
 
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -131,6 +131,12 @@ def test_other_programs_variables_are_none_of_our_business(folder: Path) -> None
         ("BFF_BASE_URL", "https://app.example.com/bff", "is not an origin such as https://app.example.com."),
         ("TRUSTED_PROXIES", "10.0.0.0/33", "is not a network such as 10.0.0.0/8 or ::1"),
         ("CORS_ALLOW_ORIGINS", "*", "is not an origin such as https://app.example.com."),
+        ("METRICS_USER_LABEL", "name", "Must be one of: bucket, off, raw."),
+        ("PUBLIC_METRICS_EVENTS", "page_view, Page-View", "'Page-View' is not a name such as page_view."),
+        ("RATE_LIMITS", "beacon=0/minute", "'beacon=0/minute' is not a limit such as beacon=120/minute."),
+        ("RATE_LIMITS", "beacon=5/fortnight", "is not a limit such as beacon=120/minute."),
+        ("RATE_LIMITS", "login=5/minute", "there is no limit named 'login'; there is beacon."),
+        ("RATE_LIMITS", "beacon=5/minute;beacon=6/minute", "names a limit twice."),
     ],
 )
 def test_a_wrong_value_is_one_sentence_and_the_default_stands_in(
@@ -141,6 +147,13 @@ def test_a_wrong_value_is_one_sentence_and_the_default_stands_in(
     assert problem.startswith(f"{name}: ")
     assert message in problem
     assert dataclasses.replace(config, problems=()) == plain, "other values are kept"
+
+
+def test_limits_and_names_of_events(folder: Path) -> None:
+    assert load(folder).rate_limits == (RateLimit("beacon", 120, "minute"),)
+    config = load(folder, {"RATE_LIMITS": " beacon=5/hour ; ", "PUBLIC_METRICS_EVENTS": "page_view,cart_opened"})
+    assert (config.problems, config.rate_limits) == ((), (RateLimit("beacon", 5, "hour"),))
+    assert config.metrics.public_events == ("page_view", "cart_opened")
 
 
 @pytest.mark.parametrize(

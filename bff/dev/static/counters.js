@@ -13,6 +13,9 @@ const METRICS = [
   ["bff_session_cache_total", "Session cache", null],
   ["bff_csrf_violations_total", "CSRF violations", SUM],
   ["bff_token_exchange_total", "Calls for tokens", SUM],
+  ["bff_public_metrics_total", "SPA events", SUM],
+  ["bff_public_web_vitals_count", "Web vitals", null],
+  ["bff_public_metrics_rejected_total", "SPA reports refused", SUM],
 ];
 const QUERY = METRICS.map(([name]) => `name[]=${name}`).join("&");
 const SAMPLE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)/;

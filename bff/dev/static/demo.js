@@ -1,5 +1,6 @@
 // The demo page: buttons to requests. The page keeps no secret and never sees a token.
 
+import * as bff from "/static/bff.js";
 import * as counters from "./counters.js";
 import { byId, notify } from "./dom.js";
 import { send, sendWithToken, show } from "./exchange.js";
@@ -37,13 +38,17 @@ onPress("post-without-token", "click", async () => showCall(await send("POST", O
 onPress("verify", "click", async () =>
   show(byId("verify-result"), await send("GET", "/auth/verify"), IDENTITY_HEADERS),
 );
+byId("login").addEventListener("click", () => bff.beacon("login_click"));
 onPress("logout", "click", async () => {
-  const { status, body } = await sendWithToken("POST", "/auth/logout", {});
-  if (body?.logout_url) location.assign(body.logout_url);
-  else notify(status ? `Logging out did not work (${status}). ${body?.detail ?? ""}` : "The server did not answer.");
+  bff.beacon("logout_click");
+  await bff.logout().catch(({ status, problem }) =>
+    notify(status ? `Logging out did not work (${status}). ${problem?.detail ?? ""}` : "The server did not answer."),
+  );
 });
 
 // A logout may come back with the provider's `state`, which is of no use here.
 history.replaceState(null, "", location.pathname);
 session.watch();
 counters.watch();
+bff.beacon("page_view", { path: location.pathname });
+bff.vitals();

@@ -1,12 +1,13 @@
 // One HTTP request and its answer, sent for real and shown as they were.
 
+import * as bff from "/static/bff.js";
 import { el } from "./dom.js";
 
 const SHOWN_REQUEST_HEADERS = ["Content-Type", "X-CSRF-Token"];
 
 /** Returns {request, status, headers, body, milliseconds}; status 0 when nobody answered. */
-export async function send(method, path, { headers = {}, json } = {}) {
-  const request = { method, path, headers: { Accept: "application/json", ...headers } };
+export async function send(method, path, { json, fetch = window.fetch } = {}) {
+  const request = { method, path, headers: { Accept: "application/json" } };
   if (json !== undefined) {
     request.headers["Content-Type"] = "application/json";
     request.body = JSON.stringify(json);
@@ -22,11 +23,11 @@ export async function send(method, path, { headers = {}, json } = {}) {
   }
 }
 
-/** A request that changes something, with the CSRF token of this session, if it has one. */
+/** A request that changes something, with the CSRF token that bff.js adds. */
 export async function sendWithToken(method, path, json) {
-  const issued = await send("GET", "/auth/csrf");
-  const token = issued.body?.csrf_token;
-  return send(method, path, { json, headers: token ? { "X-CSRF-Token": token } : {} });
+  const exchange = await send(method, path, { json, fetch: bff.fetch });
+  exchange.request.headers["X-CSRF-Token"] = "added by bff.js";
+  return exchange;
 }
 
 /** Show it in `panel`; `wanted` are the names of the answer's headers worth a look. */

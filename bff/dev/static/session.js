@@ -1,7 +1,7 @@
 // Who is logged in, and the two clocks of the session, ticking here between one look at the server and the next.
 
+import * as bff from "/static/bff.js";
 import { byId, el, notify } from "./dom.js";
-import { send } from "./exchange.js";
 
 const LOOK_EVERY = 30_000;
 const TICK_EVERY = 250; // so that no second is shown late
@@ -13,14 +13,14 @@ let troubled = false;
 
 /** Look without touching the session, so that watching it does not keep it alive. */
 export async function look() {
-  const { status, body } = await send("GET", "/auth/session?touch=false");
-  if (status !== 200) {
+  try {
+    session = await bff.session({ touch: false });
+  } catch ({ status }) {
     troubled = true;
     return notify(status ? `The BFF is in trouble (${status}).` : "The BFF does not answer.");
   }
   if (troubled) notify();
   troubled = false;
-  session = body;
   readAt = performance.now();
   render();
 }

@@ -1,5 +1,6 @@
 """One truthful scrape for all processes that share a folder."""
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,31 +12,49 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
-from bff.observability.multiprocess import archive
+from bff.observability.multiprocess import archive, manifest
+from bff.observability.multiprocess.exemplars import PATTERN as EXEMPLARS
 from bff.observability.multiprocess.exemplars import read_exemplars
-from bff.observability.multiprocess.files import CorruptFile, ValueFile
-from bff.observability.multiprocess.page import Layout
-from bff.observability.multiprocess.totals import Column, GaugeSample, Table, gauges, total
+from bff.observability.multiprocess.files import ValueFile
+from bff.observability.multiprocess.keys import parse_key
+from bff.observability.multiprocess.manifest import Found
+from bff.observability.multiprocess.page import Family, Layout
+from bff.observability.multiprocess.totals import Column, Table, gauges, total
 
 log = logging.getLogger(__name__)
 
-SUMMED = ("counter", "histogram", "summary")
-
 
 class _Summed:
-    """All files of one type, and their sum."""
+    """All files of one type that is added up, and the sums."""
 
     def __init__(self, typ: str) -> None:
-        self.table = Table()
-        self.layout = Layout(typ, self.table)
-        self.columns: dict[str, Column] = {}
+        self.layout = Layout(typ, Table())
+        self.columns: dict[Found, Column] = {}
         self.totals: tuple[float, ...] = ()
 
     def add_up(self) -> None:
+        table = self.layout.table
         for column in self.columns.values():
-            column.take_keys(self.table)
-        self.totals = total(self.columns.values(), len(self.table.rows)) or (0.0,) * len(self.table.rows)
+            column.take_keys(table)
+        self.totals = total(self.columns.values(), len(table.rows))
         self.layout.extend()
+
+
+class _Gauges:
+    """All gauges. Their series may go: a `live` one does with its process."""
+
+    def __init__(self) -> None:
+        self.layout = Layout("gauge", Table())
+        self.totals: tuple[float, ...] = ()
+
+    def combine(self, files: Iterable[ValueFile]) -> None:
+        found, helps = gauges(files)
+        if self.layout.table.rows != list(found):
+            self.layout = Layout("gauge", Table())
+            for series in found:
+                self.layout.table.row(series, helps[series.metric])
+            self.layout.extend()
+        self.totals = tuple(found.values())
 
 
 class MultiprocessCollector(Collector):
@@ -46,11 +65,10 @@ class MultiprocessCollector(Collector):
         self._folder = folder
         self._on_corrupt = on_corrupt
         self._lock = threading.Lock()
-        self._files: dict[str, ValueFile] = {}
-        self._gauges: dict[str, ValueFile] = {}
+        self._files: dict[Found, ValueFile] = {}
         self._degraded = False
-        self._gauge_samples: list[GaugeSample] = []
-        self._summed = {typ: _Summed(typ) for typ in SUMMED}
+        self._summed = {typ: _Summed(typ) for typ in ("counter", "histogram", "summary")}
+        self._gauges = _Gauges()
 
     @property
     def file_count(self) -> int:
@@ -59,104 +77,90 @@ class MultiprocessCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         with self._lock:
             self._read()
-            metrics = [
-                family.metric(summed.totals)
-                for summed in self._summed.values()
-                for family in summed.layout.families.values()
-            ]
-            return [*metrics, *self._gauge_metrics()]
+            exemplars = self._exemplars()
+            return [family.metric(totals, exemplars) for family, totals in self._families()]
 
-    def text(self, *, openmetrics: bool, more: Sequence[Collector]) -> str:
+    def text(self, *, openmetrics: bool, more: Sequence[Collector]) -> bytes:
         """The whole page in the classic text format or OpenMetrics 1.0, with what other collectors add."""
+        added = _Added([metric for each in more for metric in each.collect()])
         with self._lock:
             self._read()
             if openmetrics:
-                summed = "".join(self._openmetrics())
+                exemplars = self._exemplars()
+                page = "".join([family.openmetrics(totals, exemplars) for family, totals in self._families()])
             else:
-                summed = "".join(
-                    family.text(each.totals)
-                    for each in self._summed.values()
-                    for family in each.layout.families.values()
-                )
-            rest = _Rest([*self._gauge_metrics(), *(metric for each in more for metric in each.collect())])
-        write = openmetrics_text if openmetrics else classic_text
-        return summed + write(rest).decode()
+                page = "".join([family.text(totals) for family, totals in self._families()])
+        return page.encode() + (openmetrics_text if openmetrics else classic_text)(added)
 
-    def _openmetrics(self) -> Iterator[str]:
-        exemplars = self._exemplars()
-        for typ, each in self._summed.items():
-            for family in each.layout.families.values():
-                yield family.openmetrics(each.totals, exemplars.get(typ, {}))
+    def _families(self) -> Iterator[tuple[Family, tuple[float, ...]]]:
+        parts: list[_Summed | _Gauges] = [*self._summed.values(), self._gauges]
+        for part in parts:
+            for family in part.layout.families.values():
+                yield family, part.totals
 
-    def _exemplars(self) -> dict[str, dict[int, Exemplar]]:
-        """The latest exemplar of each row, by type."""
-        found: dict[str, dict[int, Exemplar]] = {}
-        for path in self._folder.glob("exemplars_*.bin"):
-            for name, exemplar in read_exemplars(path):
-                typ, _, key = name.partition(b":")
-                rows = found.setdefault(typ.decode(), {})
-                row = self._summed[typ.decode()].table.row(key)
-                former = rows.get(row)
-                if former is None or float(former.timestamp or 0) < float(exemplar.timestamp or 0):
-                    rows[row] = exemplar
+    def _exemplars(self) -> dict[int, Exemplar]:
+        """The latest of each bucket, by its row among the histograms."""
+        found: dict[int, Exemplar] = {}
+        rows = self._summed["histogram"].layout.table
+        for path in self._folder.glob(EXEMPLARS):
+            for raw, exemplar in read_exemplars(path):
+                row = rows.find(parse_key(raw, histogram=True).series)
+                if row is not None and (row not in found or _when(found[row]) < _when(exemplar)):
+                    found[row] = exemplar
         return found
-
-    def _gauge_metrics(self) -> list[Metric]:
-        metrics: dict[str, Metric] = {}
-        for sample in self._gauge_samples:
-            series = sample.series
-            metric = metrics.setdefault(series.metric, Metric(series.metric, sample.help, "gauge"))
-            metric.add_sample(series.name, dict(series.labels), sample.value)
-        return list(metrics.values())
 
     def _read(self) -> None:
         """Bring every file up to date; what cannot be had at all is worth a log line, never a failed scrape."""
         try:
-            self._read_whole_files()
+            with manifest.locked(self._folder, exclusive=False):
+                self._follow_folder()
+                for file in self._files.values():
+                    file.read()
+            self._set_broken_files_aside()
             self._degraded = False
         except OSError as err:
             if not self._degraded:
                 self._degraded = True
                 log.critical("metrics_folder_unusable", extra={"error": err.strerror})
-
-    def _read_whole_files(self) -> None:
-        """A broken file is set aside, and the others are read again without it."""
-        while True:
-            try:
-                with archive.locked(self._folder, exclusive=False):
-                    self._follow_folder()
-                    for file in self._files.values():
-                        file.read()
-                for summed in self._summed.values():
-                    summed.add_up()
-                self._gauge_samples = list(gauges(self._gauges.values()))
-                return
-            except CorruptFile as err:
-                archive.quarantine(self._folder, str(err), self._on_corrupt)
+        for summed in self._summed.values():
+            summed.add_up()
+        self._gauges.combine(file for file in self._files.values() if file.name.type == "gauge")
 
     def _follow_folder(self) -> None:
         """Open files that are new, let go of those that no longer count. Files are told apart by name and inode."""
-        current = archive.value_files(self._folder, archive.read_manifest(self._folder))
-        wanted = {f"{path}:{inode}": (path, name) for path, name, inode in current}
-        for gone in self._files.keys() - wanted.keys():
+        counted = manifest.counted(self._folder, manifest.read(self._folder))
+        if counted == list(self._files):
+            return
+        for gone in self._files.keys() - set(counted):
             self._files.pop(gone).close()
-            self._gauges.pop(gone, None)
             for summed in self._summed.values():
                 summed.columns.pop(gone, None)
-        for key in wanted.keys() - self._files.keys():
-            path, name = wanted[key]
-            file = self._files[key] = ValueFile(self._folder / path, name)
-            if name.type == "gauge":
-                self._gauges[key] = file
-            else:
-                self._summed[name.type].columns[key] = Column(file)
+        for found in counted:
+            if found not in self._files:
+                with contextlib.suppress(FileNotFoundError):  # removed by hand
+                    self._open(found)
+        self._files = {found: self._files[found] for found in counted if found in self._files}
+
+    def _open(self, found: Found) -> None:
+        file = self._files[found] = ValueFile(self._folder / found.path, found.name)
+        if found.name.type in self._summed:
+            self._summed[found.name.type].columns[found] = Column(file)
+
+    def _set_broken_files_aside(self) -> None:
+        for found, file in self._files.items():
+            if not file.whole:
+                archive.quarantine(self._folder, found.path, self._on_corrupt)
 
 
-class _Rest:
-    """What prometheus_client's own encoders shall write."""
+class _Added:
+    """What prometheus_client's own encoders write."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._metrics = metrics
 
     def collect(self) -> Iterable[Metric]:
         return self._metrics
+
+
+def _when(exemplar: Exemplar) -> float:
+    return float(exemplar.timestamp or 0)

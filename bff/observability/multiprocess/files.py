@@ -8,22 +8,20 @@ are appended and never move, so what was parsed once stays true, and one `struct
 import functools
 import os
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+from sys import intern
+from typing import NamedTuple
+
+from bff.observability.multiprocess.keys import Key, parse_key
 
 HEADER = 8
 _USED = _LENGTH = struct.Struct("=i")
-_VALUE_AND_TIMESTAMP = 16
-ARCHIVE = "archive"
+_DOUBLES = struct.Struct("=dd")
 
 
-class CorruptFile(Exception):
-    """A file that breaks its own format: truncated, overwritten, or never one of ours."""
-
-
-@dataclass(frozen=True)
-class FileName:
-    """counter_{pid}.db, gauge_{mode}_{pid}.db. The owner is a pid, or begins with `archive`."""
+class FileName(NamedTuple):
+    """counter_{pid}.db, gauge_{mode}_{pid}.db. The owner is a pid, or `archive-` and a number."""
 
     type: str
     mode: str
@@ -31,7 +29,7 @@ class FileName:
 
     @property
     def pid(self) -> int | None:
-        return int(self.owner) if self.owner.isdigit() else None
+        return int(self.owner) if self.owner.isdecimal() else None
 
     @property
     def kind(self) -> str:
@@ -53,57 +51,84 @@ def parse_name(name: str) -> FileName | None:
     return None
 
 
+def used_bytes(data: bytes) -> int:
+    """What a file's header says; 0 in one that its process has only just made."""
+    return int(_USED.unpack_from(data)[0]) if len(data) >= HEADER else 0
+
+
+def header(used: int) -> bytes:
+    return _USED.pack(used) + b"\0\0\0\0"
+
+
+def entry(key: bytes, value: float = 0.0, timestamp: float = 0.0) -> bytes:
+    padding = 8 - (len(key) + _LENGTH.size) % 8
+    return _LENGTH.pack(len(key)) + key + b" " * padding + _DOUBLES.pack(value, timestamp)
+
+
+def entries(data: bytes, position: int) -> Iterator[tuple[bytes, int]]:
+    """(key, where its value is) of each whole entry from position on; ends at the first that is not."""
+    while position + _LENGTH.size <= len(data):
+        length = _LENGTH.unpack_from(data, position)[0]
+        key_at = position + _LENGTH.size
+        value_at = key_at + length + 8 - (length + _LENGTH.size) % 8
+        position = value_at + _DOUBLES.size
+        if length <= 0 or position > len(data):
+            return
+        yield data[key_at : key_at + length], value_at
+
+
+# Workers write the same keys in the same order, so a few layouts serve all files.
+_compiled = functools.lru_cache(maxsize=64)(struct.Struct)
+
+
 class ValueFile:
     """`read` brings keys, values and timestamps up to date.
 
-    A descriptor is held, so a file that is removed while it is being read stays whole.
+    `whole` turns false when the file breaks its own format: truncated, overwritten, or never one of ours. What can be
+    read of it is there all the same.
     """
 
     def __init__(self, path: Path, name: FileName) -> None:
-        """Raises FileNotFoundError."""
+        """Raises OSError."""
         self.path = path
         self.name = name
-        self.keys: list[bytes] = []
+        self.whole = True
+        self.keys: list[Key] = []
         self.values: tuple[float, ...] = ()
         self.timestamps: tuple[float, ...] = ()  # of gauges; nobody asks for another's
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._timed = name.type == "gauge"
+        self._only_keys = True
         self._parsed = HEADER
         self._layout: list[str] = []
+        self._values_end = 0
         self._struct = struct.Struct("=")
 
     def close(self) -> None:
         os.close(self._fd)
 
-    @property
-    def inode(self) -> int:
-        return os.fstat(self._fd).st_ino
-
     def read(self) -> None:
-        """Raises CorruptFile, after which keys and values hold what could still be read."""
+        """Raises OSError."""
         data = os.pread(self._fd, self._parsed, 0)
-        used = _USED.unpack_from(data)[0] if len(data) >= HEADER else 0
-        if used == 0:
-            return  # its process has only just made it
+        used = used_bytes(data)
         if used > self._parsed:
-            data = os.pread(self._fd, used, 0)
+            # A broken header may say anything: the file's size is what memory is asked for.
+            data = os.pread(self._fd, min(used, os.fstat(self._fd).st_size), 0)
             self._parse(data)
         if len(data) >= self._struct.size:
             flat = self._struct.unpack_from(data)
             self.values, self.timestamps = (flat[::2], flat[1::2]) if self._timed else (flat, ())
-        if self._parsed != used:
-            raise CorruptFile(self.path.name)
+        self.whole = self._only_keys and (used or HEADER) == self._parsed
 
     def _parse(self, data: bytes) -> None:
-        """Take up the entries behind what was parsed before, as far as they are whole."""
-        position, read_until = self._parsed, self._struct.size
-        while position + 4 <= len(data):
-            length = _LENGTH.unpack_from(data, position)[0]
-            value_at = position + 4 + length + 8 - (length + 4) % 8
-            if length <= 0 or value_at + _VALUE_AND_TIMESTAMP > len(data):
-                break
-            self.keys.append(data[position + 4 : position + 4 + length])
-            self._layout.append(f"{value_at - read_until}x{'2d' if self._timed else 'd8x'}")
-            position = read_until = value_at + _VALUE_AND_TIMESTAMP
-        self._parsed = position
-        self._struct = struct.Struct("=" + "".join(self._layout))
+        """Take up what was appended since; what is not a key is passed over."""
+        for raw, value_at in entries(data, self._parsed):
+            self._parsed = value_at + _DOUBLES.size
+            try:
+                self.keys.append(parse_key(raw, histogram=self.name.type == "histogram"))
+            except ValueError:
+                self._only_keys = False
+                continue
+            self._layout.append(intern(f"{value_at - self._values_end}x{'2d' if self._timed else 'd8x'}"))
+            self._values_end = value_at + _DOUBLES.size
+        self._struct = _compiled("=" + "".join(self._layout))

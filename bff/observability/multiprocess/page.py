@@ -1,94 +1,94 @@
 """How totals are laid out: families of children, each child a few lines of text that are rendered when they change."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from operator import itemgetter
-from typing import Any
+from itertools import accumulate
 
 from prometheus_client.metrics_core import Metric
-from prometheus_client.samples import Exemplar
+from prometheus_client.openmetrics.exposition import escape_label_name, escape_metric_name
+from prometheus_client.samples import Exemplar, Sample
 from prometheus_client.utils import floatToGoString
 
-from bff.observability.multiprocess.totals import Labels, Series, Table
+from bff.observability.multiprocess.keys import BOUND, Labels, Series
+from bff.observability.multiprocess.totals import Table, pick
 
 Line = tuple[str, Labels]
+Values = tuple[float, ...]
 
 
-class Child:
-    """One labelled counter, or one labelled histogram with its buckets, count and sum."""
+class Block:
+    """Lines that are rendered together: one histogram's or summary's, or all of a counter."""
 
-    def __init__(self) -> None:
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
         self._rows: dict[Line, int] = {}
-        self._buckets: dict[float, int] = {}
+        self._buckets: dict[float, tuple[Line, int]] = {}
         self._lines: list[Line] = []
-        self._starts: list[str] = []
-        self._pick: Callable[[Sequence[float]], Any] = tuple
-        self._picked: Any = None
+        self._template = ""
+        self._pick: Callable[[Sequence[float]], Values] = tuple
+        self._picked: Values | None = None
         self._text = ""
 
-    def add(self, series: Series, row: int, histogram: bool) -> None:
-        """Take in one more row."""
-        bound = dict(series.labels).get("le") if histogram else None
+    def add(self, series: Series, row: int, bound: str | None) -> None:
+        """Take in one more row; bound: of a bucket."""
+        line = series.name, series.labels
         if bound is None:
-            self._rows[series.name, series.labels] = row
+            self._rows[line] = row
         else:
-            self._buckets[float(bound)] = row
-        self._arrange(series)
+            self._buckets[float(bound)] = line, row
+        self._lines = []
 
     def text(self, totals: Sequence[float]) -> str:
+        if not self._lines:
+            self._arrange()
         picked = self._pick(totals)
         if picked != self._picked:
             self._picked = picked
             values = self._values(picked)
-            self._text = "".join(
-                [f"{start}{floatToGoString(value)}\n" for start, value in zip(self._starts, values, strict=True)]
-            )
+            self._text = self._template % (values if math.isfinite(sum(values)) else tuple(map(_GoFloat, values)))
         return self._text
 
     def text_with_exemplars(self, totals: Sequence[float], exemplars: Mapping[int, Exemplar]) -> str:
-        """OpenMetrics lines; exemplars by row."""
-        rows = [*self._bucket_rows(), *[-1] * (len(self._lines) - len(self._buckets))]
-        values = self._values(self._pick(totals))
-        lines = []
-        for start, value, row in zip(self._starts, values, rows, strict=True):
-            exemplar = exemplars.get(row)
-            lines.append(f"{start}{floatToGoString(value)}{_exemplar_text(exemplar) if exemplar else ''}\n")
-        return "".join(lines)
+        """OpenMetrics lines; exemplars by row. Buckets come first."""
+        lines = self.text(totals).split("\n")
+        for number, row in enumerate(self._bucket_rows()):
+            if row in exemplars:
+                lines[number] += _exemplar_text(exemplars[row])
+        return "\n".join(lines)
 
     def has_exemplar(self, exemplars: Mapping[int, Exemplar]) -> bool:
-        return not exemplars.keys().isdisjoint(self._buckets.values())
+        return any(row in exemplars for _, row in self._buckets.values())
 
-    def samples(self, totals: Sequence[float]) -> Iterator[tuple[str, dict[str, str], float]]:
-        for (name, labels), value in zip(self._lines, self._values(self._pick(totals)), strict=True):
-            yield name, dict(labels), value
+    def samples(self, totals: Sequence[float], exemplars: Mapping[int, Exemplar]) -> Iterator[Sample]:
+        if not self._lines:
+            self._arrange()
+        values = self._values(self._pick(totals))
+        rows = [*self._bucket_rows(), *[None] * (len(values) - len(self._buckets))]
+        for (name, labels), value, row in zip(self._lines, values, rows, strict=True):
+            yield Sample(name, dict(labels), value, None, None if row is None else exemplars.get(row))
 
     def _bucket_rows(self) -> list[int]:
-        return [row for _, row in sorted(self._buckets.items())]
+        return [self._buckets[bound][1] for bound in sorted(self._buckets)]
 
-    def _arrange(self, series: Series) -> None:
+    def _arrange(self) -> None:
         """Buckets by their bounds, the count that follows from them, then the rest."""
-        labels = tuple(pair for pair in series.labels if pair[0] != "le")
-        self._lines = [
-            (f"{series.metric}_bucket", (*labels, ("le", floatToGoString(bound)))) for bound in sorted(self._buckets)
-        ]
+        self._lines = [self._buckets[bound][0] for bound in sorted(self._buckets)]
         if self._buckets:
-            self._lines.append((f"{series.metric}_count", labels))
-            self._rows.pop((f"{series.metric}_count", labels), None)
-        self._lines += list(self._rows)
-        self._starts = [line_start(*line) for line in self._lines]
-        rows = [*self._bucket_rows(), *self._rows.values()]
-        self._pick = itemgetter(*rows) if len(rows) > 1 else lambda totals: (totals[rows[0]],)
+            labels = tuple(pair for pair in self._lines[0][1] if pair[0] != BOUND)
+            self._lines.append((f"{self._metric}_count", labels))
+            self._rows.pop(self._lines[-1], None)
+        self._lines += self._rows
+        self._template = "".join([line_start(*line).replace("%", "%%") + "%r\n" for line in self._lines])
+        self._pick = pick([*self._bucket_rows(), *self._rows.values()])
         self._picked = None
 
-    def _values(self, picked: Sequence[float]) -> list[float]:
+    def _values(self, picked: Values) -> Values:
         """A file counts each bucket by itself; the exposition counts all that are at most its bound."""
         count = len(self._buckets)
         if not count:
-            return list(picked)
-        below, values = 0.0, []
-        for value in picked[:count]:
-            below += value
-            values.append(below)
-        return [*values, below, *picked[count:]]
+            return picked
+        upto = tuple(accumulate(picked[:count]))
+        return (*upto, upto[-1], *picked[count:])
 
 
 class Family:
@@ -96,65 +96,76 @@ class Family:
         self.name = metric
         self.type = typ
         self.help = help_text
-        self._children: dict[Labels, Child] = {}
+        self._blocks: dict[Labels, Block] = {}
 
     def add(self, series: Series, row: int) -> None:
-        histogram = self.type == "histogram"
-        labels = tuple(pair for pair in series.labels if pair[0] != "le") if histogram else series.labels
-        self._children.setdefault(labels, Child()).add(series, row, histogram)
+        labels, bound = series.labels, None
+        if self.type == "histogram":
+            labels = tuple(pair for pair in series.labels if pair[0] != BOUND)
+            bound = dict(series.labels).get(BOUND)
+        # OpenMetrics wants the lines of one histogram or summary side by side.
+        group = () if self.type in ("counter", "gauge") else labels
+        self._blocks.setdefault(group, Block(self.name)).add(series, row, bound)
 
     def text(self, totals: Sequence[float]) -> str:
         name = f"{self.name}_total" if self.type == "counter" else self.name
         escaped = self.help.replace("\\", r"\\").replace("\n", r"\n")
-        head = f"# HELP {name} {escaped}\n# TYPE {name} {self.type}\n"
-        return head + "".join([child.text(totals) for child in self._children.values()])
+        return self._head(name, escaped) + "".join([block.text(totals) for block in self._blocks.values()])
 
     def openmetrics(self, totals: Sequence[float], exemplars: Mapping[int, Exemplar]) -> str:
-        head = f"# HELP {self.name} {escape(self.help)}\n# TYPE {self.name} {self.type}\n"
-        return head + "".join(
-            child.text_with_exemplars(totals, exemplars)
-            if exemplars and child.has_exemplar(exemplars)
-            else child.text(totals)
-            for child in self._children.values()
-        )
+        lines = [
+            block.text_with_exemplars(totals, exemplars)
+            if exemplars and block.has_exemplar(exemplars)  # rows of histograms; other types have no buckets
+            else block.text(totals)
+            for block in self._blocks.values()
+        ]
+        return self._head(self.name, escape(self.help)) + "".join(lines)
 
-    def metric(self, totals: Sequence[float]) -> Metric:
+    def metric(self, totals: Sequence[float], exemplars: Mapping[int, Exemplar]) -> Metric:
         metric = Metric(self.name, self.help, self.type)
-        for child in self._children.values():
-            for name, labels, value in child.samples(totals):
-                metric.add_sample(name, labels, value)
+        for block in self._blocks.values():
+            metric.samples += block.samples(totals, exemplars)
         return metric
+
+    def _head(self, name: str, help_text: str) -> str:
+        name = escape_metric_name(name)
+        return f"# HELP {name} {help_text}\n# TYPE {name} {self.type}\n"
 
 
 class Layout:
     """The families of one type, extended as the table grows."""
 
     def __init__(self, typ: str, table: Table) -> None:
+        self.table = table
         self._type = typ
-        self._table = table
         self._laid_out = 0
         self.families: dict[str, Family] = {}
 
     def extend(self) -> None:
-        for row, series in enumerate(self._table.rows[self._laid_out :], self._laid_out):
+        for row, series in enumerate(self.table.rows[self._laid_out :], self._laid_out):
             family = self.families.get(series.metric)
             if family is None:
-                family = Family(series.metric, self._table.help[series.metric], self._type)
+                family = Family(series.metric, self.table.help[series.metric], self._type)
                 self.families[series.metric] = family
             family.add(series, row)
-        self._laid_out = len(self._table.rows)
+        self._laid_out = len(self.table.rows)
 
 
 def line_start(name: str, labels: Labels) -> str:
     """A sample's line up to its value."""
-    if not labels:
-        return f"{name} "
-    pairs = ",".join([f'{key}="{escape(value)}"' for key, value in sorted(labels)])
-    return f"{name}{{{pairs}}} "
+    pairs = ",".join([f'{escape_label_name(key)}="{escape(value)}"' for key, value in sorted(labels)])
+    return escape_metric_name(name) + (f"{{{pairs}}} " if pairs else " ")
 
 
 def escape(text: str) -> str:
     return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+class _GoFloat(float):
+    """Python and Prometheus print finite numbers alike, but not the others."""
+
+    def __repr__(self) -> str:
+        return str(floatToGoString(float(self)))
 
 
 def _exemplar_text(exemplar: Exemplar) -> str:

@@ -6,33 +6,14 @@ Sums are `math.fsum`, exact before the one rounding, so that a total cannot go b
 another order. Gauges follow their multiprocess mode, as in prometheus_client.
 """
 
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 
-from bff.observability.multiprocess.files import CorruptFile, ValueFile
+from bff.observability.multiprocess.files import ValueFile
+from bff.observability.multiprocess.keys import Series
 
-Labels = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Series:
-    """One row. metric is the family's name, name the sample's (with _total, _bucket, _sum...)."""
-
-    metric: str
-    name: str
-    labels: Labels
-
-
-def parse_key(key: bytes) -> tuple[Series, str]:
-    """(series, help text). Raises ValueError for what is not a key."""
-    try:
-        metric, name, labels, help_text = json.loads(key)
-        return Series(metric, name, tuple(sorted(labels.items()))), help_text
-    except (ValueError, TypeError, AttributeError) as err:
-        raise ValueError("not a metric's key") from err
+_ABSENT = -1  # also the place of the zero that is put behind a file's values
 
 
 class Table:
@@ -42,44 +23,38 @@ class Table:
         self.rows: list[Series] = []
         self.help: dict[str, str] = {}
         self._of_series: dict[Series, int] = {}
-        self._of_key: dict[bytes, int] = {}
 
-    def row(self, key: bytes) -> int:
-        """Raises ValueError. Two keys that differ in their help text only are one series."""
-        row = self._of_key.get(key)
-        if row is None:
-            series, help_text = parse_key(key)
-            row = self._of_series.setdefault(series, len(self.rows))
-            if row == len(self.rows):
-                self.rows.append(series)
-                self.help.setdefault(series.metric, help_text)
-            self._of_key[key] = row
+    def row(self, series: Series, help_text: str) -> int:
+        row = self._of_series.setdefault(series, len(self.rows))
+        if row == len(self.rows):
+            self.rows.append(series)
+            self.help.setdefault(series.metric, help_text)
         return row
+
+    def find(self, series: Series) -> int | None:
+        return self._of_series.get(series)
 
 
 class Column:
     """One file's values, in the table's order."""
 
     def __init__(self, file: ValueFile) -> None:
-        self.file = file
+        self._file = file
         self._rows: list[int] = []
-        self._arranged_for = (-1, -1)
-        self._arrange: Callable[[Sequence[float]], tuple[float, ...]] = tuple
+        self._arranged_for = (_ABSENT, _ABSENT)
+        self._arrange: Callable[[Sequence[float]], tuple[float, ...]] | None = None
         self._twice: list[tuple[int, int]] = []
 
     def take_keys(self, table: Table) -> None:
-        """Raises CorruptFile."""
-        try:
-            for key in self.file.keys[len(self._rows) :]:
-                self._rows.append(table.row(key))
-        except ValueError as err:
-            raise CorruptFile(self.file.path.name) from err
+        self._rows += [table.row(key.series, key.help) for key in self._file.keys[len(self._rows) :]]
 
     def values(self, size: int) -> tuple[float, ...]:
         """One value per row of the table, 0 where the file has none."""
-        found = self.file.values[: len(self._rows)]
         if self._arranged_for != (len(self._rows), size):
             self._prepare(size)
+        found = self._file.values
+        if self._arrange is None:
+            return found
         arranged = self._arrange((*found, 0.0))
         if self._twice:
             changed = list(arranged)
@@ -89,44 +64,43 @@ class Column:
         return arranged
 
     def _prepare(self, size: int) -> None:
-        places = [-1] * size
+        places = [_ABSENT] * size
         self._twice = []
         for place, row in enumerate(self._rows):
-            if places[row] == -1:
+            if places[row] == _ABSENT:
                 places[row] = place
             else:
                 self._twice.append((row, place))
-        self._arrange = _pick(places)
+        self._arrange = None if places == list(range(len(self._rows))) else pick(places)
         self._arranged_for = (len(self._rows), size)
 
 
-def _pick(places: Sequence[int]) -> Callable[[Sequence[float]], tuple[float, ...]]:
-    if places == list(range(len(places))):
-        size = len(places)
-        return lambda values: tuple(values[:size])
+def pick(places: Sequence[int]) -> Callable[[Sequence[float]], tuple[float, ...]]:
+    """What takes the values at these places out of a sequence."""
     if len(places) > 1:
         return itemgetter(*places)
     return lambda values: tuple(values[place] for place in places)
 
 
 def total(columns: Iterable[Column], size: int) -> tuple[float, ...]:
-    """The sum of each row; no column at all is no row."""
-    rows = list(zip(*(column.values(size) for column in columns), strict=True))
+    """The sum of each of the table's rows."""
+    found = [column.values(size) for column in columns]
     try:
-        return tuple(map(math.fsum, rows))
-    except (ValueError, OverflowError):  # infinities of both signs, or a sum too large: plain addition has an answer
-        return tuple(map(sum, rows))
+        return tuple(map(math.fsum, zip(*found, strict=True))) or (0.0,) * size
+    except (ValueError, OverflowError):
+        return tuple(map(_sum, zip(*found, strict=True)))
 
 
-@dataclass(frozen=True)
-class GaugeSample:
-    series: Series
-    help: str
-    value: float
+def _sum(values: Sequence[float]) -> float:
+    """Infinities of both signs, or a sum too large, have no exact sum; plain addition has an answer."""
+    try:
+        return math.fsum(values)
+    except (ValueError, OverflowError):
+        return sum(values)
 
 
-def gauges(files: Iterable[ValueFile]) -> Iterator[GaugeSample]:
-    """Every gauge's samples. Few and small, so they are worked out anew each time. Raises CorruptFile."""
+def gauges(files: Iterable[ValueFile]) -> tuple[dict[Series, float], dict[str, str]]:
+    """Every gauge's value, and the help text of each family. Few and small, so they are worked out anew each time."""
     found: dict[Series, tuple[float, float]] = {}
     helps: dict[str, str] = {}
     for file in files:
@@ -134,20 +108,12 @@ def gauges(files: Iterable[ValueFile]) -> Iterator[GaugeSample]:
         for key, value, timestamp in zip(file.keys, file.values, file.timestamps, strict=True):
             if mode == "mostrecent" and not timestamp > 0:
                 continue  # never set
-            series, help_text = _parsed(file, key)
-            helps.setdefault(series.metric, help_text)
+            series = key.series
             if mode == "all":
-                series = Series(series.metric, series.name, (*series.labels, ("pid", file.name.owner)))
+                series = series._replace(labels=(*series.labels, ("pid", file.name.owner)))
+            helps.setdefault(series.metric, key.help)
             found[series] = combine(mode, found.get(series), (value, timestamp))
-    for series, (value, _) in found.items():
-        yield GaugeSample(series, helps[series.metric], value)
-
-
-def _parsed(file: ValueFile, key: bytes) -> tuple[Series, str]:
-    try:
-        return parse_key(key)
-    except ValueError as err:
-        raise CorruptFile(file.path.name) from err
+    return {series: value for series, (value, _) in found.items()}, helps
 
 
 def combine(mode: str, former: tuple[float, float] | None, found: tuple[float, float]) -> tuple[float, float]:

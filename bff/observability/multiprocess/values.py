@@ -9,7 +9,6 @@ the latest exemplar of each bucket is kept, in a file beside the values.
 import logging
 import mmap
 import os
-import struct
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,32 +19,30 @@ from prometheus_client.mmap_dict import mmap_key
 from prometheus_client.samples import Exemplar
 
 from bff.observability.multiprocess.exemplars import ExemplarFile
-from bff.observability.multiprocess.files import HEADER, FileName, ValueFile
+from bff.observability.multiprocess.files import HEADER, FileName, entries, entry, header, used_bytes
+from bff.observability.multiprocess.manifest import locked
 
 log = logging.getLogger(__name__)
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _FIRST_SIZE = 1 << 16
-_USED = struct.Struct("=ii")
 Slot = tuple["memoryview[float]", int]
 
 
-class _File:
+class GrowingFile:
     """This process's file of one kind: keys are appended, and each gets its own eight bytes."""
 
-    def __init__(self, path: Path, name: FileName) -> None:
+    def __init__(self, path: Path) -> None:
         """Raises OSError. Goes on where a former process with the same pid left off."""
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._capacity = 0
         self._positions: dict[bytes, int] = {}
-        former = ValueFile(path, name)
-        former.read()
-        former.close()
         self._used = HEADER
-        self._reserve(max(_FIRST_SIZE, os.fstat(self._fd).st_size))
-        for key, value in zip(former.keys, former.values, strict=True):
-            view, index = self.slot(key)
-            view[index] = value
+        try:
+            self._take_up(os.fstat(self._fd).st_size)
+        except OSError:
+            os.close(self._fd)
+            raise
 
     def slot(self, key: bytes) -> Slot:
         """Raises OSError when there is no room."""
@@ -57,14 +54,26 @@ class _File:
     def close(self) -> None:
         os.close(self._fd)  # mapped memory stays as long as something points into it
 
+    def _take_up(self, size: int) -> None:
+        """Nothing moves, since a scrape may be reading; what cannot be read at the end is given up."""
+        data = os.pread(self._fd, size, 0)
+        for key, position in entries(data[: used_bytes(data)], HEADER):
+            self._positions[key] = position
+            self._used = position + 16
+        capacity = _FIRST_SIZE
+        while capacity < size:
+            capacity *= 2
+        self._reserve(capacity)
+        if used_bytes(data) != self._used:
+            self._map[:HEADER] = header(self._used)
+
     def _append(self, key: bytes) -> int:
-        padded = key + b" " * (8 - (len(key) + 4) % 8)
-        entry = struct.pack(f"=i{len(padded)}sdd", len(key), padded, 0.0, 0.0)
-        while self._used + len(entry) > self._capacity:
+        new = entry(key)
+        while self._used + len(new) > self._capacity:
             self._reserve(2 * self._capacity)
-        self._map[self._used : self._used + len(entry)] = entry
-        self._used += len(entry)
-        self._map[:HEADER] = _USED.pack(self._used, 0)
+        self._map[self._used : self._used + len(new)] = new
+        self._used += len(new)
+        self._map[:HEADER] = header(self._used)
         self._positions[key] = self._used - 16
         return self._used - 16
 
@@ -82,48 +91,61 @@ class _Process:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.values: list[SharedValue] = []
-        self._files: dict[str, _File] = {}
-        self.exemplars: ExemplarFile | None = None
+        self._files: dict[str, GrowingFile | None] = {}  # None where there is none to be had
+        self._exemplars: ExemplarFile | None = None
         self._degraded = False
-        os.register_at_fork(after_in_child=self._begin_anew)
 
     def slot(self, name: FileName, key: bytes) -> Slot:
         """Lock held. Shared memory, or, when there is none to be had, memory of this process alone."""
         try:
-            return self._file(name).slot(key)
+            if name.kind not in self._files:
+                self._open(name)
+            if file := self._files[name.kind]:
+                return file.slot(key)
         except OSError as err:
             self._degrade(err)
-            return memoryview(bytearray(8)).cast("d"), 0
+        return memoryview(bytearray(16)).cast("d"), 0
 
-    def keep_exemplar(self, name: FileName, key: bytes, exemplar: Exemplar) -> None:
+    def keep_exemplar(self, key: bytes, exemplar: Exemplar) -> None:
         """Lock held."""
         try:
-            if self.exemplars is None:
-                self.exemplars = ExemplarFile(_folder() / f"exemplars_{os.getpid()}.bin")
-            self.exemplars.keep(f"{name.kind}:".encode() + key, exemplar)
+            if self._exemplars is None:
+                self._exemplars = ExemplarFile(_folder() / f"exemplars_{os.getpid()}.bin")
+            self._exemplars.keep(key, exemplar)
         except OSError as err:
             self._degrade(err)
 
-    def _file(self, name: FileName) -> _File:
-        file = self._files.get(name.kind)
-        if file is None:
-            path = _folder() / f"{name.kind}_{os.getpid()}.db"
-            file = self._files[name.kind] = _File(path, name)
-        return file
+    def begin_anew(self) -> None:
+        """In the child, after a fork."""
+        self.lock = threading.Lock()
+        for file in (*self._files.values(), self._exemplars):
+            if file is not None:
+                file.close()
+        self._files, self._exemplars, self._degraded = {}, None, False
+        for value in self.values:
+            value.place()
+
+    def _open(self, name: FileName) -> None:
+        """The folder is locked, so that nobody takes the file for one of a dead process with the same pid."""
+        self._files[name.kind] = None
+        path = _folder() / f"{name.kind}_{os.getpid()}.db"
+        with locked(_folder(), exclusive=False):
+            if name.mode.startswith("live"):
+                path.unlink(missing_ok=True)  # its values ended with that process
+            self._files[name.kind] = GrowingFile(path)
 
     def _degrade(self, err: OSError) -> None:
         if not self._degraded:
             self._degraded = True
             log.critical("metrics_not_shared", extra={"error": err.strerror, "folder": str(_folder())})
 
-    def _begin_anew(self) -> None:
-        self.lock = threading.Lock()
-        self._files, self.exemplars, self._degraded = {}, None, False
-        for value in self.values:
-            value.place()
+
+def _after_fork() -> None:
+    _process.begin_anew()
 
 
 _process = _Process()
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _folder() -> Path:
@@ -163,15 +185,16 @@ class SharedValue:
     def set(self, value: float, timestamp: float | None = None) -> None:
         with _process.lock:
             self._view[self._index] = value
-            if len(self._view) > 1:
-                self._view[self._index + 1] = timestamp or 0.0
+            self._view[self._index + 1] = timestamp or 0.0
 
     def get(self) -> float:
         return self._view[self._index]
 
     def set_exemplar(self, exemplar: Exemplar) -> None:
-        with _process.lock:
-            _process.keep_exemplar(self._name, self._key, exemplar)
+        """Kept for histograms; the metrics that want them are."""
+        if self._name.type == "histogram":
+            with _process.lock:
+                _process.keep_exemplar(self._key, exemplar)
 
     def get_exemplar(self) -> None:
         """They are read by the scrape, from the file."""

@@ -100,6 +100,7 @@ def test_a_key_may_name_its_own_algorithm() -> None:
         json.dumps(KEYS["P-256"][0].as_dict(private=False)),
         "-----BEGIN PRIVATE KEY-----\nnot base64\n-----END PRIVATE KEY-----",
     ],
+    ids=["none", "empty", "word", "object", "list", "symmetric", "public", "broken PEM"],
 )
 def test_a_key_that_cannot_sign_is_said_so_at_once(text: str | None) -> None:
     with pytest.raises(ValueError, match="private key") as caught:

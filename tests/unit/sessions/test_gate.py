@@ -132,7 +132,7 @@ def test_a_short_idle_timeout_is_recorded_more_often(worker: Worker, clock: Cloc
         one.gate.flush()
 
 
-def test_use_that_cannot_be_recorded_is_kept_and_newer_use_wins(sessions: Layer, clock: Clock) -> None:
+def test_use_that_cannot_be_recorded_is_kept(sessions: Layer, clock: Clock) -> None:
     (first, one), (second, two) = sessions.create(), sessions.create()
     clock.now += 100
     sessions.gate.admit(first, CLIENT)
@@ -146,6 +146,24 @@ def test_use_that_cannot_be_recorded_is_kept_and_newer_use_wins(sessions: Layer,
     sessions.gate.flush()
     assert expires_at(sessions, one.key) == one.expires_at + 200
     assert expires_at(sessions, two.key) == two.expires_at + 100
+
+
+def test_newer_use_wins_over_what_could_not_be_recorded(sessions: Layer, clock: Clock) -> None:
+    cookie, session = sessions.create()
+    clock.now += 100
+    sessions.gate.admit(cookie, CLIENT)
+
+    def meanwhile() -> None:
+        sessions.kv.between = None
+        clock.now += 100
+        sessions.gate.admit(cookie, CLIENT)
+        raise StoreUnavailable
+
+    sessions.kv.between = meanwhile
+    with pytest.raises(StoreUnavailable):
+        sessions.gate.flush()
+    sessions.gate.flush()
+    assert expires_at(sessions, session.key) == session.expires_at + 200
 
 
 def test_use_noted_while_a_record_is_written_is_kept_too(sessions: Layer, clock: Clock) -> None:

@@ -75,6 +75,15 @@ def test_an_end_leaves_nothing_behind(sessions: Layer) -> None:
         assert sessions.kv.inner.index_count(index, -math.inf, math.inf) == 0
 
 
+def test_an_end_counts_even_when_the_record_was_lost(sessions: Layer, counters: Counters) -> None:
+    """The expiry index decides whether there was a session."""
+    _, session = sessions.create()
+    sessions.kv.inner.delete(f"hot:{session.key}")
+    assert sessions.store.end(session, EndReason.LOGOUT)
+    assert not sessions.store.end(session, EndReason.LOGOUT)
+    assert counters.gained(DESTROYED) == {"logout": 1}
+
+
 def test_of_many_who_end_it_one_counts(sessions: Layer, counters: Counters) -> None:
     _, session = sessions.create()
     start = threading.Barrier(16)

@@ -1,0 +1,106 @@
+"""Login attempts under way, each one record in the store and one cookie in the browser, so that parallel tabs do not
+disturb one another.
+
+    begun      store  login:{SHA-256 of state} = sealed verifier, nonce, return_to, provider, SHA-256 of the cookie
+               cookie bff_login_{hash of state} = time and random, five minutes
+    finished   the cookie must match the record, then the record is replaced by a mark "used" (compare-and-set: of two
+               simultaneous callbacks one wins), and only then may the code be spent
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+
+from bff.crypto import Keyring, SealError, digest, equal, random_id
+from bff.kv import KeyValue
+from bff.oidc.failure import fail
+
+ATTEMPT_LIFE = 300
+MOST_ATTEMPTS = 5
+COOKIE_PREFIX = "bff_login_"
+_COOKIE_NAME = re.compile(rf"{COOKIE_PREFIX}[0-9a-f]{{16}}")
+_KEPT_FOR = 2 * ATTEMPT_LIFE  # a late callback is told that it is late, not that it never was
+_USED = b"used"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """browser: SHA-256 of the cookie that binds the attempt to one browser."""
+
+    idp: str
+    return_to: str
+    started_at: float
+    browser: str = field(repr=False)
+    nonce: str = field(repr=False)
+    verifier: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An attempt that is not in the store yet, and what only the browser and the provider will hold of it."""
+
+    attempt: Attempt
+    state: str = field(repr=False)
+    cookie: str = field(repr=False)
+
+
+class Attempts:
+    """Every method but `begin` raises StoreUnavailable when the store does not answer."""
+
+    def __init__(self, kv: KeyValue, keys: Keyring, clock: Callable[[], float]) -> None:
+        self._kv = kv
+        self._sealer = keys.sealer("login-attempt")
+        self._clock = clock
+
+    def begin(self, idp: str, return_to: str) -> Begun:
+        now = self._clock()
+        cookie = f"{int(now)}.{random_id()}"
+        attempt = Attempt(idp, return_to, now, browser=digest(cookie), nonce=random_id(), verifier=random_id())
+        return Begun(attempt, state=random_id(), cookie=cookie)
+
+    def keep(self, begun: Begun) -> None:
+        record = _record(begun.state)
+        self._kv.set(record, self._sealer.seal(json.dumps(asdict(begun.attempt)).encode(), record), _KEPT_FOR)
+
+    def consume(self, state: str, cookie: Callable[[str], str | None]) -> Attempt:
+        """The attempt that state names, once. cookie: the browser's cookie by name.
+
+        Raises LoginFailed (state_missing, state_expired, state_mismatch, state_reused); then nothing is consumed.
+        """
+        record = _record(state)
+        sealed = self._kv.get(record) if state else None
+        if sealed is None:
+            fail("state_missing")
+        if sealed == _USED:
+            fail("state_reused")
+        attempt = self._opened(sealed, record)
+        # First, because the browser has dropped the cookie by then, and "another browser" would be a false alarm.
+        if self._clock() - attempt.started_at > ATTEMPT_LIFE:
+            fail("state_expired")
+        if not equal(digest(cookie(cookie_name(state)) or ""), attempt.browser):
+            fail("state_mismatch")
+        if not self._kv.compare_and_set(record, sealed, _USED):
+            fail("state_reused")
+        return attempt
+
+    def _opened(self, sealed: bytes, record: str) -> Attempt:
+        try:
+            return Attempt(**json.loads(self._sealer.open(sealed, record)))
+        except (SealError, ValueError, TypeError):
+            fail("state_missing")
+
+
+def surplus_attempts(cookies: Mapping[str, str]) -> list[str]:
+    """The oldest attempts' cookies beyond what a browser may keep, room made for one more."""
+    attempts = [name for name in cookies if _COOKIE_NAME.fullmatch(name)]
+    attempts.sort(key=lambda name: cookies[name].partition(".")[0].rjust(12, "0"))
+    return attempts[: max(0, len(attempts) - MOST_ATTEMPTS + 1)]
+
+
+def cookie_name(state: str) -> str:
+    return COOKIE_PREFIX + digest(state)[:16]
+
+
+def _record(state: str) -> str:
+    return f"login:{digest(state)}"

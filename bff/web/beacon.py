@@ -1,0 +1,61 @@
+"""POST /api/v1/metrics: what browsers report, counted.
+
+Made for `navigator.sendBeacon`, which sends text/plain without a preflight, as well as for fetch with JSON. It works
+without a session and without the store.
+"""
+
+from collections.abc import Collection
+
+from flask import Blueprint, request
+from werkzeug.wrappers import Response
+
+from bff import beacon
+from bff.errors import BFFError, RateLimited, ReportMediaType, ReportRefused, ReportTooLarge
+from bff.observability import labels, metrics
+from bff.web.context import client, services
+from bff.web.pipeline import answer
+from bff.web.policy import policy
+
+_MEDIA_TYPES = frozenset({"application/json", "text/plain"})
+_UTF_8 = frozenset({"utf-8", "utf8"})
+
+
+def blueprint(events: Collection[str]) -> Blueprint:
+    """events: the names that are counted by name."""
+    routes = Blueprint("beacon", __name__)
+    count, observe = metrics.public_event_recorders(events), metrics.web_vital_recorders()
+
+    @routes.post("/api/v1/metrics")
+    @policy(session=False, csrf=False)
+    def report() -> tuple[str, int]:
+        services().limits.check("beacon", client().address)
+        for event in beacon.read(_body()):
+            if event.name not in count:
+                metrics.public_rejected("unknown_event")
+            count.get(event.name, count[labels.OTHER])()
+            if event.vital:
+                observe[event.vital](event.value)
+        return "", 204
+
+    @routes.errorhandler(ReportRefused)
+    @routes.errorhandler(RateLimited)
+    def refused(error: BFFError) -> Response:
+        metrics.public_rejected(error.code)
+        return answer(error)
+
+    return routes
+
+
+def _body() -> bytes:
+    """At most beacon.LONGEST bytes of UTF-8; a longer body is not read to its end, a compressed one not at all."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise ReportMediaType("The body must not be compressed.", headers=[("Accept-Encoding", "identity")])
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    if request.mimetype not in _MEDIA_TYPES or charset not in _UTF_8:
+        raise ReportMediaType("The body must be application/json or text/plain, in UTF-8.")
+    announced = request.content_length or 0
+    request.max_content_length = beacon.LONGEST + 1  # as much as is read of a body of unknown length
+    body = b"" if announced > beacon.LONGEST else request.get_data(cache=False)
+    if max(announced, len(body)) > beacon.LONGEST:
+        raise ReportTooLarge(f"A report has at most {beacon.LONGEST} bytes.")
+    return body

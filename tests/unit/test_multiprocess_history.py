@@ -1,0 +1,137 @@
+"""Processes come, count, break and die in any order, and scrapes come in between: totals stay true and never go back."""
+
+import math
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+
+from bff.observability.multiprocess import archive, manifest
+from bff.observability.multiprocess.collector import MultiprocessCollector
+from tests.unit.value_files import (
+    MODES,
+    Place,
+    Process,
+    Samples,
+    bucket,
+    counter,
+    decreased,
+    difference,
+    every_way,
+    expected,
+    gauge,
+    histogram,
+    stock,
+    summary,
+)
+
+LABELS = [{"path": ""}, {"path": "/a"}, {"path": 'quote"\\\n'}]
+# What prometheus_client makes together, before it counts anything in one of them.
+CHILDREN: list[list[Place]] = [
+    child
+    for labels in LABELS
+    for child in ([counter(labels)], [counter(labels, help_text="Newer help.")], histogram(labels), summary(labels))
+]
+GAUGES = [gauge(mode, labels) for mode in MODES for labels in LABELS[:2]]
+# Sums whose order matters in the last bit, and whole numbers.
+amounts = st.sampled_from([0.1, 0.2, 0.3, 1e-9, 1.0, 2.0, 1e9, 1 / 3])
+
+
+class Fleet(RuleBasedStateMachine):
+    alive: Bundle[Process] = Bundle("alive")
+    dead: Bundle[Process] = Bundle("dead")
+
+    @initialize()
+    def begin(self) -> None:
+        self.temporary = tempfile.TemporaryDirectory()
+        self.folder = Path(self.temporary.name)
+        self.processes: list[Process] = []
+        self.ended: set[int] = set()
+        self.buried: set[int] = set()
+        self.set_aside: list[str] = []
+        self.broken = 0
+        self.now = 1.0
+        self.seen: Samples = {}
+        self.collectors = [self.collector(), self.collector()]
+
+    def collector(self) -> MultiprocessCollector:
+        return MultiprocessCollector(self.folder, self.set_aside.append)
+
+    @rule(target=alive, ours=st.booleans())
+    def start(self, ours: bool) -> Process:
+        self.processes.append(Process(self.folder, 1000 + len(self.processes), ours=ours))
+        return self.processes[-1]
+
+    @rule(process=alive, child=st.sampled_from(CHILDREN), amount=amounts, which=st.integers(0, 4))
+    def count(self, process: Process, child: list[Place], amount: float, which: int) -> None:
+        for place in child:
+            process.add(place, 0)
+        where = child[which % len(child)]
+        process.add(where, amount if where.name.endswith(("_sum", "_total")) else math.ceil(amount))
+
+    @rule(process=alive, where=st.sampled_from(GAUGES), value=st.sampled_from([-1.0, 0.0, 0.5, 7.0]))
+    def gauge(self, process: Process, where: Place, value: float) -> None:
+        self.now += 1
+        process.set(where, value, self.now)
+
+    @rule(target=dead, process=consumes(alive))
+    def die(self, process: Process) -> Process:
+        process.close()
+        self.ended.add(process.pid)
+        return process
+
+    @rule()
+    def compact(self) -> None:
+        archive.compact(self.folder, self.ended.__contains__, self.set_aside.append)
+        self.buried = set(self.ended)
+
+    @rule(process=dead, kind=st.sampled_from(["counter", "histogram", "summary", "gauge_max"]))
+    def breaks(self, process: Process, kind: str) -> None:
+        """A worker was killed while it wrote: behind its last whole entry the file is garbage."""
+        self._break(process.path(kind))
+
+    @rule(kind=st.sampled_from(["counter", "histogram", "gauge_sum"]))
+    def archive_breaks(self, kind: str) -> None:
+        for name in manifest.read(self.folder).archives.values():
+            if name.startswith(f"{kind}_"):
+                self._break(self.folder / name)
+
+    def _break(self, path: Path) -> None:
+        if path.exists():
+            content = path.read_bytes()
+            used = int.from_bytes(content[:4], "little")
+            if used > 8:
+                path.write_bytes((used + 40).to_bytes(4, "little") + content[4:used] + b"\xff" * 40)
+                self.broken += 1
+
+    @rule(number=st.integers(0, 1))
+    def scrape(self, number: int) -> None:
+        self._check(self.collectors[number])
+
+    @rule(number=st.integers(0, 1))
+    def another_worker_begins_to_scrape(self, number: int) -> None:
+        self.collectors[number] = self.collector()
+        self._check(self.collectors[number])
+
+    def _check(self, collector: MultiprocessCollector) -> None:
+        wanted = expected(self.processes, gone=self.buried)
+        for found in every_way(collector):
+            assert difference(found, wanted) == {}
+            assert decreased(self.seen, found) == {}
+            self.seen = found
+        for found in stock(self.folder):
+            assert difference(found, wanted) == {}
+        assert not [path for path in self.folder.glob("*.db") if self.broken > len(self.set_aside)]
+
+    def teardown(self) -> None:
+        if hasattr(self, "temporary"):
+            for process in self.processes:
+                if process.pid not in self.ended:
+                    process.close()
+            self.temporary.cleanup()
+
+
+TestFleet = Fleet.TestCase
+TestFleet.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
