@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PORT   ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt bench
+.PHONY: help run test check fmt soak bench
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,6 +24,9 @@ check: $(VENV)/.dev  ## ruff and mypy
 fmt: $(VENV)/.dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+soak: $(VENV)/.dev  ## kill and recycle workers under load for a minute, and count
+	SOAK_SECONDS=60 SOAK_WORKERS=8 $(BIN)/pytest -s tests/e2e/test_metrics_exact.py tests/e2e/test_prometheus.py
 
 bench: $(VENV)/.dev  ## measure speed against named references in one run
 	$(BIN)/python -m benchmarks

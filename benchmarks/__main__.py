@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import memory, verify
+from benchmarks import memory, metrics, verify
 
-BENCHMARKS = {"verify": verify.main, "memory": memory.main}
+BENCHMARKS = {"verify": verify.main, "memory": memory.main, "metrics": metrics.main}
 
 
 def main() -> int:

@@ -6,8 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from bff import services, settings
@@ -29,13 +33,64 @@ def redis(folder: Path) -> Iterator[str]:
         yield server.url
 
 
+@dataclass(frozen=True)
+class Server:
+    """One application under gunicorn."""
+
+    url: str
+    master: int
+
+    def cpu_per_request(self, path: str, cookie: str, *, seconds: int) -> float:
+        """Seconds of CPU, user and system, that the workers spent per request."""
+        before = self._cpu()
+        requests = load(self.url + path, cookie, seconds=seconds) * seconds
+        return (self._cpu() - before) / requests
+
+    def p99(self, path: str, cookie: str, *, seconds: int) -> float:
+        """Seconds."""
+        found = re.search(r"99%\s+([\d.]+)(us|ms|s)\b", _wrk(self.url + path, cookie, seconds, 16))
+        if found is None:
+            raise RuntimeError("wrk printed no percentiles")
+        return float(found[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[found[2]]
+
+    def _cpu(self) -> float:
+        children = Path(f"/proc/{self.master}/task/{self.master}/children").read_text().split()
+        fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in children]
+        return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def gunicorn(app: str, config: str, env: Mapping[str, str]) -> Iterator[str]:
-    """One application under gunicorn; its base URL."""
+def gunicorn(app: str, config: str, env: Mapping[str, str]) -> Iterator[Server]:
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "-c", config, app]
-    with running(command, port=port, cwd=ROOT, env={**env, "PORT": str(port)}):
-        yield f"http://127.0.0.1:{port}"
+    with running(command, port=port, cwd=ROOT, env={**env, "PORT": str(port)}) as master:
+        yield Server(f"http://127.0.0.1:{port}", master.pid)
+
+
+@contextmanager
+def scraping(url: str) -> Iterator[None]:
+    """GET url once a second, as Prometheus would."""
+    stopping = threading.Event()
+
+    def scrape() -> None:
+        while not stopping.wait(1.0):
+            urllib.request.urlopen(url, timeout=10).read()
+
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def cpu_of_recording(times: int = 200_000) -> float:
+    """Seconds of CPU that all metrics of one allowed verify take, in a process of its own with shared files."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": folder}
+        command = [sys.executable, "-m", "benchmarks.recording", str(times)]
+        return float(subprocess.run(command, env=env, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
 
 def environment(redis_url: str, folder: Path) -> dict[str, str]:
@@ -73,6 +128,14 @@ def wrk() -> str:
 
 def load(url: str, cookie: str, *, seconds: int, connections: int = 16) -> float:
     """Requests per second, as a proxy sends them. Raises when any answer was not 2xx."""
+    output = _wrk(url, cookie, seconds, connections)
+    found = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    if found is None:
+        raise RuntimeError(output)
+    return float(found[1])
+
+
+def _wrk(url: str, cookie: str, seconds: int, connections: int) -> str:
     headers = {
         "Cookie": f"theme=dark; bff_session={cookie}",
         "User-Agent": USER_AGENT,
@@ -83,13 +146,10 @@ def load(url: str, cookie: str, *, seconds: int, connections: int = 16) -> float
         "X-Forwarded-Host": "app.example.com",
         "X-Forwarded-Uri": "/orders/17",
     }
-    command = [wrk(), "-t1", f"-c{connections}", f"-d{seconds}s"]
+    command = [wrk(), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
     output = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in output or "Socket errors" in output:
         raise RuntimeError(output)
-    found = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    if found is None:
-        raise RuntimeError(output)
-    return float(found[1])
+    return output

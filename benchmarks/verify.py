@@ -34,7 +34,7 @@ def main() -> bool:
         _make_plain_session(url, cookie)
         reference = "benchmarks/reference_conf.py"
         targets = {
-            name: stack.enter_context(servers.gunicorn(app, config, env)) + "/auth/verify"
+            name: stack.enter_context(servers.gunicorn(app, config, env)).url + "/auth/verify"
             for name, app, config in (
                 ("empty", "benchmarks.references:empty", reference),
                 ("verify", "wsgi:app", "gunicorn.conf.py"),

@@ -12,7 +12,9 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from bff.observability import labels
 from bff.observability.multiprocess import values
+from bff.observability.traces import exemplar
 
+Exemplar = dict[str, str] | None
 values.install()  # before the first metric is declared, since each takes its storage then
 
 HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -142,17 +144,17 @@ OAUTH_ERRORS = frozenset(
 
 
 def http_request(method: str, endpoint: str | None, status: int, seconds: float) -> None:
-    http_recorder(method, endpoint, status)(seconds)
+    http_recorder(method, endpoint, status)(seconds, exemplar())
 
 
-def http_recorder(method: str, endpoint: str | None, status: int) -> Callable[[float], None]:
+def http_recorder(method: str, endpoint: str | None, status: int) -> Callable[[float, Exemplar], None]:
     """What records one such request's seconds; a path too hot to resolve labels each time keeps it."""
     values = labels.method(method), labels.endpoint(endpoint), str(status)
     count, observe = HTTP_REQUESTS.labels(*values).inc, HTTP_DURATION.labels(*values).observe
 
-    def record(seconds: float) -> None:
+    def record(seconds: float, traced: Exemplar) -> None:
         count()
-        observe(seconds)
+        observe(seconds, traced)
 
     return record
 
@@ -174,7 +176,7 @@ def login(result: str) -> None:
 
 
 def oauth_flow(flow_type: str, seconds: float) -> None:
-    OAUTH_FLOW_DURATION.labels(flow_type).observe(seconds)
+    OAUTH_FLOW_DURATION.labels(flow_type).observe(seconds, exemplar())
 
 
 def token_exchange(grant_type: str, status: str) -> None:
@@ -231,7 +233,7 @@ def token_expired(service: str) -> None:
 
 def authz_decision(resource: str, action: str, decision: str, seconds: float) -> None:
     AUTHZ_REQUESTS.labels(resource, action, decision).inc()
-    AUTHZ_LATENCY.labels(resource).observe(seconds)
+    AUTHZ_LATENCY.labels(resource).observe(seconds, exemplar())
 
 
 def authz_cache(result: str) -> None:

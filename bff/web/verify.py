@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from bff.errors import BFFError, BindingMismatch, InvalidReturnUrl, SessionExpired, Unauthenticated
 from bff.observability import labels, logs, metrics
+from bff.observability.traces import exemplar
 from bff.oidc.return_url import ReturnUrls
 from bff.sessions.cache import Entry, Headers
 from bff.sessions.gate import Gate
@@ -49,7 +50,7 @@ class Verify:
             status: metrics.VERIFY_DURATION.labels(status)
             for status in ("allowed", "unauthenticated", "expired", "binding", "error")
         }
-        self._http: dict[tuple[str, str, int], Callable[[float], None]] = {}
+        self._http: dict[tuple[str, str, int], Callable[[float, metrics.Exemplar], None]] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -72,8 +73,9 @@ class Verify:
         finally:
             logs.correlation_id.reset(logged_as)
             seconds = time.perf_counter() - start
-            self._verify_duration[outcome].observe(seconds)
-            self._http_recorder(environ["REQUEST_METHOD"], path, status)(seconds)
+            traced = exemplar()
+            self._verify_duration[outcome].observe(seconds, traced)
+            self._http_recorder(environ["REQUEST_METHOD"], path, status)(seconds, traced)
 
     def _refuse(
         self, error: BFFError, environ: Environ, start_response: StartResponse, correlation_id: str
@@ -103,7 +105,7 @@ class Verify:
             return self._login_url
         return f"{self._login_url}?return_to={quote(original, safe='')}"
 
-    def _http_recorder(self, method: str, path: str, status: int) -> Callable[[float], None]:
+    def _http_recorder(self, method: str, path: str, status: int) -> Callable[[float, metrics.Exemplar], None]:
         key = (labels.method(method), path, status)
         record = self._http.get(key)
         if record is None:

@@ -15,7 +15,7 @@ from tests.architecture.source import Import
 LEVELS: tuple[tuple[str, ...], ...] = (
     # packages that only hold others, and the version
     ("bff", "bff.events", "bff.observability"),
-    ("bff.errors", "bff.crypto", "bff.sensitive", "bff.observability.multiprocess.*"),
+    ("bff.errors", "bff.crypto", "bff.sensitive", "bff.observability.multiprocess.*", "bff.observability.traces"),
     # typed data and declared names
     ("bff.settings.*", "bff.observability.labels", "bff.observability.metrics", "bff.events.model", "bff.kv.redis_url"),
     # start-up
@@ -58,6 +58,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "limits": ("bff/ratelimit.py",),
     "marshmallow": ("bff/settings/*", "bff/beacon.py", "bff/web/*", "bff/dev/*"),
     "prometheus_client": ("bff/observability/*",),
+    "opentelemetry": ("bff/observability/traces.py",),
     "pythonjsonlogger": ("bff/observability/logs.py",),
     "redis": ("bff/kv/redis*.py",),
     "requests": ("bff/http.py",),

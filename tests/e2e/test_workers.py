@@ -123,7 +123,7 @@ def test_a_revoked_session_is_refused_by_every_other_worker_at_once(
     percentiles = quantiles(delays, n=100)
     for name, seconds in {"p50": percentiles[49], "p99": percentiles[98], "max": max(delays)}.items():
         record_testsuite_property(f"revocation seen after, {name}, ms", round(seconds * 1000, 2))
-        print(f"revocation seen after, {name}: {seconds * 1000:.2f} ms")  # noqa: T201 - shown with -s
+        print(f"revocation seen after, {name}: {seconds * 1000:.2f} ms")
     assert len(delays) == REVOCATIONS * (WORKERS - 1)
     assert service.value("bff_session_cache_total", result="invalidated") >= len(delays)  # each had held it
     assert max(delays) <= ALLOWED_DELAY

@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,12 +74,17 @@ def _has_socket(pid: int, inode: str) -> bool:
 
 @contextmanager
 def running(
-    folder: Path, settings: Mapping[str, str] | None = None, *, port: int | None = None, workers: int = 1
+    folder: Path,
+    settings: Mapping[str, str] | None = None,
+    *,
+    port: int | None = None,
+    workers: int = 1,
+    command: Sequence[str] = COMMAND,
 ) -> Iterator[Bff]:
     """A BFF whose data and log are in folder; settings that are not given are unset."""
     settings, port, log = settings or {}, port or process.free_port(), folder / "bff.log"
     env = environment(folder, settings, port=port, workers=workers)
-    with process.running(COMMAND, port=port, env=env, cwd=ROOT, log=log) as master:
+    with process.running(command, port=port, env=env, cwd=ROOT, log=log) as master:
         bff = Bff(settings.get("BFF_BASE_URL") or f"http://127.0.0.1:{port}", port, master, log)
         _wait_until_live(bff, workers)
         yield bff

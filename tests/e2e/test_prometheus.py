@@ -1,0 +1,121 @@
+"""A real Prometheus scrapes four workers: no failed scrape, the mission's queries, exemplars that lead to traces.
+
+`make soak` lets it scrape for a minute (SOAK_SECONDS).
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.peers import bff, install, process
+from tests.peers.bff import Bff
+
+pytestmark = pytest.mark.e2e
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "8"))
+TRACED = (*bff.COMMAND[:-1], "tests.e2e.traced:app")
+CONFIGURATION = """
+global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}
+scrape_configs:
+  - job_name: bff
+    static_configs: [{{targets: ["{target}"]}}]
+"""
+P95 = "histogram_quantile(0.95, sum(rate(bff_verify_duration_seconds_bucket[5m])) by (le))"
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    url: str
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        return self._get("query", query=expression)["result"]  # type: ignore[no-any-return]
+
+    def exemplars(self, expression: str) -> list[dict[str, Any]]:
+        now = time.time()
+        return self._get("query_exemplars", query=expression, start=now - 600, end=now + 60)  # type: ignore[no-any-return]
+
+    def targets(self) -> list[dict[str, Any]]:
+        return self._get("targets")["activeTargets"]  # type: ignore[no-any-return]
+
+    def _get(self, endpoint: str, **parameters: Any) -> Any:
+        answer = requests.get(f"{self.url}/api/v1/{endpoint}", params=parameters, timeout=10).json()
+        assert answer["status"] == "success", answer
+        return answer["data"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("prometheus")
+
+
+@pytest.fixture(scope="module")
+def running(folder: Path) -> Iterator[Bff]:
+    with bff.running(folder, workers=4, command=TRACED) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def prometheus(folder: Path, running: Bff) -> Iterator[Prometheus]:
+    program = install.debian("prometheus", "prometheus")
+    port = process.free_port()
+    configuration = folder / "prometheus.yml"
+    configuration.write_text(CONFIGURATION.format(target=running.address))
+    command: list[str | Path] = [
+        program,
+        f"--config.file={configuration}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--enable-feature=exemplar-storage",
+    ]
+    with process.running(command, port=port, log=folder / "prometheus.log"):
+        yield Prometheus(f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traffic(running: Bff, prometheus: Prometheus) -> None:
+    """A light load for as long as Prometheus is to watch."""
+    until = time.monotonic() + SECONDS
+    with requests.Session() as session:
+        while time.monotonic() < until:
+            session.get(f"{running.base_url}/auth/verify", timeout=10)
+            time.sleep(0.02)
+
+
+def eventually(holds: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 15
+    while not (found := holds()):
+        assert time.monotonic() < deadline, "Prometheus does not say so"
+        time.sleep(0.2)
+    return found
+
+
+def test_every_scrape_succeeds(prometheus: Prometheus) -> None:
+    (target,) = prometheus.targets()
+    assert (target["health"], target["lastError"]) == ("up", "")
+    assert eventually(lambda: prometheus.query("count_over_time(up[10m]) > 10"))
+    (lowest,) = prometheus.query("min_over_time(up[10m])")
+    assert lowest["value"][1] == "1"
+
+
+def test_the_missions_query_returns_data(prometheus: Prometheus) -> None:
+    """The other two name metrics that later work records: token refreshes and policy decisions."""
+    (p95,) = eventually(lambda: [each for each in prometheus.query(P95) if each["value"][1] != "NaN"])
+    assert 0 < float(p95["value"][1]) < 1
+
+
+def test_it_sees_the_fleet(prometheus: Prometheus) -> None:
+    assert prometheus.query("bff_workers")[0]["value"][1] == "4"
+    assert float(prometheus.query("process_resident_memory_bytes")[0]["value"][1]) > 1e7
+
+
+def test_a_bucket_leads_to_its_trace(prometheus: Prometheus) -> None:
+    (series, *_) = eventually(lambda: prometheus.exemplars("bff_verify_duration_seconds_bucket"))
+    labels = series["exemplars"][0]["labels"]
+    assert len(labels["trace_id"]) == 32
+    assert len(labels["span_id"]) == 16
