@@ -103,6 +103,11 @@ def on_reload(arbiter: Any) -> None:
         arbiter.app.callable = wsgi.load()
 
 
+def pre_exec(server: Any) -> None:
+    """SIGUSR2: the new master starts with the environment of the old one's start, and must count in the same folder."""
+    server.cfg.env_orig[_METRICS_DIR] = os.environ[_METRICS_DIR]
+
+
 def when_ready(server: Any) -> None:
     """In the master, before the first fork: METRICS_BIND gets its own process."""
     if _settings.metrics.bind is not None:
@@ -139,9 +144,12 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
-    """A private metrics folder goes with its master, unless a newer master took it over."""
+    """A private metrics folder goes with its master, unless another master counts in it (SIGUSR2)."""
+    from bff.observability import fleet
+
     for process in _beside:
         process.terminate()
     folder = Path(os.environ[_METRICS_DIR])
-    if server.reexec_pid == 0 and server.master_pid == 0 and folder.name.startswith("bff-metrics-"):
+    other = server.reexec_pid or server.master_pid
+    if folder.name.startswith("bff-metrics-") and not (other and fleet.alive(other)):
         shutil.rmtree(folder, ignore_errors=True)

@@ -26,7 +26,7 @@ WORKERS = int(os.environ.get("SOAK_WORKERS", "4"))
 THREADS = 2
 CLIENTS = 6
 KILL_EVERY = 0.2
-SCRAPE_EVERY = SECONDS / 200
+SCRAPE_EVERY = SECONDS / 400
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
