@@ -26,7 +26,7 @@ QUARANTINED = ".corrupt"
 Entries = dict[bytes, tuple[float, float]]
 
 
-def compact(folder: Path, is_dead: Callable[[int], bool], on_corrupt: Callable[[str], None]) -> int:
+def compact(folder: Path, is_dead: Callable[[int], bool], on_corrupt: Callable[[str], object]) -> int:
     """Take in the files of every process that is_dead; how many files. Raises OSError, and nothing is lost then.
 
     Gauges of a `live` mode end with their process. Those of mode `all` stay, because their label is the process.
@@ -51,7 +51,7 @@ def compact(folder: Path, is_dead: Callable[[int], bool], on_corrupt: Callable[[
     return len(dead)
 
 
-def quarantine(folder: Path, name: str, on_corrupt: Callable[[str], None]) -> None:
+def quarantine(folder: Path, name: str, on_corrupt: Callable[[str], object]) -> None:
     """Set a file aside if it is broken; what can be read of it stays counted. Raises OSError.
 
     Its process, if it lives, goes on counting into the file that was set aside. Gauges of one process go with it.
@@ -145,7 +145,7 @@ def _set_aside(folder: Path, broken: Iterable[Found]) -> None:
         path.rename(path.with_suffix(QUARANTINED))
 
 
-def _tell(broken: Iterable[Found], on_corrupt: Callable[[str], None]) -> None:
+def _tell(broken: Iterable[Found], on_corrupt: Callable[[str], object]) -> None:
     """Outside the lock: whoever counts this may need it for a file of its own."""
     for found in broken:
         log.error("metrics_file_quarantined", extra={"file": found.path})

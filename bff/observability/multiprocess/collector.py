@@ -60,7 +60,7 @@ class _Gauges:
 class MultiprocessCollector(Collector):
     """A prometheus_client collector, with a faster way to the page's text beside `collect`."""
 
-    def __init__(self, folder: Path, on_corrupt: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, on_corrupt: Callable[[str], object]) -> None:
         """on_corrupt: told the name of each file that was set aside."""
         self._folder = folder
         self._on_corrupt = on_corrupt
@@ -91,6 +91,11 @@ class MultiprocessCollector(Collector):
             else:
                 page = "".join([family.text(totals) for family, totals in self._families()])
         return page.encode() + (openmetrics_text if openmetrics else classic_text)(added)
+
+    def close(self) -> None:
+        """Let go of every file; the next scrape opens them again."""
+        with self._lock:
+            self._keep([])
 
     def _families(self) -> Iterator[tuple[Family, tuple[float, ...]]]:
         parts: list[_Summed | _Gauges] = [*self._summed.values(), self._gauges]
@@ -127,19 +132,23 @@ class MultiprocessCollector(Collector):
         self._gauges.combine(file for file in self._files.values() if file.name.type == "gauge")
 
     def _follow_folder(self) -> None:
-        """Open files that are new, let go of those that no longer count. Files are told apart by name and inode."""
+        """Files are told apart by name and inode."""
         counted = manifest.counted(self._folder, manifest.read(self._folder))
         if counted == list(self._files):
             return
-        for gone in self._files.keys() - set(counted):
-            self._files.pop(gone).close()
-            for summed in self._summed.values():
-                summed.columns.pop(gone, None)
+        self._keep(counted)
         for found in counted:
             if found not in self._files:
                 with contextlib.suppress(FileNotFoundError):  # removed by hand
                     self._open(found)
         self._files = {found: self._files[found] for found in counted if found in self._files}
+
+    def _keep(self, counted: Sequence[Found]) -> None:
+        """Let go of all other files."""
+        for gone in self._files.keys() - set(counted):
+            self._files.pop(gone).close()
+            for summed in self._summed.values():
+                summed.columns.pop(gone, None)
 
     def _open(self, found: Found) -> None:
         file = self._files[found] = ValueFile(self._folder / found.path, found.name)

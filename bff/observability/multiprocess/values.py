@@ -118,12 +118,15 @@ class _Process:
     def begin_anew(self) -> None:
         """In the child, after a fork."""
         self.lock = threading.Lock()
+        self.close()
+        for value in self.values:
+            value.place()
+
+    def close(self) -> None:
         for file in (*self._files.values(), self._exemplars):
             if file is not None:
                 file.close()
         self._files, self._exemplars, self._degraded = {}, None, False
-        for value in self.values:
-            value.place()
 
     def _open(self, name: FileName) -> None:
         """The folder is locked, so that nobody takes the file for one of a dead process with the same pid."""
