@@ -64,9 +64,9 @@ def quarantine(folder: Path, name: str, on_corrupt: Callable[[str], object]) -> 
             if found.path == name and not _read(folder, found).whole  # somebody else may have seen to it
         ]
         own = [found for found in broken if found.name.mode == "all" or found.name.mode.startswith("live")]
-        _take(folder, manifest, [found for found in broken if found not in own])
+        others = _take(folder, manifest, [found for found in broken if found not in own])
         _set_aside(folder, own)
-    _tell(broken, on_corrupt)
+    _tell([*own, *others], on_corrupt)
 
 
 def _tidied(folder: Path) -> Manifest:
