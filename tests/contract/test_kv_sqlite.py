@@ -16,15 +16,8 @@ import pytest
 from bff.errors import StoreTimeout, StoreUnavailable
 from bff.kv import Batch
 from bff.kv.sqlite import SqliteStore
+from tests.clock import Clock
 from tests.contract.backends import eventually
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

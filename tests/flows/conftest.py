@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from joserfc.jwk import ECKey, Key, RSAKey
 
+from tests.clock import Clock
 from tests.flows.browser import Browser
-from tests.flows.instruments import Clock, Counters
+from tests.flows.instruments import Counters
 from tests.flows.internet import Site, SiteFactory, site
 from tests.flows.provider import OpenIdProvider
 from tests.flows.witness import Witness

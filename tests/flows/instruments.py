@@ -8,16 +8,6 @@ from prometheus_client import REGISTRY, Metric
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
 
-class Clock:
-    """Stands still until a test moves it."""
-
-    def __init__(self, now: float = 1_800_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Counters:
     """What the counters gained since `start`."""
 

@@ -16,8 +16,9 @@ from bff.app import create_app
 from bff.http import WsgiApp, WsgiTransport
 from bff.kv.sqlite import SqliteStore
 from bff.services import Services
+from tests.clock import Clock
 from tests.flows.browser import Browser
-from tests.flows.instruments import Clock, Counters
+from tests.flows.instruments import Counters
 from tests.flows.provider import OpenIdProvider
 from tests.flows.registration import SECRET
 from tests.flows.store import WatchedStore

@@ -22,7 +22,8 @@ from bff.beacon import LONGEST
 from bff.errors import RateLimited
 from bff.observability.logs import Formatter
 from bff.web.javascript import MODULE
-from tests.flows.instruments import Clock, Counters, examples
+from tests.clock import Clock
+from tests.flows.instruments import Counters, examples
 from tests.flows.internet import BFF, Site, SiteFactory, site
 from tests.unit.delicate import PERSONAL, PERSONAL_NAMES, SECRET_NAMES, SECRETS, random_text, spelt
 

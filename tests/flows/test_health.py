@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.clock import Clock
 from tests.flows.browser import Browser
-from tests.flows.instruments import Clock
 from tests.flows.internet import Site, SiteFactory
 from tests.flows.provider import html
 

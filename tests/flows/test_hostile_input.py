@@ -10,7 +10,8 @@ from joserfc.jwk import Key
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wrappers import Response
 
-from tests.flows.instruments import Clock, Counters, examples
+from tests.clock import Clock
+from tests.flows.instruments import Counters, examples
 from tests.flows.internet import BFF, SESSION, Site, site
 
 PEER = "203.0.113.7"

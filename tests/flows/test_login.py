@@ -5,8 +5,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from bff.oidc.attempts import COOKIE_PREFIX
+from tests.clock import Clock
 from tests.flows.browser import Browser
-from tests.flows.instruments import Clock, Counters
+from tests.flows.instruments import Counters
 from tests.flows.internet import BFF, ISSUER, OTHER_APP, SESSION, Site, SiteFactory, begin, login, to_callback
 
 

@@ -12,8 +12,9 @@ import requests
 
 from bff.crypto import digest
 from bff.oidc.attempts import COOKIE_PREFIX
+from tests.clock import Clock
 from tests.flows.browser import Browser
-from tests.flows.instruments import Clock, Counters
+from tests.flows.instruments import Counters
 from tests.flows.internet import BFF, ISSUER, SESSION, Site, begin, login, to_callback
 from tests.flows.provider import raising
 from tests.flows.witness import ECHO, Witness, come_back, with_query

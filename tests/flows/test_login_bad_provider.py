@@ -6,8 +6,9 @@ import pytest
 import requests
 from joserfc.jwk import Key
 
+from tests.clock import Clock
 from tests.flows.browser import Browser
-from tests.flows.instruments import Clock, Counters
+from tests.flows.instruments import Counters
 from tests.flows.internet import Site, begin, login
 from tests.flows.provider import REMOVED, Answer, html, raising, reply
 from tests.flows.witness import Witness

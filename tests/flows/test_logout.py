@@ -9,8 +9,9 @@ import requests
 from werkzeug.test import Client, TestResponse
 
 from bff.sessions.csrf import COOKIE
+from tests.clock import Clock
 from tests.flows.browser import Browser
-from tests.flows.instruments import Clock, Counters
+from tests.flows.instruments import Counters
 from tests.flows.internet import BFF, ISSUER, SESSION, Site, SiteFactory, proof
 from tests.flows.provider import REMOVED, Answer, html, raising
 

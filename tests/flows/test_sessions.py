@@ -2,9 +2,10 @@
 
 import pytest
 
+from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.browser import Browser
-from tests.flows.instruments import Clock, Counters
+from tests.flows.instruments import Counters
 from tests.flows.internet import NEW_KEY, OLD_KEY, SESSION, Site, SiteFactory, balanced, log_out
 
 DESTROYED = "bff_sessions_destroyed_total"

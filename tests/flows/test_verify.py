@@ -5,9 +5,10 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.browser import Browser
-from tests.flows.instruments import Clock, Counters
+from tests.flows.instruments import Counters
 from tests.flows.internet import BFF, OTHER_APP, SESSION, Site, SiteFactory, login
 from tests.flows.provider import REMOVED
 

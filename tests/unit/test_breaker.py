@@ -4,14 +4,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from bff.breaker import Breaker, State
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture

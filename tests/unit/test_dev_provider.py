@@ -20,6 +20,7 @@ from bff import dev
 from bff.crypto import base64url, random_id
 from bff.kv.sqlite import SqliteStore
 from bff.settings import ProviderSettings
+from tests.clock import Clock
 
 ORIGIN = "http://127.0.0.1:8000"
 ISSUER = f"{ORIGIN}/dev/idp"
@@ -35,17 +36,9 @@ BASIC = ("a-client", "its%3Asecret%2F%2B")  # RFC 6749 section 2.3.1: both halve
 VERIFIER = "v" * 64
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = time.time()
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(time.time())
 
 
 @pytest.fixture

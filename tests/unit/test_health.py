@@ -4,7 +4,7 @@ import pytest
 
 from bff.errors import StoreTimeout
 from bff.health import Health
-from tests.unit.support import Clock
+from tests.clock import Clock
 
 
 class Component:

@@ -14,7 +14,7 @@ import requests
 
 from bff.errors import UpstreamError
 from bff.http import MAX_BODY, HttpClient, Response, WsgiTransport
-from tests.unit.support import Clock
+from tests.clock import Clock
 
 TIMEOUT = 0.15
 PATIENT = 5.0

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from bff.errors import RateLimited
 from bff.ratelimit import Memory, RateLimits, client_of
 from bff.settings import RateLimit
-from tests.unit.support import Clock, counted
+from tests.clock import Clock
+from tests.unit.support import counted
 
 ALICE, BOB = "192.0.2.1", "192.0.2.2"
 

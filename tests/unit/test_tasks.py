@@ -10,7 +10,8 @@ import pytest
 from bff.errors import StoreUnavailable
 from bff.kv.sqlite import SqliteStore
 from bff.tasks import Job, Tasks
-from tests.unit.support import Clock, counted
+from tests.clock import Clock
+from tests.unit.support import counted
 
 PERIOD = 30.0
 PATIENT = 10

@@ -11,7 +11,7 @@ from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 
 from bff.oidc.client_auth import ASSERTION_LIFE, ASSERTION_TYPE, ClientAuth
 from bff.settings import ProviderSettings
-from tests.flows.instruments import Clock
+from tests.clock import Clock
 
 AUDIENCE = "https://idp.example"
 FORM = {"grant_type": "authorization_code"}

@@ -7,7 +7,7 @@ import pytest
 
 from bff.errors import ProviderUnavailable
 from bff.oidc.kept import RETRY_AFTER, Kept
-from tests.flows.instruments import Clock
+from tests.clock import Clock
 
 LIFE = 100.0
 

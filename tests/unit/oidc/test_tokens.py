@@ -15,7 +15,8 @@ from bff.http import HttpClient, WsgiTransport
 from bff.oidc.provider import Provider
 from bff.oidc.tokens import IdTokenError, validate_id_token
 from bff.settings.model import SIGNING_ALGORITHMS, ProviderSettings
-from tests.flows.instruments import Clock, examples
+from tests.clock import Clock
+from tests.flows.instruments import examples
 from tests.flows.provider import OpenIdProvider
 from tests.flows.tokens import compact
 

@@ -17,7 +17,8 @@ from bff.sessions.gate import Client, Gate
 from bff.sessions.model import Session, Tokens, User
 from bff.sessions.store import SessionStore
 from bff.settings import SessionSettings
-from tests.flows.instruments import Clock, Counters
+from tests.clock import Clock
+from tests.flows.instruments import Counters
 from tests.flows.store import WatchedStore
 
 CLIENT = Client("203.0.113.7", "a browser")

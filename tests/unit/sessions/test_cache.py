@@ -9,8 +9,9 @@ import pytest
 
 from bff.errors import StoreUnavailable
 from bff.sessions.model import EndReason
+from tests.clock import Clock
 from tests.contract.backends import eventually
-from tests.flows.instruments import Clock, Counters
+from tests.flows.instruments import Counters
 from tests.unit.sessions.conftest import Layer, Worker
 
 LOOKUPS = "bff_session_cache_total"

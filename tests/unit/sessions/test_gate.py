@@ -5,7 +5,8 @@ import pytest
 from bff.errors import BindingMismatch, SessionExpired, StoreUnavailable, Unauthenticated
 from bff.sessions.gate import Client
 from bff.sessions.model import EndReason
-from tests.flows.instruments import Clock, Counters
+from tests.clock import Clock
+from tests.flows.instruments import Counters
 from tests.unit.sessions.conftest import CLIENT, COOKIE, Layer, Worker
 
 OTHER = "O" * 43

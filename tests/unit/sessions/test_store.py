@@ -10,7 +10,8 @@ from bff.crypto import digest
 from bff.sessions.binding import binding_of
 from bff.sessions.model import EndReason, Session, Tokens, User
 from bff.sessions.store import EXPIRY_INDEX, SessionStore
-from tests.flows.instruments import Clock, Counters
+from tests.clock import Clock
+from tests.flows.instruments import Counters
 from tests.unit.sessions.conftest import CLIENT, SECRET, Layer, Worker
 
 NEW_SECRET = b"n" * 32
