@@ -4,6 +4,8 @@ Order matters here: gevent patches before anything is imported, the settings are
 the metrics folder exists before prometheus_client is imported, since that is when it looks.
 """
 
+import contextlib
+import fcntl
 import logging
 import os
 import shutil
@@ -22,6 +24,7 @@ from bff import settings, settings_check  # noqa: E402 - after gevent's patches
 from bff.observability.access_log import JsonLogger  # noqa: E402
 
 _METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+_OWNER = "owner"
 _MASTER = "_BFF_MASTER_PID"
 _reloading = os.environ.get(_MASTER) == str(os.getpid())
 _upgrading = "GUNICORN_PID" in os.environ  # SIGUSR2: an older master still serves
@@ -45,25 +48,42 @@ def _refuse(problems: list[str]) -> None:
 
 def _make_metrics_dir() -> None:
     """A fresh start counts from zero; reloads and upgrades go on counting in the same folder."""
-    if _reloading or (_upgrading and _METRICS_DIR in os.environ):
+    if _reloading:
         return
     if _METRICS_DIR not in os.environ:
         memory = Path("/dev/shm")  # noqa: S108 - a private folder is made inside
         home = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
         _remove_abandoned(home)
-        os.environ[_METRICS_DIR] = str(home / f"bff-metrics-{os.getuid()}-{os.getpid()}")
+        os.environ[_METRICS_DIR] = str(_private_folder(home))
+        return
     folder = Path(os.environ[_METRICS_DIR])
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for pattern in ("*.db", "*.bin", "*.corrupt", "left_*", "manifest.json*"):
+    if _upgrading:
+        if (folder / _OWNER).exists():
+            _hold(folder)
+        return
+    for pattern in ("*.db", "*.bin", "*.corrupt", "left_*", "manifest.json*", "cpu_seconds.json*"):
         for file in folder.glob(pattern):
             file.unlink()
 
 
+def _private_folder(home: Path) -> Path:
+    """A new one; nobody can find it before it is held."""
+    folder = Path(tempfile.mkdtemp(prefix=".bff-metrics-", dir=home))
+    _hold(folder)
+    return folder.rename(home / f"bff-metrics-{os.getuid()}-{folder.name.rpartition('-')[2]}")
+
+
+def _hold(folder: Path) -> None:
+    """A lock that ends with this master and the last of its workers, however they end."""
+    fcntl.flock(os.open(folder / _OWNER, os.O_RDONLY | os.O_CREAT, 0o600), fcntl.LOCK_SH)
+
+
 def _remove_abandoned(home: Path) -> None:
-    """Folders of masters that were killed before they could tidy up."""
+    """Private folders of masters that were killed before they could tidy up."""
     for folder in home.glob(f"bff-metrics-{os.getuid()}-*"):
-        pid = folder.name.rpartition("-")[2]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+        with contextlib.suppress(OSError), (folder / _OWNER).open() as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -151,5 +171,7 @@ def on_exit(server: Any) -> None:
         process.terminate()
     folder = Path(os.environ[_METRICS_DIR])
     other = server.reexec_pid or server.master_pid
-    if folder.name.startswith("bff-metrics-") and not (other and fleet.alive(other)):
+    if other and fleet.alive(other):
+        fleet.note_successor(folder)
+    elif (folder / _OWNER).exists():
         shutil.rmtree(folder, ignore_errors=True)

@@ -3,20 +3,21 @@
 Processes find one another by the value files that each keeps in the metrics folder.
 """
 
+import functools
+import json
 import logging
 import os
 import platform
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from bff.observability import metrics
-from bff.observability.multiprocess import archive
-from bff.observability.multiprocess.files import parse_name
+from bff.observability.multiprocess import archive, manifest
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _NOTE = "left_{pid}"
+_ACCOUNT = "cpu_seconds.json"
 
 _CPU = ("process_cpu_seconds_total", "counter", (), "CPU seconds of all processes, ended workers included.")
 _RESIDENT = (
@@ -95,36 +97,119 @@ class Processes(Collector):
         self._folder = folder
 
     def collect(self) -> Iterable[Metric]:
-        found = [facts for pid in self._pids() if (facts := _facts(pid))]
+        found = _processes(self._folder)
         if not found:
             return
-        yield CounterMetricFamily(_CPU[0], _CPU[-1], value=sum(each["cpu"] for each in found))
-        for fact, key in ((_RESIDENT, "rss"), (_FDS, "fds"), (_MAX_FDS, "max_fds")):
-            yield GaugeMetricFamily(fact[0], fact[-1], value=sum(each[key] for each in found))
-        yield GaugeMetricFamily(_STARTED[0], _STARTED[-1], value=min(each["started"] for each in found))
+        yield CounterMetricFamily(_CPU[0], _CPU[-1], value=_cpu_seconds(self._folder, found))
+        for fact, values in (
+            (_RESIDENT, (process.resident for process in found)),
+            (_FDS, (process.descriptors for process in found)),
+            (_MAX_FDS, (process.most_descriptors for process in found)),
+        ):
+            yield GaugeMetricFamily(fact[0], fact[-1], value=sum(values))
+        yield GaugeMetricFamily(_STARTED[0], _STARTED[-1], value=min(process.started for process in found))
 
-    def _pids(self) -> Iterator[int]:
-        names = (parse_name(entry.name) for entry in os.scandir(self._folder))
-        yield from sorted({name.pid for name in names if name is not None and name.pid is not None})
+
+class Process(NamedTuple):
+    """started in Unix seconds, cpu in seconds and with ended children, resident in bytes."""
+
+    started: float
+    pid: int
+    cpu: float
+    resident: float
+    descriptors: float
+    most_descriptors: float
+
+    @property
+    def identity(self) -> str:
+        return f"{self.pid} {self.started}"
 
 
-def _facts(pid: int) -> dict[str, float] | None:
-    """None for a process that is gone, or on a system without /proc."""
+def note_successor(folder: Path) -> None:
+    """Said by a master that leaves its folder to another one: its CPU seconds still count."""
+    own = _process(os.getpid())
     try:
-        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        if own is not None:
+            _account(folder, {}, ended={own.identity: own.cpu})
+    except OSError as err:
+        log.warning("cpu_seconds_not_noted", extra={"error": err.strerror})
+
+
+def _cpu_seconds(folder: Path, found: Iterable[Process]) -> float:
+    live = {process.identity: process.cpu for process in found}
+    try:
+        return _account(folder, live, ended={})
+    except OSError:
+        return sum(live.values())
+
+
+def _account(folder: Path, live: Mapping[str, float], ended: Mapping[str, float]) -> float:
+    """CPU seconds of all that live and of the masters that ended. Raises OSError.
+
+    Never less than before: a worker that has just ended is for a moment in nobody's account.
+    """
+    path = folder / _ACCOUNT
+    with manifest.locked(folder, exclusive=True):
+        former, all_ended = _former_account(path)
+        all_ended |= ended
+        reported = max(former, sum({**live, **all_ended}.values()))
+        temporary = path.with_suffix(".json.new")
+        manifest.write_whole(temporary, json.dumps([reported, all_ended]).encode())
+        temporary.rename(path)
+    return reported
+
+
+def _former_account(path: Path) -> tuple[float, dict[str, float]]:
+    """(what was reported last, CPU seconds of ended masters)."""
+    try:
+        reported, ended = json.loads(path.read_bytes())
+        return float(reported), {str(identity): float(seconds) for identity, seconds in ended.items()}
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+        return 0.0, {}
+
+
+def _processes(folder: Path) -> list[Process]:
+    """Parents are asked before their children, so that nobody is counted by itself and again by its parent."""
+    try:
+        pids = {found.name.pid for found in manifest.files(folder)}
+    except OSError:
+        return []
+    known = sorted((int(fields[19]), pid) for pid in pids if pid is not None and (fields := _stat(pid)))
+    return [process for _, pid in known if (process := _process(pid))]
+
+
+def _stat(pid: int) -> list[str]:
+    """What follows the command's name in /proc/PID/stat (proc(5)); empty when there is no such process."""
+    try:
+        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _process(pid: int) -> Process | None:
+    """None for a process that is gone, or on a system without /proc."""
+    fields = _stat(pid)
+    try:
         limits = (_PROC / str(pid) / "limits").read_text()
         descriptors = len(os.listdir(_PROC / str(pid) / "fd"))
+        boot = _boot_time()
     except OSError:
         return None
-    soft = next((line.split()[3] for line in limits.splitlines() if line.startswith("Max open files")), "0")
-    return {
-        "cpu": sum(int(ticks) for ticks in fields[11:15]) / _TICKS,
-        "rss": int(fields[21]) * _PAGE,
-        "fds": descriptors,
-        "max_fds": float(soft) if soft.isdigit() else float("inf"),
-        "started": _boot_time() + int(fields[19]) / _TICKS,
-    }
+    if not fields:
+        return None
+    most = next((line.split()[3] for line in limits.splitlines() if line.startswith("Max open files")), "0")
+    return Process(
+        boot + int(fields[19]) / _TICKS,
+        pid,
+        cpu=sum(int(ticks) for ticks in fields[11:15]) / _TICKS,
+        resident=int(fields[21]) * _PAGE,
+        descriptors=descriptors,
+        most_descriptors=float(most) if most.isdigit() else float("inf"),
+    )
 
 
+@functools.cache
 def _boot_time() -> float:
-    return time.time() - float((_PROC / "uptime").read_text().split()[0])
+    """Unix seconds. Raises OSError."""
+    lines = (_PROC / "stat").read_text().splitlines()
+    return next((float(line.split()[1]) for line in lines if line.startswith("btime")), 0.0)

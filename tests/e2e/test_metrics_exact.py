@@ -1,22 +1,29 @@
-"""Counters stay true while workers are killed and recycled under load: no scrape ever goes back, and in the end what
-clients counted is what /metrics counts, but for the requests that a killed worker held.
+"""Counters stay true while workers are killed, recycled and reloaded under load: no scrape ever goes back, and in the
+end what wrk got answers to is what /metrics counted, but for the requests that were held when a worker was killed.
 
 `make soak` runs the same for a minute with eight workers (SOAK_SECONDS, SOAK_WORKERS).
 """
 
 import os
 import random
+import re
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import requests
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import parser as openmetrics_parser
+from prometheus_client.parser import text_string_to_metric_families as classic_families
 
-from tests.peers import bff
+from tests.peers import bff, install
 from tests.peers.bff import Bff
 
 pytestmark = pytest.mark.e2e
@@ -24,131 +31,149 @@ pytestmark = pytest.mark.e2e
 SECONDS = float(os.environ.get("SOAK_SECONDS", "8"))
 WORKERS = int(os.environ.get("SOAK_WORKERS", "4"))
 THREADS = 2
-CLIENTS = 6
+CONNECTIONS = 8
+MAX_REQUESTS = 500
 KILL_EVERY = 0.2
 SCRAPE_EVERY = SECONDS / 400
+PATIENCE = 20
+OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+openmetrics_families: Callable[[str], Iterable[Metric]] = openmetrics_parser.text_string_to_metric_families
+
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bff]:
-    settings = {"WEB_MAX_REQUESTS": "500", "WEB_THREADS": str(THREADS)}
-    with bff.running(tmp_path_factory.mktemp("exact"), settings, workers=WORKERS) as service:
+def running(folder: Path) -> Iterator[Bff]:
+    settings = {"WEB_MAX_REQUESTS": str(MAX_REQUESTS), "WEB_THREADS": str(THREADS)}
+    with bff.running(folder, settings, workers=WORKERS) as service:
         yield service
 
 
+@dataclass(frozen=True)
 class Load:
-    """Clients that ask for a verify over and over, each on its own connection, and count what came back."""
+    """What wrk saw."""
 
-    def __init__(self, service: Bff) -> None:
-        self.answered = 0
-        self.broken = 0
-        self._url = f"{service.base_url}/auth/verify"
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
+    answered: int
+    broken: int
 
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        with requests.Session() as session:
-            while not self._stopping.is_set():
-                try:
-                    answered = session.get(self._url, timeout=10).status_code == 401
-                except requests.RequestException:
-                    answered = False
-                with self._lock:
-                    self.answered += answered
-                    self.broken += not answered
+    @classmethod
+    def of(cls, output: str) -> "Load":
+        answered = re.search(r"(\d+) requests in", output)
+        errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
+        assert answered, output
+        return cls(int(answered[1]), sum(map(int, errors.groups())) if errors else 0)
 
 
-def scrape(service: Bff) -> Samples | None:
-    """Counters, buckets, sums and counts; None when the worker that should answer was killed."""
+def start_load(service: Bff) -> "subprocess.Popen[str]":
+    """As fast as wrk can, so that every worker always holds requests."""
+    wrk = install.debian("wrk", "wrk")
+    command = [str(wrk), "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS:.0f}s", f"{service.base_url}/auth/verify"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def scrape(service: Bff, *, openmetrics: bool = False) -> Samples | None:
+    """Counters, buckets, sums and counts; None when the worker that should have answered was killed."""
+    headers = {"Accept": OPENMETRICS} if openmetrics else {}
     try:
-        page = service.metrics()
+        answer = requests.get(f"http://{service.address}/metrics", headers=headers, timeout=PATIENCE)
     except requests.RequestException:
         return None
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text") == openmetrics
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(page)
+        for family in (openmetrics_families if openmetrics else classic_families)(answer.text)
         if family.type in ("counter", "histogram")
         for sample in family.samples
-        if not sample.name.startswith("process_")
     }
 
 
-def verifies(samples: Samples) -> float:
+def total(samples: Samples, name: str, **labels: str) -> float:
     return sum(
-        value
-        for (name, labels), value in samples.items()
-        if name == "http_requests_total" and ("endpoint", "/auth/verify") in labels
+        value for (each, found), value in samples.items() if each == name and labels.items() <= dict(found).items()
     )
 
 
-def kill_now_and_then(service: Bff, until: float, kills: "list[int]") -> None:
-    while time.monotonic() < until:
-        time.sleep(KILL_EVERY)
-        workers = service.workers()
-        if len(workers) > 1:
-            victim = random.choice(workers)
-            os.kill(victim, signal.SIGKILL)
-            kills.append(victim)
+class Killer(threading.Thread):
+    """Ends a worker every now and then, as the kernel does when memory is short, and reloads the rest half-way."""
+
+    def __init__(self, service: Bff, seconds: float) -> None:
+        super().__init__()
+        self.victims: set[int] = set()
+        self._service = service
+        self._until = time.monotonic() + seconds
+        self._reload_at = time.monotonic() + seconds / 2
+
+    def run(self) -> None:
+        while time.monotonic() < self._until:
+            time.sleep(KILL_EVERY)
+            if time.monotonic() > self._reload_at:
+                os.kill(self._service.process.pid, signal.SIGHUP)
+                self._reload_at = float("inf")
+            workers = [pid for pid in self._service.workers() if pid not in self.victims]
+            if len(workers) > 1:
+                victim = random.choice(workers)
+                self.victims.add(victim)
+                os.kill(victim, signal.SIGKILL)
 
 
 def test_counters_are_exact_while_workers_die(running: Bff) -> None:
-    kills: list[int] = []
     scrapes: list[Samples] = []
-    until = time.monotonic() + SECONDS
-    killer = threading.Thread(target=kill_now_and_then, args=(running, until, kills))
-    with Load(running) as load:
+    failed = 0
+    killer = Killer(running, SECONDS)
+    before = settled(running)
+    with start_load(running) as wrk:
         killer.start()
-        while time.monotonic() < until:
-            if (found := scrape(running)) is not None:
-                scrapes.append(found)
+        while killer.is_alive():
+            found = scrape(running, openmetrics=len(scrapes) % 2 == 1)
+            failed += found is None
+            scrapes += [found] if found is not None else []
             time.sleep(SCRAPE_EVERY)
         killer.join()
+        load = Load.of(wrk.communicate(timeout=PATIENCE)[0])
     final = settled(running)
-    went_back = Counter(
+    counted = total(final, "http_requests_total", endpoint="/auth/verify")
+    held = counted - load.answered
+    restarts = {
+        dict(labels)["reason"]: int(value)
+        for (name, labels), value in final.items()
+        if name == "bff_worker_restarts_total"
+    }
+    print(
+        f"\n{len(scrapes)} scrapes, {failed} of a worker that was just killed; {len(killer.victims)} workers killed;"
+        f" restarts {restarts}: wrk saw {load.answered} answers and {load.broken} broken connections,"
+        f" /metrics counted {counted:.0f}, {held:.0f} of them held by workers that died or by wrk's end"
+    )
+    assert went_back([before, *scrapes, final]) == Counter()
+    measured = total(final, "bff_verify_duration_seconds_count")
+    assert abs(measured - counted) <= len(killer.victims) * THREADS  # a kill between the two
+    # A request is counted before it is answered: a kill in between leaves it counted and not answered.
+    assert 0 <= held <= len(killer.victims) * THREADS + CONNECTIONS
+    assert restarts["killed"] <= len(killer.victims)  # some were about to leave, and had said so
+    assert restarts["max_requests"] > 0
+    ended = running.log.read_text().count("Booting worker") - WORKERS
+    assert 0 <= sum(restarts.values()) - ended <= len(killer.victims)  # killed before it could say that it boots
+    assert len(killer.victims) > SECONDS / KILL_EVERY / 2
+    assert len(scrapes) > 10 * SECONDS / 3
+    assert load.answered > 100 * SECONDS
+
+
+def went_back(scrapes: list[Samples]) -> "Counter[str]":
+    """How often each metric was less than in the scrape before."""
+    return Counter(
         name
-        for former, later in zip([*scrapes], [*scrapes[1:], final], strict=True)
+        for former, later in pairwise(scrapes)
         for (name, labels), value in former.items()
         if later.get((name, labels), 0) < value
     )
-    counted = verifies(final)
-    print(
-        f"\n{len(scrapes)} scrapes, {len(kills)} workers killed, restarts"
-        f" {reasons(final)}: clients saw {load.answered} answers and {load.broken} broken requests,"
-        f" /metrics counted {counted:.0f}"
-    )
-    assert not went_back
-    assert len(kills) > SECONDS / KILL_EVERY / 3
-    assert load.answered > 100 * SECONDS / WORKERS
-    # A request is counted before it is answered: a kill in between leaves it counted and not answered.
-    assert 0 <= counted - load.answered <= min(load.broken, len(kills) * THREADS)
 
 
 def settled(service: Bff) -> Samples:
-    """A scrape after every dead worker has been buried."""
-    deadline = time.monotonic() + 20
+    """A scrape when every worker that ended is replaced and buried."""
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         found = scrape(service)
-        if found is not None and len(service.workers()) == WORKERS and scrape(service) is not None:
+        if found is not None and len(service.workers()) == WORKERS and service.value("bff_workers") == WORKERS:
             return scrape(service) or found
         time.sleep(0.1)
     raise AssertionError("the fleet did not come to rest")
-
-
-def reasons(samples: Samples) -> dict[str, int]:
-    return {
-        dict(labels)["reason"]: int(value)
-        for (name, labels), value in samples.items()
-        if name == "bff_worker_restarts_total"
-    }

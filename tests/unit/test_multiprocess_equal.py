@@ -79,3 +79,17 @@ def test_equal_after_every_round(rounds: list[list[list[tuple[Place, float]]]], 
             assert_equal_to_stock(folder, scrapers.new(folder))
         for process in processes:
             process.close()
+
+
+def test_a_histogram_in_the_making_is_not_shown(tmp_path: Path) -> None:
+    """Its values are made one after the other, and a scrape may come in between; OpenMetrics wants all of them."""
+    process = Process(tmp_path, 100, ours=True)
+    with Scrapers() as scrapers:
+        collector = scrapers.new(tmp_path)
+        *first, last = histogram({"path": "/a"})
+        for place in first:
+            process.add(place, 0)
+            assert every_way(collector) == [{}, {}, {}]
+        process.add(last, 0)
+        assert_equal_to_stock(tmp_path, collector)
+    process.close()

@@ -119,8 +119,9 @@ class MultiprocessCollector(Collector):
         try:
             with manifest.locked(self._folder, exclusive=False):
                 self._follow_folder()
-                for file in self._files.values():
-                    file.read()
+                for found, file in self._files.items():
+                    if not (found.generation and file.keys):  # an archive never changes
+                        file.read()
             self._set_broken_files_aside()
             self._degraded = False
         except OSError as err:

@@ -19,7 +19,9 @@ Values = tuple[float, ...]
 class Block:
     """Lines that are rendered together: one histogram's or summary's, or all of a counter."""
 
-    def __init__(self, metric: str) -> None:
+    def __init__(self, metric: str, *, complete: bool) -> None:
+        """complete: whether it may be shown already. Prometheus wants whole histograms, with their last bucket."""
+        self.complete = complete
         self._metric = metric
         self._rows: dict[Line, int] = {}
         self._buckets: dict[float, tuple[Line, int]] = {}
@@ -36,6 +38,7 @@ class Block:
             self._rows[line] = row
         else:
             self._buckets[float(bound)] = line, row
+            self.complete = math.inf in self._buckets
         self._lines = []
 
     def text(self, totals: Sequence[float]) -> str:
@@ -105,27 +108,32 @@ class Family:
             bound = dict(series.labels).get(BOUND)
         # OpenMetrics wants the lines of one histogram or summary side by side.
         group = () if self.type in ("counter", "gauge") else labels
-        self._blocks.setdefault(group, Block(self.name)).add(series, row, bound)
+        if group not in self._blocks:
+            self._blocks[group] = Block(self.name, complete=self.type != "histogram")
+        self._blocks[group].add(series, row, bound)
 
     def text(self, totals: Sequence[float]) -> str:
         name = f"{self.name}_total" if self.type == "counter" else self.name
         escaped = self.help.replace("\\", r"\\").replace("\n", r"\n")
-        return self._head(name, escaped) + "".join([block.text(totals) for block in self._blocks.values()])
+        return self._head(name, escaped) + "".join([block.text(totals) for block in self._shown()])
 
     def openmetrics(self, totals: Sequence[float], exemplars: Mapping[int, Exemplar]) -> str:
         lines = [
             block.text_with_exemplars(totals, exemplars)
             if exemplars and block.has_exemplar(exemplars)  # rows of histograms; other types have no buckets
             else block.text(totals)
-            for block in self._blocks.values()
+            for block in self._shown()
         ]
         return self._head(self.name, escape(self.help)) + "".join(lines)
 
     def metric(self, totals: Sequence[float], exemplars: Mapping[int, Exemplar]) -> Metric:
         metric = Metric(self.name, self.help, self.type)
-        for block in self._blocks.values():
+        for block in self._shown():
             metric.samples += block.samples(totals, exemplars)
         return metric
+
+    def _shown(self) -> list[Block]:
+        return [block for block in self._blocks.values() if block.complete]
 
     def _head(self, name: str, help_text: str) -> str:
         name = escape_metric_name(name)
