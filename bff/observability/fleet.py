@@ -46,7 +46,7 @@ FACTS = (_BUILD, _CPU, _RESIDENT, _FDS, _MAX_FDS, _STARTED, FILES)
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # a file's name may hold any number
         return False
     except PermissionError:
         return True
@@ -62,14 +62,21 @@ def note_leaving(folder: Path, reason: str) -> None:
 
 
 def bury(folder: Path, pid: int, *, timed_out: bool) -> None:
-    """Said by the master when a worker is gone: count why, and fold its files into the archive."""
+    """Said by the master when a worker is gone: count why, and fold its files into the archive.
+
+    A worker that is ended because it answered too late may still find time to leave in an orderly way.
+    """
     note = folder / _NOTE.format(pid=pid)
     try:
         reason = note.read_text()
         note.unlink()
     except OSError:
-        reason = "timeout" if timed_out else "killed"
-    metrics.worker_left(reason)
+        reason = "killed"
+    metrics.worker_left("timeout" if timed_out else reason)
+    _compact(folder)
+
+
+def _compact(folder: Path) -> None:
     try:
         archive.compact(folder, lambda owner: not alive(owner), metrics.file_quarantined)
     except OSError as err:
@@ -97,7 +104,10 @@ class Processes(Collector):
         self._folder = folder
 
     def collect(self) -> Iterable[Metric]:
-        found = _processes(self._folder)
+        pids = _pids(self._folder)
+        if not all(map(alive, pids)):
+            _compact(self._folder)  # of processes that had no master any more to do it
+        found = _processes(pids)
         if not found:
             return
         yield CounterMetricFamily(_CPU[0], _CPU[-1], value=_cpu_seconds(self._folder, found))
@@ -168,13 +178,16 @@ def _former_account(path: Path) -> tuple[float, dict[str, float]]:
         return 0.0, {}
 
 
-def _processes(folder: Path) -> list[Process]:
-    """Parents are asked before their children, so that nobody is counted by itself and again by its parent."""
+def _pids(folder: Path) -> set[int]:
     try:
-        pids = {found.name.pid for found in manifest.files(folder)}
+        return {pid for found in manifest.files(folder) if (pid := found.name.pid) is not None}
     except OSError:
-        return []
-    known = sorted((int(fields[19]), pid) for pid in pids if pid is not None and (fields := _stat(pid)))
+        return set()
+
+
+def _processes(pids: Iterable[int]) -> list[Process]:
+    """Parents are asked before their children, so that nobody is counted by itself and again by its parent."""
+    known = sorted((int(fields[19]), pid) for pid in pids if (fields := _stat(pid)))
     return [process for _, pid in known if (process := _process(pid))]
 
 

@@ -79,11 +79,17 @@ def test_alive() -> None:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         assert not fleet.alive(pid)
+    assert not fleet.alive(10**30)
 
 
 @pytest.mark.parametrize(
     ("said", "timed_out", "reason"),
-    [("max_requests", False, "max_requests"), (None, True, "timeout"), (None, False, "killed")],
+    [
+        ("max_requests", False, "max_requests"),
+        ("stopped", True, "timeout"),
+        (None, True, "timeout"),
+        (None, False, "killed"),
+    ],
 )
 def test_why_a_worker_left_is_counted_once(tmp_path: Path, said: str | None, timed_out: bool, reason: str) -> None:
     before = counted("bff_worker_restarts_total", reason=reason)
@@ -139,6 +145,20 @@ def test_processes_are_summed(tmp_path: Path) -> None:
     assert both["process_start_time_seconds"] == one["process_start_time_seconds"]
     assert abs(one["process_start_time_seconds"] - time.time()) < 24 * 3600
     assert one["process_cpu_seconds_total"] <= both["process_cpu_seconds_total"]
+
+
+def test_who_scrapes_buries_the_dead_that_nobody_else_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as workers whose master was killed."""
+    with a_child() as pid:
+        processes = with_files(tmp_path, os.getpid(), pid)
+        facts(tmp_path)
+        assert len(list(tmp_path.glob("*.db"))) == 2
+    facts(tmp_path)
+    assert {path.name for path in tmp_path.glob("*.db")} == {f"counter_{os.getpid()}.db", "counter_archive-1.db"}
+    assert scraped(tmp_path) == expected(processes)
+    assert not caplog.records
 
 
 def test_cpu_seconds_of_ended_workers_stay(tmp_path: Path) -> None:

@@ -82,7 +82,6 @@ class MultiprocessCollector(Collector):
 
     def text(self, *, openmetrics: bool, more: Sequence[Collector]) -> bytes:
         """The whole page in the classic text format or OpenMetrics 1.0, with what other collectors add."""
-        added = _Added([metric for each in more for metric in each.collect()])
         with self._lock:
             self._read()
             if openmetrics:
@@ -90,6 +89,7 @@ class MultiprocessCollector(Collector):
                 page = "".join([family.openmetrics(totals, exemplars) for family, totals in self._families()])
             else:
                 page = "".join([family.text(totals) for family, totals in self._families()])
+        added = _Added([metric for each in more for metric in each.collect()])
         return page.encode() + (openmetrics_text if openmetrics else classic_text)(added)
 
     def close(self) -> None:

@@ -1,0 +1,63 @@
+"""A sampled trace leaves its ids in the histograms of what it went through; any other trace leaves nothing."""
+
+from collections.abc import Callable
+
+import pytest
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContext, TraceFlags, use_span
+from prometheus_client import REGISTRY
+
+from bff.observability import metrics
+from bff.observability.traces import exemplar
+
+TRACE, SPAN = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
+IDS = {"trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331"}
+
+
+def span(trace: int = TRACE, own: int = SPAN, flags: int = TraceFlags.SAMPLED) -> Span:
+    return NonRecordingSpan(SpanContext(trace, own, is_remote=True, trace_flags=TraceFlags(flags)))
+
+
+def test_of_the_current_sampled_trace() -> None:
+    assert exemplar() is None
+    with use_span(span()):
+        assert exemplar() == IDS
+        with use_span(span(trace=1, own=2)):
+            assert exemplar() == {"trace_id": f"{1:032x}", "span_id": f"{2:016x}"}
+        assert exemplar() == IDS
+    assert exemplar() is None
+
+
+@pytest.mark.parametrize("other", [span(flags=TraceFlags.DEFAULT), span(trace=0), span(own=0), INVALID_SPAN])
+def test_of_no_other(other: Span) -> None:
+    with use_span(other):
+        assert exemplar() is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "record"),
+    [
+        ("http_request_duration_seconds", lambda: metrics.http_request("GET", "/traced", 200, 0.02)),
+        ("http_request_duration_seconds", lambda: metrics.http_recorder("PUT", "/traced", 200)(0.02, exemplar())),
+        ("bff_oauth_flow_duration_seconds", lambda: metrics.oauth_flow("logout", 0.02)),
+        ("bff_authz_latency_seconds", lambda: metrics.authz_decision("orders", "read", "allow", 0.02)),
+    ],
+)
+def test_recorded_with_the_observation(metric: str, record: Callable[[], None]) -> None:
+    record()
+    assert TRACE not in traces_of(metric)
+    with use_span(span(trace=TRACE - 1, flags=TraceFlags.DEFAULT)):
+        record()
+    with use_span(span()):
+        record()
+    assert {TRACE - 1, TRACE} & traces_of(metric) == {TRACE}
+    with use_span(span(trace=2)):
+        record()
+
+
+def traces_of(metric: str) -> set[int]:
+    return {
+        int(sample.exemplar.labels["trace_id"], 16)
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.name == f"{metric}_bucket" and sample.exemplar
+    }
