@@ -185,8 +185,8 @@ def _recording() -> bool:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         env = servers.environment(stack.enter_context(servers.redis(folder)), folder)
         cookie = servers.make_session(env)
-        server = stack.enter_context(servers.gunicorn("wsgi:app", "gunicorn.conf.py", env))
-        servers.load(f"{server.url}/auth/verify", cookie, seconds=2)
+        server = stack.enter_context(servers.gunicorn("wsgi:app", "benchmarks/own_conf.py", env))
+        server.load("/auth/verify", cookie, seconds=2)
         whole = [server.cpu_per_request("/auth/verify", cookie, seconds=2) for _ in range(ROUNDS)]
     alone = servers.cpu_of_recording()
     ratio = alone / statistics.median(whole)
@@ -202,8 +202,8 @@ def _p99() -> bool:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         env = servers.environment(stack.enter_context(servers.redis(folder)), folder)
         cookie = servers.make_session(env)
-        server = stack.enter_context(servers.gunicorn("wsgi:app", "gunicorn.conf.py", env))
-        servers.load(f"{server.url}/auth/verify", cookie, seconds=2)
+        server = stack.enter_context(servers.gunicorn("wsgi:app", "benchmarks/own_conf.py", env))
+        server.load("/auth/verify", cookie, seconds=2)
         ratios = []
         for number in range(1, ROUNDS + 1):
             without = server.p99("/auth/verify", cookie, seconds=4)

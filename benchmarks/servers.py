@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import balanced
 from bff import services, settings
 from bff.sessions.binding import binding_of
 from bff.sessions.model import Tokens, User
@@ -22,6 +23,7 @@ from tests.peers.redis import RedisServer, newest
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = 2
+CONNECTIONS = 16
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/146.0.0.0 Safari/537.36"
 CLIENT = "203.0.113.7"
 
@@ -35,23 +37,40 @@ def redis(folder: Path) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Server:
-    """One application under gunicorn."""
+    """One application under gunicorn; each worker has an address of its own."""
 
-    url: str
+    addresses: tuple[str, ...]
     master: int
+
+    @property
+    def url(self) -> str:
+        return self.addresses[0]
+
+    def load(self, path: str, cookie: str, *, seconds: int) -> float:
+        """Requests per second, the workers loaded alike and at the same time. Raises when any answer was not 2xx."""
+        return sum(_rate(output) for output in self._wrk(path, cookie, seconds))
 
     def cpu_per_request(self, path: str, cookie: str, *, seconds: int) -> float:
         """Seconds of CPU, user and system, that the workers spent per request."""
         before = self._cpu()
-        requests = load(self.url + path, cookie, seconds=seconds) * seconds
+        requests = self.load(path, cookie, seconds=seconds) * seconds
         return (self._cpu() - before) / requests
 
     def p99(self, path: str, cookie: str, *, seconds: int) -> float:
         """Seconds."""
-        found = re.search(r"99%\s+([\d.]+)(us|ms|s)\b", _wrk(self.url + path, cookie, seconds, 16))
-        if found is None:
-            raise RuntimeError("wrk printed no percentiles")
-        return float(found[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[found[2]]
+        return max(_p99(output) for output in self._wrk(path, cookie, seconds))
+
+    def _wrk(self, path: str, cookie: str, seconds: int) -> list[str]:
+        command = _wrk_command(cookie, seconds, CONNECTIONS // len(self.addresses))
+        running = [
+            subprocess.Popen([*command, address + path], stdout=subprocess.PIPE, text=True)
+            for address in self.addresses
+        ]
+        outputs = [each.communicate()[0] for each in running]
+        for each, output in zip(running, outputs, strict=True):
+            if each.returncode or "Non-2xx" in output or "Socket errors" in output:
+                raise RuntimeError(output)
+        return outputs
 
     def _cpu(self) -> float:
         children = Path(f"/proc/{self.master}/task/{self.master}/children").read_text().split()
@@ -61,10 +80,11 @@ class Server:
 
 @contextmanager
 def gunicorn(app: str, config: str, env: Mapping[str, str]) -> Iterator[Server]:
-    port = free_port()
+    ports = [free_port() for _ in range(WORKERS)]
     command = [sys.executable, "-m", "gunicorn", "-c", config, app]
-    with running(command, port=port, cwd=ROOT, env={**env, "PORT": str(port)}) as master:
-        yield Server(f"http://127.0.0.1:{port}", master.pid)
+    own = {"PORT": str(ports[0]), "BENCHMARK_PORTS": ",".join(map(str, ports)), "PYTHONPATH": str(ROOT)}
+    with running(command, port=ports[0], cwd=ROOT, env={**env, **own}) as master:
+        yield Server(tuple(f"http://{balanced.HOST}:{port}" for port in ports), master.pid)
 
 
 @contextmanager
@@ -126,16 +146,23 @@ def wrk() -> str:
     return program
 
 
-def load(url: str, cookie: str, *, seconds: int, connections: int = 16) -> float:
-    """Requests per second, as a proxy sends them. Raises when any answer was not 2xx."""
-    output = _wrk(url, cookie, seconds, connections)
+def _rate(output: str) -> float:
     found = re.search(r"Requests/sec:\s+([\d.]+)", output)
     if found is None:
         raise RuntimeError(output)
     return float(found[1])
 
 
-def _wrk(url: str, cookie: str, seconds: int, connections: int) -> str:
+def _p99(output: str) -> float:
+    """Seconds."""
+    found = re.search(r"99%\s+([\d.]+)(us|ms|s)\b", output)
+    if found is None:
+        raise RuntimeError("wrk printed no percentiles")
+    return float(found[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[found[2]]
+
+
+def _wrk_command(cookie: str, seconds: int, connections: int) -> list[str]:
+    """Requests as a proxy sends them."""
     headers = {
         "Cookie": f"theme=dark; bff_session={cookie}",
         "User-Agent": USER_AGENT,
@@ -149,7 +176,4 @@ def _wrk(url: str, cookie: str, seconds: int, connections: int) -> str:
     command = [wrk(), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
-    output = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
-    if "Non-2xx" in output or "Socket errors" in output:
-        raise RuntimeError(output)
-    return output
+    return command

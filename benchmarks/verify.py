@@ -1,8 +1,6 @@
 """Verify against an empty WSGI callable, and against the same check written plainly, under the same gunicorn.
 
-Cache warm, metrics on, one server loaded at a time, in turn, every round printed. Which of two workers accepts how
-many of the connections is chance, and with all of them in one the other core idles; so a server's figure for a round is
-the best of three short runs, each with new connections.
+Cache warm, metrics on, one server loaded at a time, in turn, every round printed.
 """
 
 import hashlib
@@ -17,8 +15,8 @@ import redis as redis_client
 
 from benchmarks import servers
 
-ROUNDS = 9
-RUNS = 3
+PATH = "/auth/verify"
+ROUNDS = 21
 SECONDS = 1
 AT_LEAST_OF_EMPTY = 0.75
 AT_LEAST_OF_PLAIN = 2.5
@@ -34,24 +32,24 @@ def main() -> bool:
         _make_plain_session(url, cookie)
         reference = "benchmarks/reference_conf.py"
         targets = {
-            name: stack.enter_context(servers.gunicorn(app, config, env)).url + "/auth/verify"
+            name: stack.enter_context(servers.gunicorn(app, config, env))
             for name, app, config in (
                 ("empty", "benchmarks.references:empty", reference),
-                ("verify", "wsgi:app", "gunicorn.conf.py"),
+                ("verify", "wsgi:app", "benchmarks/own_conf.py"),
                 ("plain", "benchmarks.references:plain()", reference),
             )
         }
         print(
-            f"gunicorn: {servers.WORKERS} gthread workers; wrk: 16 connections, {SECONDS} s, best of {RUNS}; Redis 8.2"
+            f"gunicorn: {servers.WORKERS} gthread workers; wrk: {servers.CONNECTIONS} connections, as many for each,"
+            f" {SECONDS} s; Redis 8.2"
         )
         for target in targets.values():
-            servers.load(target, cookie, seconds=2)
-        rounds = [{name: _best(target, cookie) for name, target in targets.items()} for _ in range(ROUNDS)]
+            target.load(PATH, cookie, seconds=2)
+        rounds = [
+            {name: target.load(PATH, cookie, seconds=SECONDS) for name, target in targets.items()}
+            for _ in range(ROUNDS)
+        ]
     return _report(rounds)
-
-
-def _best(target: str, cookie: str) -> float:
-    return max(servers.load(target, cookie, seconds=SECONDS) for _ in range(RUNS))
 
 
 def _make_plain_session(url: str, cookie: str) -> None:

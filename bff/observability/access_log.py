@@ -1,5 +1,6 @@
 """gunicorn's log lines as JSON. The access line has the path without its query: queries carry codes and states."""
 
+import contextlib
 import datetime
 import logging
 import os
@@ -23,6 +24,7 @@ class JsonLogger(Logger):
             handler.setFormatter(Formatter())
         for handler in self.access_log.handlers:
             handler.setFormatter(logging.Formatter("%(message)s"))
+        self._streams = [each for each in self.access_log.handlers if isinstance(each, logging.StreamHandler)]
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: datetime.timedelta) -> None:
         if not self.access_log_enabled:
@@ -30,7 +32,7 @@ class JsonLogger(Logger):
         status = resp.status
         correlation_id = next((value for name, value in resp.headers if name == "X-Correlation-ID"), "")
         # Written by hand, since this is done for every request: json.dumps of the same costs more than a verify.
-        self.access_log.info(
+        self._write(
             f'{{"time": "{datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")}", "level": "INFO",'
             f' "logger": "gunicorn.access", "event": "request", "pid": {os.getpid()},'
             f' "method": {_text(environ.get("REQUEST_METHOD", "")[:16])},'
@@ -40,6 +42,16 @@ class JsonLogger(Logger):
             f' "duration_ms": {request_time.total_seconds() * 1000:.3f},'
             f' "correlation_id": {_text(correlation_id)}}}'
         )
+
+    def _write(self, line: str) -> None:
+        """What logging does with a record costs as much again, and the line is complete; syslog wants a record."""
+        if len(self._streams) < len(self.access_log.handlers):
+            self.access_log.info(line)
+            return
+        for handler in self._streams:
+            with handler.lock or contextlib.nullcontext():
+                handler.stream.write(f"{line}\n")
+                handler.flush()
 
 
 def _path(path: str) -> str:

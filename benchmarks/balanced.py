@@ -1,0 +1,20 @@
+"""Each worker gets an address of its own, so that a benchmark decides how many connections each has.
+
+Which of two workers accepts how many of sixteen connections is chance, and with all of them in one the other core
+idles. In gunicorn's configuration: `bind` and `post_fork` from here.
+"""
+
+import os
+from typing import Any
+
+HOST = "127.0.0.1"
+
+
+def addresses() -> list[str]:
+    """host:port, one for each worker."""
+    return [f"{HOST}:{port}" for port in os.environ["BENCHMARK_PORTS"].split(",")]
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Workers are numbered from 1 as they are started."""
+    worker.sockets = [worker.sockets[(worker.age - 1) % len(worker.sockets)]]
