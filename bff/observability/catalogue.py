@@ -52,7 +52,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "token_type": ("id_token",),
         "status": (
             "valid", "expired", "not_yet_valid", "bad_signature", "bad_issuer", "bad_audience", "malformed",
-            "unknown_key",
+            "unknown_key", "error",
         ),
     },
     "bff_redis_operations_total": {

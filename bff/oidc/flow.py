@@ -13,9 +13,10 @@ from bff.observability import metrics
 from bff.oidc.attempts import Attempt, Attempts, Begun, cookie_name
 from bff.oidc.claims import user_from_claims
 from bff.oidc.failure import fail
+from bff.oidc.id_token import validate_id_token
+from bff.oidc.jwt import TokenInvalid as IdTokenError
 from bff.oidc.provider import Provider
 from bff.oidc.return_url import ReturnUrls
-from bff.oidc.tokens import IdTokenError, validate_id_token
 from bff.sessions.model import Tokens, User
 
 log = logging.getLogger(__name__)

@@ -44,9 +44,10 @@ WRITTEN = [
     ("bff_oauth_flow_duration_seconds", "flow_type", "*", "oauth_flow", 0),
     ("bff_token_exchange_total", "grant_type", "*", "token_exchange", 0),
     ("bff_token_exchange_total", "status", "*", "token_exchange", 1),
-    ("bff_token_validation_total", "token_type", "*", "token_validation", 0),
+    ("bff_token_validation_total", "token_type", "*", "counted", 0),
     ("bff_token_validation_total", "status", "*", "token_validation", 1),
-    ("bff_token_validation_total", "status", "*", "IdTokenError", 0),
+    ("bff_token_validation_total", "status", "*", "TokenInvalid", 0),
+    ("bff_token_validation_total", "status", "*", "TokenInvalid", "counted"),
     ("bff_redis_operations_total", "operation", "bff/kv/redis.py", "command", 0),
     ("bff_redis_operations_total", "operation", "bff/kv/redis.py", "script", 0),
     ("bff_redis_operations_total", "operation", "bff/kv/redis.py", "transaction", 0),
@@ -57,8 +58,8 @@ WRITTEN = [
     ("bff_background_tasks_total", "task_type", "*", "Job", 0),
     ("circuit_breaks_total", "service", "*", "Breaker", 0),
 ]
-# Of a token for another login nothing is counted but the login that failed.
-NOT_COUNTED = {("IdTokenError", "nonce")}
+# Whose token it is instead, told to the caller; what is counted of it is another word.
+NOT_COUNTED = {("TokenInvalid", "nonce"), ("TokenInvalid", "subject")}
 
 
 def test_the_document_holds_the_catalogue() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from base64 import urlsafe_b64decode
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from bff.crypto import base64url
+from bff.errors import ProviderUnavailable
 from bff.http import HttpClient, WsgiTransport
+from bff.oidc.id_token import validate_id_token, validate_refreshed_id_token
+from bff.oidc.jwt import TokenInvalid
 from bff.oidc.provider import Provider
-from bff.oidc.tokens import IdTokenError, validate_id_token
 from bff.settings.model import SIGNING_ALGORITHMS, ProviderSettings
 from tests.clock import Clock
-from tests.flows.instruments import examples
+from tests.flows.instruments import Counters, examples
 from tests.flows.provider import OpenIdProvider
 from tests.flows.tokens import compact
 
@@ -58,7 +61,6 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # RFC 9864 says so, and providers use it all the same
 @pytest.mark.parametrize("algorithm", KEYS)
 def test_every_algorithm_and_its_hash(algorithm: str, clock: Clock) -> None:
     key, digest = KEYS[algorithm]
@@ -69,7 +71,7 @@ def test_every_algorithm_and_its_hash(algorithm: str, clock: Clock) -> None:
         claims = validate_id_token(text, ours, nonce="n", access_token=ACCESS_TOKEN, clock=clock)
         assert claims["sub"] == "s"
     wrong = token(key, algorithm, clock, at_hash=half_hash("sha256" if digest != "sha256" else "sha512"))
-    with pytest.raises(IdTokenError) as caught:
+    with pytest.raises(TokenInvalid) as caught:
         validate_id_token(wrong, ours, nonce="n", access_token=ACCESS_TOKEN, clock=clock)
     assert caught.value.status == "bad_signature"
 
@@ -78,7 +80,7 @@ def test_every_algorithm_and_its_hash(algorithm: str, clock: Clock) -> None:
 def test_an_algorithm_that_the_operator_did_not_allow(algorithm: str, clock: Clock) -> None:
     key, _ = KEYS[algorithm]
     others = tuple(name for name in SIGNING_ALGORITHMS if name != algorithm)
-    with pytest.raises(IdTokenError) as caught:
+    with pytest.raises(TokenInvalid) as caught:
         validate_id_token(
             token(key, algorithm, clock), provider(key, clock, others), nonce="n", access_token="", clock=clock
         )
@@ -89,7 +91,7 @@ def test_an_algorithm_that_the_operator_did_not_allow(algorithm: str, clock: Clo
 def test_a_key_of_another_kind_under_the_same_name(algorithm: str, kind: str, clock: Clock) -> None:
     """RS256 by somebody's RSA key, while the provider's key of that name is elliptic."""
     stranger, _ = KEYS[algorithm]
-    with pytest.raises(IdTokenError) as caught:
+    with pytest.raises(TokenInvalid) as caught:
         validate_id_token(
             token(stranger, algorithm, clock), provider(KEYS[kind][0], clock), nonce="n", access_token="", clock=clock
         )
@@ -107,16 +109,53 @@ def test_no_flipped_bit_goes_unnoticed(data: st.DataObject) -> None:
     flipped[position // 8] ^= 1 << position % 8
     raw[part] = bytes(flipped)
     text = ".".join(base64url(part) for part in raw)
-    with pytest.raises(IdTokenError):
+    with pytest.raises(TokenInvalid):
         validate_id_token(text, PUBLISHED, nonce="n", access_token="", clock=clock)
 
 
 @examples(300)
 @given(st.text(max_size=60) | st.lists(st.binary(max_size=30).map(base64url), max_size=5).map(".".join))
 def test_any_text_is_refused_by_name(text: str) -> None:
-    with pytest.raises(IdTokenError) as caught:
+    with pytest.raises(TokenInvalid) as caught:
         validate_id_token(text, PUBLISHED, nonce="n", access_token="", clock=Clock())
     assert caught.value.status in ("malformed", "bad_signature", "unknown_key")
+
+
+REFRESHED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "as it should be, and without a nonce": ({}, "valid", "valid"),
+    "still the first login's nonce": ({"nonce": "n"}, "valid", "valid"),
+    "another person": ({"sub": "t"}, "subject", "malformed"),
+    "half of the person": ({"sub": "alic"}, "subject", "malformed"),
+    "nobody": ({"sub": None}, "malformed", "malformed"),
+    "another issuer": ({"iss": "https://evil.example"}, "bad_issuer", "bad_issuer"),
+    "another client": ({"aud": "other"}, "bad_audience", "bad_audience"),
+    "expired": ({"exp": 1}, "expired", "expired"),
+    "another access token": ({"at_hash": half_hash("sha512")}, "bad_signature", "bad_signature"),
+}
+
+
+@pytest.mark.parametrize(("changes", "status", "counted"), REFRESHED.values(), ids=REFRESHED)
+def test_an_id_token_that_a_refresh_brings(clock: Clock, changes: dict[str, Any], status: str, counted: str) -> None:
+    key, counters = KEYS["ES256"][0], Counters()
+    text = token(key, "ES256", clock, **{"nonce": None, "sub": "alice", **changes})
+    outcome = "valid"
+    try:
+        claims = validate_refreshed_id_token(
+            text, provider(key, clock), sub="alice", access_token=ACCESS_TOKEN, clock=clock
+        )
+        assert claims["sub"] == "alice"
+    except TokenInvalid as err:
+        outcome = err.status
+    assert outcome == status
+    assert counters.gained("bff_token_validation_total") == {f"id_token {counted}": 1}
+
+
+def test_without_keys_there_is_no_verdict(clock: Clock) -> None:
+    ours, counters = provider(KEYS["ES256"][0], clock), Counters()
+    ours.config = replace(ours.config, issuer="https://nowhere.example")
+    with pytest.raises(ProviderUnavailable):
+        validate_id_token(token(KEYS["ES256"][0], "ES256", clock), ours, nonce="n", access_token="", clock=clock)
+    assert counters.gained("bff_token_validation_total") == {"id_token error": 1}
 
 
 PUBLISHED = provider(KEYS["ES256"][0], Clock())
