@@ -61,13 +61,16 @@ def build(
     clock: Callable[[], float] = time.time,
     kv: KeyValue | None = None,
     transport: WsgiTransport | None = None,
+    wait: Callable[[float], None] = time.sleep,
 ) -> Services:
-    """Wire everything up; makes no connection and no thread. transport: carries outbound HTTP, the network if None."""
+    """Wire everything up; makes no connection and no thread. transport: carries outbound HTTP, the network if None.
+    wait: pauses before an outbound call is repeated."""
     kv = kv or open_store(settings, clock)
     keys = Keyring(settings.secrets)
     audit = Audit(NullSink())
     clients = [
-        HttpClient(f"idp_{provider.id}", timeout=IDP_TIMEOUT, adapter=transport) for provider in settings.providers
+        HttpClient(f"idp_{provider.id}", timeout=IDP_TIMEOUT, adapter=transport, wait=wait)
+        for provider in settings.providers
     ]
     providers = {
         config.id: Provider(config, client, clock) for config, client in zip(settings.providers, clients, strict=True)

@@ -1,6 +1,9 @@
 """The trace that a request belongs to, from the OpenTelemetry API, which knows of none until an SDK is installed."""
 
 from opentelemetry.trace import INVALID_SPAN, get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+_PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def exemplar() -> dict[str, str] | None:
@@ -15,3 +18,12 @@ def exemplar() -> dict[str, str] | None:
     if not (context.trace_flags.sampled and context.is_valid):
         return None
     return {"trace_id": format(context.trace_id, "032x"), "span_id": format(context.span_id, "016x")}
+
+
+def outgoing() -> dict[str, str]:
+    """The headers that tell a called service which trace it works for (W3C Trace Context: traceparent, and tracestate
+    when there is one); none outside a trace."""
+    headers: dict[str, str] = {}
+    if get_current_span().get_span_context().is_valid:
+        _PROPAGATOR.inject(headers)
+    return headers

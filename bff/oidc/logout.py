@@ -36,7 +36,7 @@ def revoke(provider: Provider, tokens: Tokens | None) -> bool:
         endpoint = provider.metadata().revocation_endpoint
         if endpoint is None:
             return False
-        answer = provider.post("revocation", endpoint, form)
+        answer = provider.post("revocation", endpoint, form, repeatable=True)
     except (UpstreamError, ProviderUnavailable):
         return False
     if not answer.ok:

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from joserfc.errors import JoseError
@@ -69,10 +70,13 @@ class Provider:
         """Fetch discovery now and keep it. Raises ProviderUnavailable."""
         self._metadata.refresh()
 
-    def post(self, endpoint: str, url: str, form: Mapping[str, str]) -> Response:
+    def post(self, endpoint: str, url: str, form: Mapping[str, str], *, repeatable: bool = False) -> Response:
         """A client-authenticated POST; endpoint is the metric's name for it. Raises UpstreamError."""
-        body, headers = self._auth.apply(form, audience=self.metadata().issuer)
-        return self._measured(endpoint, lambda: self._http.post_form(url, body, target=endpoint, headers=headers))
+        prove = partial(self._auth.apply, audience=self.metadata().issuer)
+        return self._measured(
+            endpoint,
+            lambda: self._http.post_form(url, form, target=endpoint, prove=prove, repeatable=repeatable),
+        )
 
     def get(self, endpoint: str, url: str, headers: Mapping[str, str] | None = None) -> Response:
         """Raises UpstreamError."""

@@ -26,7 +26,7 @@ class Import(NamedTuple):
 
 
 def files() -> dict[str, str]:
-    """Source text by path, such as bff/http.py: everything that runs in production or development."""
+    """Source text by path, such as bff/breaker.py: everything that runs in production or development."""
     paths = [*ROOT.glob("bff/**/*.py"), ROOT / "wsgi.py", ROOT / "gunicorn.conf.py"]
     return {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted(paths)}
 

@@ -54,7 +54,7 @@ WRITTEN = [
     ("bff_redis_operations_total", "operation", "bff/kv/redis_link.py", "_measured", 0),
     ("bff_idp_requests_total", "endpoint", "bff/oidc/*", "post", 0),
     ("bff_idp_requests_total", "endpoint", "bff/oidc/*", "_fetched", 0),
-    ("bff_idp_requests_total", "status", "bff/http.py", "UpstreamError", "outcome"),
+    ("bff_idp_requests_total", "status", "bff/http/*", "UpstreamError", "outcome"),
     ("bff_background_tasks_total", "task_type", "*", "Job", 0),
     ("circuit_breaks_total", "service", "*", "Breaker", 0),
 ]

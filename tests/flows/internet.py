@@ -89,7 +89,9 @@ def site(
     providers = providers or {"default": OpenIdProvider(ISSUER, key, clock)}
     store = WatchedStore(SqliteStore(settings.store.path, clock))
     hosts: dict[str, WsgiApp] = {provider.origin: provider for provider in providers.values()}
-    services = service_layer.build(settings, clock=clock, kv=store, transport=WsgiTransport(dict(hosts)))
+    services = service_layer.build(
+        settings, clock=clock, kv=store, transport=WsgiTransport(dict(hosts)), wait=lambda _: None
+    )
     app = create_app(services=services)
     hosts[BFF] = app.wsgi_app
     return Site(services, app, store, clock, providers, hosts)

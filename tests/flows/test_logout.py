@@ -6,13 +6,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
+from joserfc.jwk import ECKey
 from werkzeug.test import Client, TestResponse
+from werkzeug.wrappers import Response
 
 from bff.sessions.csrf import COOKIE
 from tests.clock import Clock
 from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
-from tests.flows.internet import BFF, ISSUER, SESSION, Site, SiteFactory, proof
+from tests.flows.internet import BFF, ISSUER, SESSION, Site, SiteFactory, log_out, proof
 from tests.flows.provider import REMOVED, Answer, html, raising
 
 DESTROYED = "bff_sessions_destroyed_total"
@@ -56,6 +58,25 @@ def test_the_refresh_token_is_revoked_at_the_provider(bff: Site, browser: Browse
     assert [token for token in bff.idp.issued if token in bff.idp.revoked] == bff.idp.revoked
     assert len(bff.idp.revoked) == 1
     assert bff.idp.last("revoke").form["token_type_hint"] == "refresh_token"
+
+
+def test_revocation_is_tried_again_with_another_assertion(new_site: SiteFactory) -> None:
+    """An assertion is good once, also when the provider saw it on a bad moment (RFC 7523 section 3)."""
+    key = ECKey.generate_key("P-256")
+    text = key.as_pem(private=True).decode()
+    bff = new_site(TOKEN_AUTH_METHOD="private_key_jwt", AUTH_CLIENT_KEY=text, AUTH_CLIENT_SECRET="")
+    bff.idp.client.method, bff.idp.client.public_key = "private_key_jwt", key
+    browser = bff.logged_in()
+
+    def not_now() -> Response:
+        bff.idp.repair()
+        return html(503)()
+
+    bff.idp.break_endpoint("revoke", not_now)
+    log_out(browser)
+    assert len(bff.idp.revoked) == 1
+    first, second = (call.form["client_assertion"] for call in bff.idp.calls if call.endpoint == "revoke")
+    assert first != second
 
 
 def test_there_may_be_nothing_to_revoke(bff: Site) -> None:

@@ -1,23 +1,28 @@
 """Outbound HTTP against a real server on the loopback address that answers badly on request."""
 
+import contextlib
 import gzip
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, use_span
+from prometheus_client import REGISTRY
 
 from bff.errors import UpstreamError
 from bff.http import MAX_BODY, HttpClient, Response, WsgiTransport
 from tests.clock import Clock
+from tests.unit.support import counted
 
 TIMEOUT = 0.15
 PATIENT = 5.0
+CLOSED, HALF_OPEN, OPEN = 0, 1, 2
 Answer = Callable[["Handler"], None]
 
 
@@ -108,9 +113,26 @@ def clock() -> Clock:
     return Clock()
 
 
+class Pauses(list[float]):
+    """Lets no time pass but the clock's, and remembers what a call waited."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+        self._clock.now += seconds
+
+
 @pytest.fixture
-def client(clock: Clock) -> Iterator[HttpClient]:
-    client = HttpClient("test", timeout=PATIENT, clock=clock)
+def pauses(clock: Clock) -> Pauses:
+    return Pauses(clock)
+
+
+@pytest.fixture
+def client(clock: Clock, pauses: Pauses) -> Iterator[HttpClient]:
+    client = HttpClient("test", timeout=PATIENT, clock=clock, wait=pauses, random=lambda: 0.5)
     yield client
     client.close()
 
@@ -213,18 +235,112 @@ def broken(times: int) -> Answer:
     return answer
 
 
-def test_get_is_repeated_once_after_a_broken_connection(upstream: Upstream, client: HttpClient) -> None:
-    assert client.get(upstream.on("/once", broken(1)), target="t").ok
-    assert upstream.calls["GET /once"] == 2
-    url = upstream.on("/twice", broken(2))
+def failing(status: int, times: int, **headers: str) -> Answer:
+    """Answer so, so many times, then well."""
+    left = [times]
+
+    def answer(handler: Handler) -> None:
+        left[0] -= 1
+        handler.reply(status if left[0] >= 0 else 200, b"{}", **headers)
+
+    return answer
+
+
+def test_get_is_repeated_twice_after_a_broken_connection(upstream: Upstream, client: HttpClient) -> None:
+    assert client.get(upstream.on("/twice", broken(2)), target="t").ok
+    assert upstream.calls["GET /twice"] == 3
+    url = upstream.on("/thrice", broken(3))
     assert outcome(lambda: client.get(url, target="t")) == "connection"
-    assert upstream.calls["GET /twice"] == 2
+    assert upstream.calls["GET /thrice"] == 3
 
 
-def test_post_is_never_repeated(upstream: Upstream, client: HttpClient) -> None:
-    url = upstream.on("/once", broken(1))
-    assert outcome(lambda: client.post_form(url, {}, target="t")) == "connection"
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_get_is_repeated_when_a_gateway_says_not_now(upstream: Upstream, client: HttpClient, status: int) -> None:
+    assert client.get(upstream.on("/twice", failing(status, 2)), target="t").ok
+    assert upstream.calls["GET /twice"] == 3
+    assert client.get(upstream.on("/thrice", failing(status, 3)), target="t").status == status
+    assert upstream.calls["GET /thrice"] == 3
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 501])
+def test_no_other_answer_is_repeated(upstream: Upstream, client: HttpClient, pauses: Pauses, status: int) -> None:
+    assert client.get(upstream.on("/", failing(status, 1)), target="t").status == status
+    assert (upstream.calls["GET /"], pauses) == (1, [])
+
+
+@pytest.mark.parametrize("answer", [broken(1), failing(503, 1)], ids=["broken", "503"])
+def test_post_is_sent_once(upstream: Upstream, client: HttpClient, answer: Answer) -> None:
+    url = upstream.on("/once", answer)
+    with contextlib.suppress(UpstreamError):
+        assert client.post_form(url, {}, target="t").status == 503
     assert upstream.calls["POST /once"] == 1
+
+
+@pytest.mark.parametrize("answer", [broken(2), failing(503, 2)], ids=["broken", "503"])
+def test_post_is_repeated_when_the_caller_says_so(upstream: Upstream, client: HttpClient, answer: Answer) -> None:
+    url = upstream.on("/revoke", answer)
+    assert client.post_form(url, {"token": "x"}, target="t", repeatable=True).ok
+    assert (upstream.calls["POST /revoke"], upstream.last_body) == (3, b"token=x")
+
+
+def test_each_attempt_proves_anew_who_sends_it(upstream: Upstream, client: HttpClient) -> None:
+    proofs = iter(range(9))
+
+    def prove(form: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        number = str(next(proofs))
+        return {**form, "assertion": number}, {"X-Proof": number}
+
+    url = upstream.on("/revoke", failing(503, 1))
+    assert client.post_form(url, {"token": "x"}, target="t", prove=prove, repeatable=True).ok
+    assert (upstream.last_body, upstream.last_headers["x-proof"]) == (b"token=x&assertion=1", "1")
+
+
+@pytest.mark.parametrize(
+    ("drawn", "retry_after", "expected"),
+    [
+        (0.0, {}, [0.05, 0.05]),
+        (0.5, {}, [0.15, 0.15]),
+        (0.999, {}, [0.2498, 0.2498]),
+        (0.5, {"Retry_After": "0"}, [0.15, 0.15]),
+        (0.5, {"Retry_After": "1"}, [1.15, 1.15]),
+        (0.5, {"Retry_After": "2"}, []),
+        (0.5, {"Retry_After": "Fri, 31 Dec 2027 23:59:59 GMT"}, []),
+        (0.5, {"Retry_After": "soon"}, []),
+    ],
+)
+def test_pauses_are_drawn_at_random_and_no_sooner_than_asked(
+    upstream: Upstream, clock: Clock, pauses: Pauses, drawn: float, retry_after: dict[str, str], expected: list[float]
+) -> None:
+    client = HttpClient("test", timeout=PATIENT, clock=clock, wait=pauses, random=lambda: drawn)
+    client.get(upstream.on("/", failing(503, 2, **retry_after)), target="t")
+    assert pauses == pytest.approx(expected)
+    assert upstream.calls["GET /"] == 1 + len(expected)
+    client.close()
+
+
+@pytest.mark.parametrize(("each_takes", "attempts"), [(1.0, 3), (2.4, 2), (4.9, 1)])
+def test_no_repetition_begins_after_a_timeout(
+    upstream: Upstream, client: HttpClient, clock: Clock, each_takes: float, attempts: int
+) -> None:
+    """With a timeout of 5 seconds, and pauses of 0.15."""
+
+    def slow(handler: Handler) -> None:
+        clock.now += each_takes
+        handler.reply(503)
+
+    assert client.get(upstream.on("/slow", slow), target="t").status == 503
+    assert upstream.calls["GET /slow"] == attempts
+
+
+def test_each_attempt_counts_for_the_breaker_which_ends_the_repetitions(
+    upstream: Upstream, client: HttpClient, pauses: Pauses
+) -> None:
+    url = upstream.on("/down", lambda handler: handler.reply(503))
+    assert client.get(url, target="t").status == 503
+    assert client.get(url, target="t").status == 503, "the answer, not that the breaker opened on it"
+    assert (upstream.calls["GET /down"], len(pauses)) == (5, 3)
+    assert outcome(lambda: client.get(url, target="t")) == "circuit_open"
+    assert (upstream.calls["GET /down"], len(pauses)) == (5, 3)
 
 
 def test_a_body_cut_short_is_a_broken_connection(upstream: Upstream, client: HttpClient) -> None:
@@ -266,9 +382,74 @@ def test_the_breaker_opens_for_one_target_alone(upstream: Upstream, client: Http
     assert client.post_form(failing, {}, target="token").ok, "closed again"
 
 
+def test_the_breakers_metrics_tell_the_whole_story(upstream: Upstream, clock: Clock) -> None:
+    client = HttpClient("idp_story", timeout=PATIENT, clock=clock)
+    seen: list[float] = []
+
+    def status() -> float:
+        return counted("circuit_breaker_status", service="idp_story_token")
+
+    def probed(handler: Handler) -> None:
+        seen.append(status())
+        handler.reply(200)
+
+    def call(path: str) -> float:
+        with contextlib.suppress(UpstreamError):
+            client.post_form(upstream.url(path), {}, target="token")
+        return status()
+
+    upstream.on("/up", lambda handler: handler.reply(200))
+    upstream.on("/down", lambda handler: handler.reply(503))
+    upstream.on("/probed", probed)
+    assert call("/up") == CLOSED
+    assert [call("/down") for _ in range(5)] == [CLOSED] * 4 + [OPEN]
+    assert call("/up") == OPEN, "a call that is held back changes nothing"
+    clock.now += 1
+    assert call("/down") == OPEN, "a probe that fails"
+    clock.now += 1
+    assert call("/probed") == CLOSED
+    assert seen == [HALF_OPEN]
+    assert counted("circuit_breaks_total", service="idp_story_token") == 1
+    client.close()
+
+
+def test_the_breakers_metrics_name_endpoints_and_no_addresses(upstream: Upstream, client: HttpClient) -> None:
+    before = breakers()
+    for number in range(20):
+        client.get(upstream.on(f"/users/{number}", lambda handler: handler.reply(200)), target="userinfo")
+    assert breakers() - before <= {"test_userinfo"}
+
+
+def breakers() -> set[str]:
+    return {
+        sample.labels["service"]
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.name == "circuit_breaker_status"
+    }
+
+
 def test_a_refusal_is_an_answer_and_opens_nothing(upstream: Upstream, client: HttpClient) -> None:
     url = upstream.on("/no", lambda handler: handler.reply(401))
     assert [client.get(url, target="t").status for _ in range(10)] == [401] * 10
+
+
+def test_a_call_says_which_trace_it_works_for(upstream: Upstream, client: HttpClient) -> None:
+    """W3C Trace Context, with the version of the header that is in use."""
+    url = upstream.on("/", lambda handler: handler.reply(200))
+    context = SpanContext(
+        0x0AF7651916CD43DD8448EB211C80319C,
+        0xB7AD6B7169203331,
+        is_remote=True,
+        trace_flags=TraceFlags(TraceFlags.SAMPLED),
+        trace_state=TraceState([("vendor", "value")]),
+    )
+    with use_span(NonRecordingSpan(context)):
+        client.get(url, target="t", headers={"X-Test": "yes"})
+    assert upstream.last_headers["traceparent"] == "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert (upstream.last_headers["tracestate"], upstream.last_headers["x-test"]) == ("vendor=value", "yes")
+    client.post_form(url, {}, target="t")
+    assert not {"traceparent", "tracestate"} & upstream.last_headers.keys()
 
 
 def test_netrc_is_ignored(

@@ -7,7 +7,7 @@ from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContex
 from prometheus_client import REGISTRY
 
 from bff.observability import metrics
-from bff.observability.traces import exemplar
+from bff.observability.traces import exemplar, outgoing
 
 TRACE, SPAN = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
 IDS = {"trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331"}
@@ -31,6 +31,17 @@ def test_of_the_current_sampled_trace() -> None:
 def test_of_no_other(other: Span) -> None:
     with use_span(other):
         assert exemplar() is None
+
+
+def test_headers_for_a_called_service() -> None:
+    with use_span(span()):
+        assert outgoing() == {"traceparent": f"00-{IDS['trace_id']}-{IDS['span_id']}-01"}
+    with use_span(span(flags=TraceFlags.DEFAULT)):
+        assert outgoing()["traceparent"].endswith("-00"), "the called service decides for itself"
+    for other in (span(trace=0), span(own=0), INVALID_SPAN):
+        with use_span(other):
+            assert outgoing() == {}
+    assert outgoing() == {}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,219 @@
+"""Outbound HTTP: one pool per service, a timeout on every call, bounded answers, no redirects, breakers in front.
+
+Redirects are never followed: an endpoint that answers one is not the endpoint that was configured, and following it
+could leak credentials.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from random import random as random_number
+from typing import Any
+
+import requests
+from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from bff.breaker import Breaker, State
+from bff.errors import UpstreamError
+from bff.http import repeat
+from bff.observability import traces
+
+MAX_BODY = 1024 * 1024
+_CHUNK = 64 * 1024
+Prove = Callable[[Mapping[str, str]], tuple[dict[str, str], dict[str, str]]]
+"""A form, to the form and the headers that prove who sends it; asked for each attempt, as some proofs are good once."""
+_LONGEST = 4  # timeouts that a call may take, its repetitions and its answer's body included
+
+
+@dataclass(frozen=True)
+class Response:
+    """A whole answer, at most MAX_BODY bytes."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object. Raises UpstreamError (bad_response) for anything else."""
+        try:
+            content = json.loads(self.body)
+        except (ValueError, RecursionError) as err:
+            raise UpstreamError("The answer is not JSON.", outcome="bad_response") from err
+        if not isinstance(content, dict):
+            raise UpstreamError("The answer is not a JSON object.", outcome="bad_response")
+        return content
+
+
+def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """requests would otherwise add credentials that it finds in ~/.netrc."""
+    return request
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is sent, and by when (on the client's clock) the answer must be whole."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    deadline: float
+    form: Mapping[str, str] | None = None
+    prove: Prove | None = None
+
+    def proved(self) -> tuple[Mapping[str, str] | None, Mapping[str, str]]:
+        """(form, headers) of one attempt."""
+        if self.form is None or self.prove is None:
+            return self.form, self.headers
+        form, headers = self.prove(self.form)
+        return form, {**self.headers, **headers}
+
+
+class HttpClient:
+    """Calls to one service. Each `target` (an endpoint of the service) has a breaker of its own."""
+
+    def __init__(
+        self,
+        service: str,
+        *,
+        timeout: float,
+        certificate: tuple[Path, Path] | None = None,
+        adapter: BaseAdapter | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], None] = time.sleep,
+        random: Callable[[], float] = random_number,
+    ) -> None:
+        """timeout: seconds to connect, and again between two reads. certificate: PEM files of the certificate and the
+        private key that this client shows to a server that asks. adapter: replaces the network altogether. wait, random
+        (from 0 up to 1): for the pauses before a call is repeated."""
+        self._service = service
+        self._timeout = timeout
+        self._certificate = certificate
+        self._adapter = adapter
+        self._clock = clock
+        self._wait = wait
+        self._random = random
+        self._session: requests.Session | None = None
+        self._breakers: dict[str, Breaker] = {}
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+
+    def get(self, url: str, *, target: str, headers: Mapping[str, str] | None = None) -> Response:
+        """Raises UpstreamError. Repeated as bff.http.repeat says, since GET may be."""
+        return self._call(_Request("GET", url, headers or {}, self._deadline()), target, repeatable=True)
+
+    def post_form(
+        self,
+        url: str,
+        form: Mapping[str, str],
+        *,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        prove: Prove | None = None,
+        repeatable: bool = False,
+    ) -> Response:
+        """Raises UpstreamError. Sent once, since the other side may have acted on it, unless the caller says that
+        acting twice is the same as once."""
+        request = _Request("POST", url, headers or {}, self._deadline(), form, prove)
+        return self._call(request, target, repeatable=repeatable)
+
+    def _deadline(self) -> float:
+        return self._clock() + _LONGEST * self._timeout
+
+    def _call(self, request: _Request, target: str, *, repeatable: bool) -> Response:
+        breaker = self._breaker(target)
+        last_start = self._clock() + self._timeout
+        for _ in range(repeat.TIMES if repeatable else 0):
+            ended = self._attempt(request, breaker)
+            pause = _pause(ended, self._random)
+            if pause is None or self._clock() + pause >= last_start or breaker.state is State.OPEN:
+                return _result(ended)
+            self._wait(pause)
+        return _result(self._attempt(request, breaker))
+
+    def _breaker(self, target: str) -> Breaker:
+        """The target's own, made once: a new breaker says in its metric that it is closed."""
+        if target not in self._breakers:
+            self._breakers.setdefault(target, Breaker(f"{self._service}_{target}", clock=self._clock))
+        return self._breakers[target]
+
+    def _attempt(self, request: _Request, breaker: Breaker) -> Response | UpstreamError:
+        if not breaker.allow():
+            return UpstreamError("Too many calls failed just now.", outcome="circuit_open")
+        try:
+            response = self._send(request)
+        except UpstreamError as err:
+            breaker.failed()
+            return err
+        if response.status >= 500:
+            breaker.failed()
+        else:
+            breaker.succeeded()
+        return response
+
+    def _send(self, request: _Request) -> Response:
+        form, headers = request.proved()
+        try:
+            with self._pool().request(
+                request.method,
+                request.url,
+                headers={"Accept": "application/json", **traces.outgoing(), **headers},
+                data=form,
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as answer:
+                return Response(answer.status_code, answer.headers, self._body(answer, request.deadline))
+        except (requests.Timeout, ReadTimeoutError) as err:
+            raise UpstreamError("The call took too long.", outcome="timeout") from err
+        except (requests.RequestException, HTTPError, OSError) as err:
+            raise UpstreamError("The call could not be made.", outcome="connection") from err
+
+    def _pool(self) -> requests.Session:
+        """Made by the first call, so in the process that uses it and never before a fork."""
+        if self._session is None:
+            session = requests.Session()
+            session.auth = _no_netrc
+            session.cookies.set_policy(
+                DefaultCookiePolicy(allowed_domains=[])
+            )  # one user's call must not mark the next
+            if self._certificate is not None:
+                session.cert = (str(self._certificate[0]), str(self._certificate[1]))
+            for scheme in ("https://", "http://"):
+                session.mount(scheme, self._adapter or HTTPAdapter(pool_connections=4, pool_maxsize=16))
+            self._session = session
+        return self._session
+
+    def _body(self, answer: requests.Response, deadline: float) -> bytes:
+        """Raises UpstreamError when the body is too large or does not end by the deadline."""
+        body = bytearray()
+        # read1 gives what has arrived; requests' own iterator would wait for a whole chunk, byte after late byte.
+        while chunk := answer.raw.read1(_CHUNK, decode_content=True):
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise UpstreamError("The answer is too large.", outcome="bad_response")
+            if self._clock() > deadline:
+                raise UpstreamError("The answer took too long.", outcome="timeout")
+        return bytes(body)
+
+
+def _pause(ended: Response | UpstreamError, random: Callable[[], float]) -> float | None:
+    """Seconds until the same call may be made again, None when it must not be."""
+    if isinstance(ended, UpstreamError):
+        return repeat.pause(ended.outcome, "", random)
+    return repeat.pause(ended.status, ended.headers.get("Retry-After", ""), random)
+
+
+def _result(ended: Response | UpstreamError) -> Response:
+    if isinstance(ended, UpstreamError):
+        raise ended
+    return ended
