@@ -7,11 +7,13 @@ from pathlib import Path
 
 from bff import services, settings
 from bff.sessions.binding import binding_of
-from bff.sessions.model import Tokens, User
+from bff.sessions.model import User
+from bff.sessions.tokens import AccessToken, Tokens
 from bff.web.verify import identity_headers
 
 SESSIONS = 10_000
 AT_MOST = 20_000_000
+TOKENS = Tokens("embedded", AccessToken("access", 2e9))
 
 
 def main() -> bool:
@@ -36,7 +38,12 @@ def _create(service: services.Services, number: int) -> str:
     user = User(f"user-{number:08d}", f"user-{number:08d}", f"Person {number}", f"p{number}@example.test", ("staff",))
     binding = binding_of(f"203.0.{number % 250}.7", f"Mozilla/5.0 (X11; Linux) Browser/{number % 40}")
     _, session = service.store.create(
-        user, idp="embedded", auth_time=1_700_000_000, sid=f"sid-{number}", binding=binding, tokens=Tokens("t")
+        user,
+        idp="embedded",
+        auth_time=1_700_000_000,
+        sid=f"sid-{number}",
+        binding=binding,
+        tokens=Tokens("embedded", AccessToken("t", 2e9)),
     )
     return session.key
 

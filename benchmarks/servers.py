@@ -17,7 +17,8 @@ from pathlib import Path
 from benchmarks import balanced
 from bff import services, settings
 from bff.sessions.binding import binding_of
-from bff.sessions.model import Tokens, User
+from bff.sessions.model import User
+from bff.sessions.tokens import AccessToken, Tokens
 from tests.peers.process import free_port, running
 from tests.peers.redis import RedisServer, newest
 
@@ -133,7 +134,7 @@ def make_session(env: Mapping[str, str]) -> str:
         auth_time=1_700_000_000,
         sid="",
         binding=binding_of(CLIENT, USER_AGENT),
-        tokens=Tokens("access"),
+        tokens=Tokens("embedded", AccessToken("access", 2e9)),
     )
     service.close()
     return cookie

@@ -13,7 +13,7 @@ from bff.services import Services
 from bff.settings import Settings
 from bff.settings_check import require_valid
 from bff.tasks import Job, Tasks
-from bff.web import auth, beacon, health, javascript, metrics, pipeline
+from bff.web import auth, beacon, health, javascript, metrics, pipeline, tokens
 from bff.web.client import Clients
 from bff.web.verify import Verify
 
@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.extensions["bff_clients"] = clients
     app.extensions["bff_tasks"] = Tasks(_jobs(services), services.kv)
     pipeline.install(app)
-    for blueprint in (auth.blueprint, health.blueprint):
+    for blueprint in (auth.blueprint, health.blueprint, tokens.blueprint):
         app.register_blueprint(blueprint)
     app.register_blueprint(beacon.blueprint(settings.metrics.public_events))
     app.register_blueprint(javascript.blueprint())
@@ -69,6 +69,9 @@ def _jobs(services: Services) -> list[Job]:
     jobs = [
         Job("session_touch", 1.0, services.gate.flush),
         Job("session_sweep", 30.0, services.store.sweep, fleet=True),
+        Job("token_save", 1.0, services.tokens.refresher.save_pending),
+        Job("token_refresh", 5.0, services.tokens.sweep.run, fleet=True),
+        Job("token_revocation", 1.0, services.tokens.revocations.revoke_due, fleet=True),
     ]
     for name in services.health.names:
         period = 30.0 if name.startswith("idp") else 1.0

@@ -60,6 +60,20 @@ class BindingMismatch(Unauthenticated):
     title = "The session belongs to another browser"
 
 
+class SessionEnded(Unauthenticated):
+    """The provider no longer honours what the session was built on, so it is over."""
+
+    code = "session_ended"
+    title = "The session has ended"
+
+
+class TokenExpired(Unauthenticated):
+    """The session lives, but its token does not and cannot be refreshed; a new login gets another one."""
+
+    code = "token_expired"
+    title = "Login required to go on"
+
+
 class Forbidden(BFFError):
     status = 403
     code = "forbidden"
@@ -126,15 +140,53 @@ class ReportMediaType(ReportUnreadable):
 
 
 class UpstreamError(BFFError):
-    """An outbound HTTP call failed. `outcome` is one of timeout, connection, circuit_open, bad_response."""
+    """An outbound HTTP call failed. `outcome` is one of timeout, connection, circuit_open, bad_response; `fault` says
+    what makes a response a bad one: not_json, too_large."""
 
     status = 502
     code = "upstream_error"
     title = "Another service did not answer"
 
-    def __init__(self, detail: str, *, outcome: str) -> None:
+    def __init__(self, detail: str, *, outcome: str, fault: str = "") -> None:
         super().__init__(detail)
         self.outcome = outcome
+        self.fault = fault
+
+
+class TokenUnavailable(BFFError):
+    """No usable token for now: the provider did not answer, or not well. The session goes on."""
+
+    status = 503
+    code = "token_unavailable"
+    title = "No token can be had at the moment"
+
+    def __init__(self, detail: str = "", *, headers: Sequence[tuple[str, str]] = (("Retry-After", "2"),)) -> None:
+        super().__init__(detail, headers=headers)
+
+
+class TokenRefused(BFFError):
+    """The provider issues no such token to this client or for this user; asking again does not help."""
+
+    status = 502
+    code = "token_refused"
+    title = "The identity provider refuses a token for this service"
+
+
+class InsufficientScope(Forbidden):
+    code = "insufficient_scope"
+    title = "The token is not good for this service"
+
+
+class NotRefreshable(BFFError):
+    status = 409
+    code = "not_refreshable"
+    title = "There is nothing to refresh this token with"
+
+
+class UnknownService(BFFError):
+    status = 404
+    code = "unknown_service"
+    title = "There is no such service"
 
 
 class ProviderUnavailable(BFFError):

@@ -12,15 +12,20 @@ from bff.http import HttpClient, WsgiTransport
 from bff.kv import KeyValue
 from bff.observability.labels import Pseudonyms
 from bff.oidc.attempts import Attempts
+from bff.oidc.dpop import Dpop
 from bff.oidc.flow import LoginFlow
+from bff.oidc.issued import Reader
 from bff.oidc.provider import Provider
 from bff.oidc.return_url import ReturnUrls
+from bff.oidc.token_endpoint import TokenEndpoint
 from bff.ratelimit import Memory, RateLimits
 from bff.sessions.cache import SessionCache
 from bff.sessions.csrf import Csrf
 from bff.sessions.gate import Gate
 from bff.sessions.store import SessionStore
+from bff.sessions.token_store import TokenStore
 from bff.settings import Settings
+from bff.tokens.workflow import TokenWorkflow, token_workflow
 
 IDP_TIMEOUT = 5.0
 """Seconds to wait for a provider: long for a machine, short for a person who waits at a login."""
@@ -34,10 +39,12 @@ class Services:
     providers: Mapping[str, Provider]
     http: tuple[HttpClient, ...]
     store: SessionStore
+    token_store: TokenStore
     cache: SessionCache
     gate: Gate
     csrf: Csrf
     login: LoginFlow
+    tokens: TokenWorkflow
     return_urls: ReturnUrls
     limits: RateLimits
     audit: Audit
@@ -75,8 +82,11 @@ def build(
     providers = {
         config.id: Provider(config, client, clock) for config, client in zip(settings.providers, clients, strict=True)
     }
-    store = SessionStore(kv, keys, settings.sessions, clock)
+    token_store = TokenStore(kv, keys, clock)
+    store = SessionStore(kv, keys, settings.sessions, clock, token_store)
     cache = SessionCache(store, kv, settings.sessions, clock)
+    gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock)
+    endpoint = TokenEndpoint(Dpop(clock), Reader(settings.token_refresh_threshold, clock))
     return_urls = ReturnUrls(settings.base_url, settings.allowed_redirect_origins)
     pseudonyms = Pseudonyms(settings.metrics.user_label, settings.metrics.user_buckets, keys.mac("metrics-bucket"))
     return Services(
@@ -86,10 +96,14 @@ def build(
         providers=providers,
         http=tuple(clients),
         store=store,
+        token_store=token_store,
         cache=cache,
-        gate=Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock),
+        gate=gate,
         csrf=Csrf(keys.mac("csrf"), {settings.base_url, *settings.cors_allow_origins}),
-        login=LoginFlow(providers, Attempts(kv, keys, clock), return_urls, settings.base_url, clock),
+        login=LoginFlow(providers, Attempts(kv, keys, clock), endpoint, return_urls, settings.base_url, clock),
+        tokens=token_workflow(
+            settings, kv, keys, store, token_store, cache, gate, providers, endpoint, audit, pseudonyms.of, clock, wait
+        ),
         return_urls=return_urls,
         limits=RateLimits(settings.rate_limits, Memory(clock), pseudonyms.of, clock),
         audit=audit,

@@ -31,7 +31,14 @@ class InvalidSettings(Exception):
 
 def problems(config: Settings) -> list[str]:
     """Every mistake, those of single values first, then those of values that do not fit together."""
-    return [*config.problems, *_general(config), *_cookies(config), *_providers(config), *_production(config)]
+    return [
+        *config.problems,
+        *_general(config),
+        *_cookies(config),
+        *_providers(config),
+        *_services(config),
+        *_production(config),
+    ]
 
 
 def require_valid(config: Settings) -> None:
@@ -105,6 +112,13 @@ def _provider(provider: ProviderSettings, config: Settings) -> Iterator[str]:
             yield "AUTH_CLIENT_KEY: is not a private key as JWK or PEM (EC, RSA or Ed25519)."
     if "openid" not in provider.scopes.split():
         yield "OIDC_SCOPES: must contain openid."
+
+
+def _services(config: Settings) -> Iterator[str]:
+    aliases = {provider.id for provider in config.providers}
+    for service in config.services:
+        if service.idp is not None and service.idp not in aliases:
+            yield f"routes.yaml: services.{service.id}.idp: there is no provider {service.idp!r}."
 
 
 def _is_issuer(text: str) -> bool:

@@ -25,6 +25,7 @@ class SecurityEvent(StrEnum):
     CSRF_VIOLATION = "csrf_violation"
     RETURN_URL_REFUSED = "return_url_refused"
     LOGIN_STATE_REUSED = "login_state_reused"
+    REFRESH_REJECTED = "refresh_rejected"
     ID_TOKEN_REJECTED = "id_token_rejected"  # noqa: S105 - an event's name
 
 
@@ -37,6 +38,7 @@ SEVERITY: Mapping[SecurityEvent, Severity] = {
     SecurityEvent.CSRF_VIOLATION: Severity.WARNING,
     SecurityEvent.RETURN_URL_REFUSED: Severity.WARNING,
     SecurityEvent.LOGIN_STATE_REUSED: Severity.CRITICAL,
+    SecurityEvent.REFRESH_REJECTED: Severity.WARNING,
     SecurityEvent.ID_TOKEN_REJECTED: Severity.CRITICAL,
 }
 

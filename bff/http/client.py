@@ -46,9 +46,9 @@ class Response:
         try:
             content = json.loads(self.body)
         except (ValueError, RecursionError) as err:
-            raise UpstreamError("The answer is not JSON.", outcome="bad_response") from err
+            raise UpstreamError("The answer is not JSON.", outcome="bad_response", fault="not_json") from err
         if not isinstance(content, dict):
-            raise UpstreamError("The answer is not a JSON object.", outcome="bad_response")
+            raise UpstreamError("The answer is not a JSON object.", outcome="bad_response", fault="not_json")
         return content
 
 
@@ -200,7 +200,7 @@ class HttpClient:
         while chunk := answer.raw.read1(_CHUNK, decode_content=True):
             body += chunk
             if len(body) > MAX_BODY:
-                raise UpstreamError("The answer is too large.", outcome="bad_response")
+                raise UpstreamError("The answer is too large.", outcome="bad_response", fault="too_large")
             if self._clock() > deadline:
                 raise UpstreamError("The answer took too long.", outcome="timeout")
         return bytes(body)

@@ -11,7 +11,12 @@
 The owner token makes the last line safe: a late release can never free somebody else's lock.
 """
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
 from bff.crypto import random_id
+from bff.errors import StoreUnavailable
 from bff.kv import KeyValue
 
 
@@ -34,3 +39,26 @@ class Lock:
     def release(self) -> bool:
         """False when the lock was lost before."""
         return self._kv.compare_and_set(self._key, self._owner, None)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep a lock that was acquired for as long as the block runs, however long that is, and release it then.
+
+        The life ends by itself when the process does. A store that fails meanwhile costs the lock at worst.
+        """
+        over = threading.Event()
+        renewing = threading.Thread(target=self._renew_until, args=(over,), name="kv-lock", daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            over.set()
+            renewing.join()
+            with suppress(StoreUnavailable):
+                self.release()
+
+    def _renew_until(self, over: threading.Event) -> None:
+        while not over.wait(self._ttl / 3):
+            with suppress(StoreUnavailable):
+                if not self.renew():
+                    return

@@ -25,6 +25,8 @@ _HTTP: Mapping[str, Values] = {
     "endpoint": "a route's template such as `/auth/login`, or `unmatched`",
     "status": "the three-digit status code",
 }
+_GRANTS = ("authorization_code", "refresh_token", "client_credentials", "token_exchange")
+_TOKENS = "`user` for the session's own token, else a service of `config/routes.yaml`"
 LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "http_requests_total": _HTTP,
     "http_request_duration_seconds": _HTTP,
@@ -36,7 +38,9 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     },
     "bff_session_cache_total": {"result": ("hit", "miss", "bypass", "invalidated")},
     "bff_verify_duration_seconds": {"status": ("allowed", "unauthenticated", "expired", "binding", "error")},
-    "bff_oauth_flow_duration_seconds": {"flow_type": ("login", "authorization_code", "logout")},
+    "bff_oauth_flow_duration_seconds": {"flow_type": (
+        "login", "authorization_code", "refresh", "token_exchange", "client_credentials", "logout",
+    )},
     "bff_logins_total": {
         "result": (
             "started", "success", "cancelled", "idp_error", "state_missing", "state_expired", "state_mismatch",
@@ -45,8 +49,15 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     },
     "bff_session_binding_failures_total": {"reason": ("ip", "user_agent", "both")},
     "bff_token_exchange_total": {
-        "grant_type": ("authorization_code",),
+        "grant_type": _GRANTS,
         "status": ("success", *sorted(metrics.OAUTH_ERRORS), "error"),
+    },
+    "bff_token_response_faults_total": {
+        "grant_type": _GRANTS,
+        "fault": (
+            "not_json", "too_large", "access_token", "token_type", "expires_in", "expires_in_missing", "scope",
+            "subject", "id_token",
+        ),
     },
     "bff_token_validation_total": {
         "token_type": ("id_token",),
@@ -72,7 +83,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_security_events_total": {
         "event_type": (
             "login_succeeded", "login_failed", "logout", "logout_everywhere", "session_binding", "csrf_violation",
-            "return_url_refused", "login_state_reused", "id_token_rejected",
+            "return_url_refused", "login_state_reused", "refresh_rejected", "id_token_rejected",
         ),
         "severity": ("info", "warning", "critical"),
     },
@@ -80,13 +91,14 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_token_refresh_success_total": {"user_id": "a keyed pseudonym bucket such as `u3f2`"},
     "bff_token_refresh_failed_total": {
         "reason": (
-            "invalid_grant", "timeout", "connection", "server_error", "circuit_open", "bad_response", "lock_timeout",
+            "invalid_grant", "refused", "timeout", "connection", "server_error", "circuit_open", "bad_response",
+            "lock_timeout",
         ),
     },
     "bff_token_refresh_total": {
-        "service": "a service of `config/routes.yaml`", "status": ("success", "failed", "reused"),
+        "service": _TOKENS, "status": ("success", "failed", "reused"),
     },
-    "bff_token_expiry_total": {"service": "a service of `config/routes.yaml`"},
+    "bff_token_expiry_total": {"service": _TOKENS},
     "bff_authz_requests_total": {
         "resource": "as the route map names it, else `other`",
         "action": "as the route map names it, else `other`",
@@ -105,7 +117,8 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_worker_restarts_total": {"reason": ("max_requests", "stopped", "timeout", "killed")},
     "bff_build_info": {"version": "`BFF_VERSION`", "python": "the interpreter's version"},
     "bff_background_tasks_total": {
-        "task_type": "`session_touch`, `session_sweep`, and `health_` with the name of each health check",
+        "task_type": "`session_touch`, `session_sweep`, `token_save`, `token_refresh`, `token_revocation`,"
+        " and `health_` with the name of each health check",
         "status": ("success", "failed", "skipped"),
     },
     "bff_rate_limit_violations_total": {

@@ -54,6 +54,11 @@ BINDING_FAILURES = Counter(
 TOKEN_EXCHANGE = Counter(
     "bff_token_exchange_total", "Calls to the token endpoint, by grant and outcome.", ["grant_type", "status"]
 )
+TOKEN_RESPONSE_FAULTS = Counter(
+    "bff_token_response_faults_total",
+    "Answers of a token endpoint that were not as they should be, by what was wrong.",
+    ["grant_type", "fault"],
+)
 TOKEN_VALIDATION = Counter("bff_token_validation_total", "Tokens checked, by outcome.", ["token_type", "status"])
 REDIS_OPERATIONS = Counter("bff_redis_operations_total", "Operations on Redis.", ["operation", "status"])
 REDIS_LATENCY = Histogram(
@@ -184,6 +189,10 @@ def token_exchange(grant_type: str, status: str) -> None:
     TOKEN_EXCHANGE.labels(grant_type, labels.one_of(status, OAUTH_ERRORS | {"success"}, "error")).inc()
 
 
+def token_response_fault(grant_type: str, fault: str) -> None:
+    TOKEN_RESPONSE_FAULTS.labels(grant_type, fault).inc()
+
+
 def token_validation(token_type: str, status: str) -> None:
     TOKEN_VALIDATION.labels(token_type, status).inc()
 
@@ -215,10 +224,10 @@ def breaker_status(service: str, status: int) -> None:
     BREAKER_STATUS.labels(service).set(status)
 
 
-def token_refreshed(service: str, status: str, user_bucket: str) -> None:
-    """status: success, or reused when another worker had just refreshed. user_bucket: see labels."""
+def token_refreshed(service: str, status: str, user_bucket: str | None) -> None:
+    """status: success, or reused when somebody else had just refreshed. user_bucket: see labels; None for nobody's."""
     REFRESHES.labels(service, status).inc()
-    if status == "success":
+    if status == "success" and user_bucket is not None:
         REFRESH_SUCCESS.labels(user_bucket).inc()
 
 

@@ -26,7 +26,7 @@ _USED = b"used"
 
 @dataclass(frozen=True)
 class Attempt:
-    """browser: SHA-256 of the cookie that binds the attempt to one browser."""
+    """browser: SHA-256 of the cookie that binds the attempt to one browser. dpop_key: the coming session's own key."""
 
     idp: str
     return_to: str
@@ -34,6 +34,7 @@ class Attempt:
     browser: str = field(repr=False)
     nonce: str = field(repr=False)
     verifier: str = field(repr=False)
+    dpop_key: str | None = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,10 @@ class Attempts:
         self._sealer = keys.sealer("login-attempt")
         self._clock = clock
 
-    def begin(self, idp: str, return_to: str) -> Begun:
+    def begin(self, idp: str, return_to: str, dpop_key: str | None = None) -> Begun:
         now = self._clock()
         cookie = f"{int(now)}.{random_id()}"
-        attempt = Attempt(idp, return_to, now, browser=digest(cookie), nonce=random_id(), verifier=random_id())
+        attempt = Attempt(idp, return_to, now, digest(cookie), random_id(), random_id(), dpop_key)
         return Begun(attempt, state=random_id(), cookie=cookie)
 
     def keep(self, begun: Begun) -> None:

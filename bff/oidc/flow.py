@@ -9,15 +9,20 @@ from urllib.parse import urlencode
 
 from bff.crypto import base64url
 from bff.errors import InvalidReturnUrl, ProviderUnavailable, UnknownProvider, UpstreamError
+from bff.http import Response
 from bff.observability import metrics
+from bff.oidc import dpop, token_endpoint
 from bff.oidc.attempts import Attempt, Attempts, Begun, cookie_name
 from bff.oidc.claims import user_from_claims
 from bff.oidc.failure import fail
 from bff.oidc.id_token import validate_id_token
-from bff.oidc.jwt import TokenInvalid as IdTokenError
+from bff.oidc.issued import printable
+from bff.oidc.jwt import TokenInvalid
 from bff.oidc.provider import Provider
 from bff.oidc.return_url import ReturnUrls
-from bff.sessions.model import Tokens, User
+from bff.oidc.token_endpoint import GrantRefused, RequestFailed, TokenEndpoint
+from bff.sessions.model import User
+from bff.sessions.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +57,7 @@ class LoginFlow:
         self,
         providers: Mapping[str, Provider],
         attempts: Attempts,
+        token_endpoint: TokenEndpoint,
         return_urls: ReturnUrls,
         base_url: str,
         clock: Callable[[], float],
@@ -59,6 +65,7 @@ class LoginFlow:
         """providers: by alias, the default one first."""
         self._providers = providers
         self._attempts = attempts
+        self._token_endpoint = token_endpoint
         self._return_urls = return_urls
         self._redirect_uri = base_url + CALLBACK_PATH
         self._clock = clock
@@ -69,7 +76,8 @@ class LoginFlow:
         Raises InvalidReturnUrl, UnknownProvider, ProviderUnavailable, StoreUnavailable.
         """
         provider = self._provider(idp)
-        begun = self._attempts.begin(provider.id, self._return_urls.checked(return_to))
+        key = dpop.new_key() if provider.config.dpop else None
+        begun = self._attempts.begin(provider.id, self._return_urls.checked(return_to), key)
         url = self._authorization_url(provider, self._parameters(provider, begun, hints or {}))
         self._attempts.keep(begun)
         metrics.login("started")
@@ -123,6 +131,7 @@ class LoginFlow:
             "nonce": begun.attempt.nonce,
             "code_challenge": base64url(hashlib.sha256(begun.attempt.verifier.encode()).digest()),
             "code_challenge_method": "S256",
+            **_bound_to(begun.attempt.dpop_key),
         }
 
     def _authorization_url(self, provider: Provider, parameters: dict[str, str]) -> str:
@@ -140,7 +149,7 @@ class LoginFlow:
     def _pushed(provider: Provider, endpoint: str, parameters: dict[str, str]) -> dict[str, str]:
         try:
             answer = provider.post("authorization_par", endpoint, parameters)
-            request_uri = _printable(answer.json().get("request_uri")) if answer.ok else None
+            request_uri = printable(answer.json().get("request_uri")) if answer.ok else None
         except UpstreamError as err:
             raise ProviderUnavailable from err
         if request_uri is None:
@@ -160,43 +169,14 @@ class LoginFlow:
             fail("idp_error")
 
     def _exchange(self, provider: Provider, code: str, attempt: Attempt) -> Tokens:
-        form = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": self._redirect_uri,
-            "code_verifier": attempt.verifier,
-        }
+        form = {"code": code, "redirect_uri": self._redirect_uri, "code_verifier": attempt.verifier}
         try:
-            answer = provider.post("token", provider.metadata().token_endpoint, form)
-            content = answer.json()
-        except UpstreamError:
-            metrics.token_exchange("authorization_code", "error")
+            issued = self._token_endpoint.request(provider, token_endpoint.CODE, form, key=attempt.dpop_key)
+        except (GrantRefused, RequestFailed):
             fail("token_endpoint")
-        if not answer.ok:
-            error = str(content.get("error", "error"))
-            metrics.token_exchange("authorization_code", error)
-            log.warning("code_refused", extra={"idp": provider.id, "status": answer.status})
+        if issued.access is None or issued.id_token is None:
             fail("token_endpoint")
-        tokens = self._tokens(content)
-        metrics.token_exchange("authorization_code", "success" if tokens else "error")
-        return tokens or fail("token_endpoint")
-
-    def _tokens(self, content: Mapping[str, Any]) -> Tokens | None:
-        """None when the answer lacks what a token response must have (OpenID Connect Core section 3.1.3.3)."""
-        access_token, id_token = _printable(content.get("access_token")), _printable(content.get("id_token"))
-        life = content.get("expires_in")
-        if access_token is None or id_token is None:
-            return None
-        if str(content.get("token_type", "")).lower() != "bearer":
-            return None
-        known = isinstance(life, int | float) and not isinstance(life, bool) and 0 < life < 1e9
-        return Tokens(
-            access_token=access_token,
-            refresh_token=_printable(content.get("refresh_token")),
-            id_token=id_token,
-            scope=content["scope"] if isinstance(content.get("scope"), str) else "",
-            expires_at=self._clock() + float(life or 0) if known else None,
-        )
+        return Tokens(provider.id, issued.access, issued.refresh_token, issued.id_token, attempt.dpop_key)
 
     def _claims(self, provider: Provider, tokens: Tokens, attempt: Attempt) -> dict[str, Any]:
         try:
@@ -204,23 +184,22 @@ class LoginFlow:
                 tokens.id_token or "",
                 provider,
                 nonce=attempt.nonce,
-                access_token=tokens.access_token,
+                access_token=tokens.access.value,
                 clock=self._clock,
             )
-        except IdTokenError as err:
+        except TokenInvalid as err:
             log.warning("id_token_rejected", extra={"idp": provider.id, "reason": err.status})
             fail("nonce" if err.status == "nonce" else "id_token")
-        return self._with_userinfo(provider, claims, tokens.access_token)
+        return self._with_userinfo(provider, claims, tokens)
 
-    @staticmethod
-    def _with_userinfo(provider: Provider, claims: dict[str, Any], access_token: str) -> dict[str, Any]:
+    def _with_userinfo(self, provider: Provider, claims: dict[str, Any], tokens: Tokens) -> dict[str, Any]:
         """Ask the userinfo endpoint only when the ID token lacks a claim; its failure costs a name, not a login."""
         url, names = provider.metadata().userinfo_endpoint, provider.config.claims
         wanted = [path.split(".")[0] for path in (names.name, names.email, names.roles)]
         if url is None or all(name in claims for name in wanted):
             return claims
         try:
-            answer = provider.get("userinfo", url, {"Authorization": f"Bearer {access_token}"})
+            answer = self._ask_userinfo(provider, url, tokens)
             more = answer.json() if answer.ok else {}
         except UpstreamError:
             more = {}
@@ -228,7 +207,16 @@ class LoginFlow:
             return claims  # OpenID Connect Core section 5.3.2: another subject's answer must not be used
         return {**more, **claims}
 
+    def _ask_userinfo(self, provider: Provider, url: str, tokens: Tokens) -> Response:
+        proofs = self._token_endpoint.dpop
 
-def _printable(value: object) -> str | None:
-    """Printable ASCII, as tokens are by RFC 6749 appendix A; nothing else could be sent on in a header or URL."""
-    return value if isinstance(value, str) and value and value.isascii() and value.isprintable() else None
+        def ask() -> Response:
+            return provider.get("userinfo", url, proofs.authorization(tokens.access, tokens.dpop_key, "GET", url))
+
+        answer = ask()
+        return ask() if proofs.wants_another(url, answer) else answer
+
+
+def _bound_to(key: str | None) -> dict[str, str]:
+    """The parameter that makes the code worth nothing without the session's key (RFC 9449 section 10)."""
+    return {"dpop_jkt": dpop.thumbprint(key)} if key else {}

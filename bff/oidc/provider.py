@@ -70,12 +70,22 @@ class Provider:
         """Fetch discovery now and keep it. Raises ProviderUnavailable."""
         self._metadata.refresh()
 
-    def post(self, endpoint: str, url: str, form: Mapping[str, str], *, repeatable: bool = False) -> Response:
+    def post(
+        self,
+        endpoint: str,
+        url: str,
+        form: Mapping[str, str],
+        headers: Mapping[str, str] | None = None,
+        *,
+        repeatable: bool = False,
+    ) -> Response:
         """A client-authenticated POST; endpoint is the metric's name for it. Raises UpstreamError."""
         prove = partial(self._auth.apply, audience=self.metadata().issuer)
         return self._measured(
             endpoint,
-            lambda: self._http.post_form(url, form, target=endpoint, prove=prove, repeatable=repeatable),
+            lambda: self._http.post_form(
+                url, form, target=endpoint, headers=headers, prove=prove, repeatable=repeatable
+            ),
         )
 
     def get(self, endpoint: str, url: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -1,8 +1,8 @@
 """What this worker already knows about sessions, so that verify needs no round trip.
 
-The cache stays truthful by three rules. Every end of a session is published, and each worker's listener drops the
-entry. While the listener is not connected the cache is empty and every look-up goes to the store. No entry lives
-longer than `cache_ttl`, or than the session itself.
+The cache stays truthful by three rules. Every end of a session, and every change of its tokens, is published, and each
+worker's listener drops the entry. While the listener is not connected the cache is empty and every look-up goes to the
+store. No entry lives longer than `cache_ttl`, or than the session itself.
 
 A reader that fetched a session just before its end was published must not put it back just after:
 
@@ -19,22 +19,26 @@ from collections.abc import Callable
 from bff.kv import KeyValue, Subscription
 from bff.observability import metrics
 from bff.sessions.model import Session
-from bff.sessions.store import INVALIDATIONS, SessionStore
+from bff.sessions.store import SessionStore
+from bff.sessions.token_store import INVALIDATIONS
+from bff.sessions.tokens import Tokens
 from bff.settings import SessionSettings
 
 Headers = list[tuple[str, str]]
 
 
 class Entry:
-    """A session this worker holds. `identity` are response headers that verify prepares once per entry."""
+    """A session this worker holds. `identity` are response headers that verify prepares once per entry, `tokens` the
+    session's tokens, once somebody needed them."""
 
-    __slots__ = ("identity", "session", "touch_after", "valid_until")
+    __slots__ = ("identity", "session", "tokens", "touch_after", "valid_until")
 
     def __init__(self, session: Session, valid_until: float, touch_after: float) -> None:
         self.session = session
         self.valid_until = valid_until
         self.touch_after = touch_after
         self.identity: Headers | None = None
+        self.tokens: Tokens | None = None
 
 
 class SessionCache:
@@ -92,6 +96,11 @@ class SessionCache:
         entry = Entry(session, min(now + self._ttl, session.expires_at), self._touch_after(session, entry))
         self._keep(key, entry, generation)
         return entry
+
+    def held(self, key: str, now: float) -> Entry | None:
+        """What this worker already knows; the store is not asked."""
+        entry = self._entries.get(key)
+        return entry if entry is not None and now < entry.valid_until else None
 
     def invalidate(self, key: str) -> None:
         with self._changing:

@@ -1,4 +1,4 @@
-"""What a session is made of. The hot half answers verify; the cold half is read by token work only."""
+"""The hot half of a session: who, when and from where. It answers verify; tokens.py holds the half that never does."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -67,17 +67,6 @@ class Session:
         return EndReason.IDLE_TIMEOUT if self.expires_at < self.ends_at else EndReason.ABSOLUTE_TIMEOUT
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """The cold record: what the provider issued. expires_at is in Unix seconds, None when the provider did not say."""
-
-    access_token: str = field(repr=False)
-    refresh_token: str | None = field(default=None, repr=False)
-    id_token: str | None = field(default=None, repr=False)
-    scope: str = ""
-    expires_at: float | None = None
-
-
 def session_to_bytes(session: Session) -> bytes:
     """Everything but the key (the record's own name) and expires_at (kept in the index)."""
     record = {
@@ -106,11 +95,3 @@ def session_from_bytes(raw: bytes, *, key: str, expires_at: float) -> Session:
         sid=record["sid"],
         expires_at=min(expires_at, record["ends_at"]),
     )
-
-
-def tokens_to_bytes(tokens: Tokens) -> bytes:
-    return json.dumps(asdict(tokens), separators=(",", ":")).encode()
-
-
-def tokens_from_bytes(raw: bytes) -> Tokens:
-    return Tokens(**json.loads(raw))

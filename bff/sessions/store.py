@@ -1,12 +1,11 @@
 """Sessions in the key-value store, one transaction per change.
 
 A session exists exactly as long as it is a member of the expiry index. Ending one removes it from there and deletes
-its records in the same transaction, and whoever removed the member counts the end: so each session is counted out
+its record in the same transaction, and whoever removed the member counts the end: so each session is counted out
 once in the fleet, however many workers try at the same moment. Records are never rewritten by a request; what moves
 (last use, expiry) lives in the indexes.
 
     hot:{key}      sealed: who, when, binding       key = SHA-256 of the cookie
-    cold:{key}     sealed: the provider's tokens
     sessions       index: key at the time when it expires
     user:{digest}  index: the user's keys at last use
     sid:{digest}   index: the provider session's keys (OpenID Connect Back-Channel Logout)
@@ -25,19 +24,17 @@ from bff.sessions.binding import Binding
 from bff.sessions.model import (
     EndReason,
     Session,
-    Tokens,
     User,
     session_from_bytes,
     session_to_bytes,
-    tokens_from_bytes,
-    tokens_to_bytes,
 )
+from bff.sessions.token_store import INVALIDATIONS, TokenStore
+from bff.sessions.tokens import Tokens
 from bff.settings import SessionSettings
 
 log = logging.getLogger(__name__)
 
 EXPIRY_INDEX = "sessions"
-INVALIDATIONS = "session-invalidations"
 # Records outlive the session's own end, so that the sweep can still name and count what it ends.
 GRACE = 86400
 MOST_PER_USER = 1000
@@ -46,10 +43,12 @@ MOST_PER_USER = 1000
 class SessionStore:
     """Every method raises StoreUnavailable when the store does not answer."""
 
-    def __init__(self, kv: KeyValue, keys: Keyring, settings: SessionSettings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, kv: KeyValue, keys: Keyring, settings: SessionSettings, clock: Callable[[], float], tokens: TokenStore
+    ) -> None:
         self._kv = kv
+        self._tokens = tokens
         self._hot = keys.sealer("session-hot")
-        self._cold = keys.sealer("session-cold")
         self._names = keys.mac("session-index")
         self._settings = settings
         self._clock = clock
@@ -75,9 +74,9 @@ class SessionStore:
         batch = (
             Batch()
             .set(_hot(session.key), self._hot.seal(session_to_bytes(session), _hot(session.key)), life)
-            .set(_cold(session.key), self._cold.seal(tokens_to_bytes(tokens), _cold(session.key)), life)
             .index_add(EXPIRY_INDEX, session.key, session.expires_at)
         )
+        self._tokens.add(batch, session.key, tokens, life)
         for name in self._indexes(session):
             batch.index_add(name, session.key, now, ttl=life)
         self._kv.execute(batch)
@@ -90,16 +89,6 @@ class SessionStore:
         if raw is None or expires_at is None:
             return None
         return self._opened(key, raw, expires_at)
-
-    def tokens(self, session: Session) -> Tokens | None:
-        sealed = self._kv.get(_cold(session.key))
-        if sealed is None:
-            return None
-        try:
-            return tokens_from_bytes(self._cold.open(sealed, _cold(session.key)))
-        except (SealError, ValueError, TypeError):
-            log.warning("tokens_unreadable", extra={"session": session.reference})
-            return None
 
     def touch(self, used: Iterable[tuple[Session, float]]) -> None:
         """Move last use, and with it the idle end, of several sessions at once; ended ones stay ended."""
@@ -154,9 +143,9 @@ class SessionStore:
                 Batch()
                 .index_remove(EXPIRY_INDEX, session.key)
                 .delete(_hot(session.key))
-                .delete(_cold(session.key))
                 .publish(INVALIDATIONS, session.key)
             )
+            self._tokens.give_up(batch, session.key)
             for name in self._indexes(session):
                 batch.index_remove(name, session.key)
             if self._kv.execute(batch)[0]:
@@ -167,7 +156,8 @@ class SessionStore:
 
     def _end_unreadable(self, key: str) -> int:
         """A member whose record is gone or sealed with a key no longer known can only be counted as timed out."""
-        batch = Batch().index_remove(EXPIRY_INDEX, key).delete(_hot(key)).delete(_cold(key))
+        batch = Batch().index_remove(EXPIRY_INDEX, key).delete(_hot(key))
+        self._tokens.forget(batch, key)
         if not self._kv.execute(batch)[0]:
             return 0
         metrics.session_destroyed(EndReason.ABSOLUTE_TIMEOUT)
@@ -211,7 +201,3 @@ class SessionStore:
 
 def _hot(key: str) -> str:
     return f"hot:{key}"
-
-
-def _cold(key: str) -> str:
-    return f"cold:{key}"

@@ -17,20 +17,24 @@ from bff.settings import environment, files
 from bff.settings.model import (
     DEVELOPMENT,
     PRODUCTION,
+    USER_TOKEN,
     ClaimNames,
     CookieSettings,
     MetricsSettings,
     Network,
     ProviderSettings,
     RateLimit,
+    ServiceSettings,
     SessionSettings,
     Settings,
     StoreSettings,
+    TokenKind,
 )
 
 __all__ = [
-    "DEVELOPMENT", "PRODUCTION", "ClaimNames", "CookieSettings", "MetricsSettings", "Network", "ProviderSettings",
-    "RateLimit", "SessionSettings", "Settings", "StoreSettings", "load",
+    "DEVELOPMENT", "PRODUCTION", "USER_TOKEN", "ClaimNames", "CookieSettings", "MetricsSettings", "Network",
+    "ProviderSettings", "RateLimit", "ServiceSettings", "SessionSettings", "Settings", "StoreSettings", "TokenKind",
+    "load",
 ]  # fmt: skip
 
 EMBEDDED_PROVIDER_PATH = "/dev/idp"
@@ -43,7 +47,10 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
     values, problems = environment.read(environ)
     base_url, wrong = _base_url(values)
     problems += wrong
-    providers, wrong = files.providers(config_dir or Path(values["config_dir"]), environ)
+    folder = config_dir or Path(values["config_dir"])
+    providers, wrong = files.providers(folder, environ)
+    problems += wrong
+    services, wrong = files.services(folder, environ)
     problems += wrong
     development = values["environment"] == DEVELOPMENT
     embedded = development and not providers and not values["issuer"]
@@ -73,6 +80,8 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
             values["session_cache_size"],
         ),
         providers=(_embedded(base_url),) if embedded else providers or _from_environment(values),
+        services=services,
+        token_refresh_threshold=values["token_refresh_threshold"],
         trusted_proxies=values["trusted_proxies"],
         allowed_redirect_origins=frozenset(values["allowed_redirect_origins"]),
         cors_allow_origins=frozenset(values["cors_allow_origins"]),
@@ -115,6 +124,7 @@ def _from_environment(values: Mapping[str, Any]) -> tuple[ProviderSettings, ...]
             auth_method=values["auth_method"],
             scopes=values["scopes"],
             par=_PAR[values["par"]],
+            dpop=values["dpop"],
         ),
     )
 

@@ -162,6 +162,8 @@ class Environment(Schema):
     scopes = _var(fields.String, "OIDC_SCOPES", "openid profile email")
     auth_method = _var(fields.String, "TOKEN_AUTH_METHOD", "client_secret_basic", validate=validate.OneOf(AUTH_METHODS))
     par = _var(fields.String, "PAR_ENABLED", "auto", validate=validate.OneOf(["auto", "true", "false"]))
+    dpop = _var(fields.Boolean, "DPOP_ENABLED", False)
+    token_refresh_threshold = _var(fields.Integer, "TOKEN_REFRESH_THRESHOLD", 300, validate=_positive)
     cookie_domain = _var(fields.String, "BFF_COOKIE_DOMAIN", None)
     cookie_name = _var(
         fields.String,

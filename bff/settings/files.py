@@ -6,12 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from bff.settings.model import AUTH_METHODS, SIGNING_ALGORITHMS, ClaimNames, ProviderSettings
+from bff.settings.model import (
+    AUTH_METHODS,
+    SIGNING_ALGORITHMS,
+    USER_TOKEN,
+    ClaimNames,
+    ProviderSettings,
+    ServiceSettings,
+    TokenKind,
+)
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 _ALIAS = validate.Regexp(r"[a-z0-9][a-z0-9_-]{0,31}$", error="must be a short lower-case name such as corporate.")
+
+
+_ONLY_WITH = {
+    "idp": (TokenKind.CLIENT_CREDENTIALS,),
+    "audience": (TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS),
+    "resource": (TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS),
+    "scope": (TokenKind.USER, TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS),
+}
 
 
 class Claims(Schema):
@@ -29,6 +45,7 @@ class Provider(Schema):
     auth_method = fields.String(data_key="token_auth_method", validate=validate.OneOf(AUTH_METHODS))
     scopes = fields.String()
     par = fields.String(validate=validate.OneOf(["auto", "always", "never"]))
+    dpop = fields.Boolean()
     user_id = fields.String(validate=validate.OneOf(["sub", "arn"]))
     claims = fields.Nested(Claims)
     id_token_algorithms = fields.List(
@@ -41,6 +58,41 @@ class Idps(Schema):
     """config/idps.yaml. The first provider is the one that `/auth/login` uses without `idp=`."""
 
     providers = fields.Dict(keys=fields.String(validate=_ALIAS), values=fields.Nested(Provider), load_default=dict)
+
+
+class Service(Schema):
+    token = fields.Enum(TokenKind, by_value=True)
+    idp = fields.String()
+    audience = fields.String()
+    resource = fields.Url(require_tld=False)
+    scope = fields.String()
+
+    @validates_schema
+    def _fits_its_token(self, data: Mapping[str, Any], **_: Any) -> None:
+        kind = data.get("token", TokenKind.USER)
+        for name, kinds in _ONLY_WITH.items():
+            if name in data and kind not in kinds:
+                raise ValidationError(f"goes with token: {' or '.join(kinds)}, not with {kind}.", name)
+        if kind is TokenKind.EXCHANGE and not data.keys() & {"audience", "resource"}:
+            raise ValidationError(
+                "needs an audience or a resource, to tell the provider for whom the token is.", "token"
+            )
+
+
+class Routes(Schema):
+    """config/routes.yaml."""
+
+    services = fields.Dict(
+        keys=fields.String(validate=[_ALIAS, validate.NoneOf([USER_TOKEN], error="names the session's own token.")]),
+        values=fields.Nested(Service),
+        load_default=dict,
+    )
+
+
+def services(folder: Path, environ: Mapping[str, str]) -> tuple[tuple[ServiceSettings, ...], list[str]]:
+    """The services that routes.yaml declares, and a sentence for each mistake in it."""
+    content, problems = load(folder / "routes.yaml", Routes(), environ)
+    return tuple(ServiceSettings(id=name, **values) for name, values in content.get("services", {}).items()), problems
 
 
 def providers(folder: Path, environ: Mapping[str, str]) -> tuple[tuple[ProviderSettings, ...], list[str]]:

@@ -1,6 +1,7 @@
 """The settings as everybody else sees them: frozen values, secrets kept out of every repr."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
@@ -99,10 +100,39 @@ class ProviderSettings:
     auth_method: str = "client_secret_basic"
     scopes: str = "openid profile email"
     par: str = "auto"
+    dpop: bool = False
     user_id: str = "sub"
     claims: ClaimNames = ClaimNames()
     id_token_algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
     authorization_parameters: tuple[tuple[str, str], ...] = ()
+
+
+USER_TOKEN = "user"  # noqa: S105 - the name of the session's own token where services are named
+
+
+class TokenKind(StrEnum):
+    """Which token opens a service: the session's own; that one exchanged (RFC 8693); the BFF's own, or none."""
+
+    USER = "user"
+    EXCHANGE = "exchange"
+    CLIENT_CREDENTIALS = "client_credentials"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """One service behind the BFF, and which token opens it.
+
+    idp: whose client_credentials, None for the default provider. audience (RFC 8693) and resource (RFC 8707) name the
+    service to the provider. scope: what the token must be good for.
+    """
+
+    id: str
+    token: TokenKind = TokenKind.USER
+    idp: str | None = None
+    audience: str | None = None
+    resource: str | None = None
+    scope: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +149,8 @@ class Settings:
     cookies: CookieSettings
     sessions: SessionSettings
     providers: tuple[ProviderSettings, ...]
+    services: tuple[ServiceSettings, ...]
+    token_refresh_threshold: int
     trusted_proxies: tuple[Network, ...]
     allowed_redirect_origins: frozenset[str]
     cors_allow_origins: frozenset[str]

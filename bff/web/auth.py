@@ -34,7 +34,6 @@ blueprint = Blueprint("auth", __name__)
 
 _HINTS = ("prompt", "acr_values", "login_hint")
 _LONGEST_HINT = 256
-_MOST_REVOCATIONS = 20  # of a user's other sessions, while the browser waits
 _LOGIN_RESULTS: Mapping[type[BFFError], str] = {
     StoreUnavailable: "store",
     StoreTimeout: "store",
@@ -158,12 +157,10 @@ def logout_by_navigation() -> BaseResponse:
 
 
 def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str:
-    """End the session here, revoke at the provider, clear the cookies; where to go so that the provider's own session
-    ends too, else the start page."""
+    """End the session here, revoke its tokens, clear the cookies; where to go so that the provider's own session ends
+    too, else the start page."""
     start, service = time.perf_counter(), services()
-    provider, tokens = service.providers.get(current.idp), service.store.tokens(current)
-    others = [each for each in service.store.all_of(current) if each.key != current.key] if everywhere else []
-    to_revoke = [tokens, *(service.store.tokens(each) for each in others[:_MOST_REVOCATIONS])]
+    provider, held = service.providers.get(current.idp), service.token_store.read(current.key)
     service.gate.end(current, EndReason.LOGOUT_EVERYWHERE if everywhere else EndReason.LOGOUT)
     if everywhere:
         service.store.end_all_of(current, EndReason.LOGOUT_EVERYWHERE)
@@ -172,11 +169,11 @@ def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str:
     )
     response.delete_cookie(service.settings.cookies.name, **cookie_options())
     response.delete_cookie(csrf.COOKIE, **cookie_options())
+    service.tokens.revocations.revoke_now(current.key)
     home = service.settings.base_url + "/"
     url = None
     if provider is not None:
-        for each in to_revoke:
-            provider_logout.revoke(provider, each)
+        tokens = held.tokens if held else None
         url = provider_logout.end_session_url(provider, tokens, post_logout_redirect_uri=home)
     metrics.oauth_flow("logout", time.perf_counter() - start)
     return url or home

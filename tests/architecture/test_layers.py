@@ -35,7 +35,10 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("bff.http.*", "bff.health", "bff.events.audit", "bff.ratelimit"),
     # domain: no Flask, no sockets of its own
     ("bff.sessions.*", "bff.beacon"),
+    # domain, second line
     ("bff.oidc.*",),
+    # domain, third line: what sessions and providers do together
+    ("bff.tokens.*",),
     # wiring
     ("bff.services",),
     # the edges

@@ -15,7 +15,8 @@ from bff import settings
 from bff.app import create_app, stop
 from bff.services import Services
 from bff.sessions.binding import binding_of
-from bff.sessions.model import Tokens, User
+from bff.sessions.model import User
+from bff.sessions.tokens import AccessToken, Tokens
 from bff.web.policy import DEFAULT, Policy, policy_of
 from bff.web.verify import PATHS
 from tests.architecture.source import ROOT
@@ -75,7 +76,7 @@ def cookie(app: Flask) -> str:
         auth_time=1,
         sid="",
         binding=binding_of("127.0.0.1", "policy-test"),
-        tokens=Tokens("access"),
+        tokens=Tokens("embedded", AccessToken("access", 2e9)),
     )
     return f"{services.settings.cookies.name}={value}"
 

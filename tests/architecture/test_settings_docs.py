@@ -10,7 +10,7 @@ import pytest
 from marshmallow import Schema, fields, validate
 
 from bff import __version__, settings, settings_check
-from bff.settings import ClaimNames, ProviderSettings
+from bff.settings import ClaimNames, ProviderSettings, ServiceSettings, TokenKind
 from bff.settings.environment import (
     SERVER_VARIABLES,
     Address,
@@ -21,7 +21,7 @@ from bff.settings.environment import (
     Secrets,
     Words,
 )
-from bff.settings.files import Claims, Provider
+from bff.settings.files import Claims, Provider, Service
 from tests.architecture import markdown
 from tests.architecture.source import ROOT
 
@@ -50,6 +50,8 @@ def code(values: Any) -> str:
 def default(value: Any) -> str:
     if value is None or value == ():
         return "none"
+    if isinstance(value, bool):
+        return f"`{value}`".lower()
     if isinstance(value, tuple):
         return code(str(one).removesuffix("/128") for one in value)
     return "the package's" if value == __version__ else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
@@ -58,6 +60,8 @@ def default(value: Any) -> str:
 def allowed(field: fields.Field[Any]) -> str:
     if isinstance(field, fields.List):
         return allowed(field.inner)
+    if isinstance(field, fields.Enum):
+        return code(field.enum)
     kind = next(words for cls, words in KINDS if isinstance(field, cls))
     for validator in field.validators:
         match validator:
@@ -93,16 +97,27 @@ def keys_of_idps_yaml() -> dict[str, list[str]]:
     }
 
 
+def keys_of_routes_yaml() -> dict[str, list[str]]:
+    defaults = {field.name: field.default for field in dataclass_fields(ServiceSettings)}
+    return {
+        f"services.{name}": [default(defaults[name] or None), allowed(field)]
+        for name, field in Service().fields.items()
+    }
+
+
 DOCUMENTED = markdown.rows("configuration.md")
 
 
 def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
-    existing = variables().keys() | SERVER_VARIABLES | keys_of_idps_yaml().keys()
+    existing = variables().keys() | SERVER_VARIABLES | keys_of_idps_yaml().keys() | keys_of_routes_yaml().keys()
     assert not existing - DOCUMENTED.keys(), f"Explain in docs/configuration.md: {sorted(existing - DOCUMENTED.keys())}"
     assert not DOCUMENTED.keys() - existing, f"No such setting: {sorted(DOCUMENTED.keys() - existing)}"
 
 
-@pytest.mark.parametrize(("name", "facts"), [*variables().items(), *keys_of_idps_yaml().items()])
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [*variables().items(), *keys_of_idps_yaml().items(), *keys_of_routes_yaml().items()],
+)
 def test_defaults_and_limits_are_the_real_ones(name: str, facts: list[str]) -> None:
     expected = f"| `{name}` | {' | '.join(facts)} |"
     assert DOCUMENTED[name][1:3] == facts, f"docs/configuration.md should say: {expected} ... |"
@@ -133,6 +148,16 @@ def test_gunicorns_variables_are_documented() -> None:
 def test_the_sample_configuration_loads(tmp_path: Any) -> None:
     config = settings.load({"BFF_DATA_DIR": str(tmp_path)}, ROOT / "config")
     assert settings_check.problems(config) == []
+
+
+def test_the_example_in_the_sample_routes_is_one(tmp_path: Any) -> None:
+    text = (ROOT / "config/routes.yaml").read_text()
+    _, _, example = text.partition("# services:\n")
+    lines = [line[2:] for line in ("# services:\n" + example).splitlines() if line.startswith("# ")]
+    (tmp_path / "routes.yaml").write_text("\n".join(lines))
+    config = settings.load({"BFF_DATA_DIR": str(tmp_path)}, tmp_path)
+    assert settings_check.problems(config) == []
+    assert {service.token for service in config.services} == set(TokenKind)
 
 
 def test_the_example_in_the_sample_configuration_is_one(tmp_path: Any) -> None:

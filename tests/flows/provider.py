@@ -16,6 +16,7 @@ from joserfc.jwk import Key, OctKey
 from werkzeug.exceptions import HTTPException, abort
 from werkzeug.wrappers import Request, Response
 
+from tests.flows.later_grants import LaterGrants
 from tests.flows.registration import Registration
 from tests.flows.tokens import Sign, base64url, compact
 
@@ -54,6 +55,7 @@ class OpenIdProvider:
         self.revoked: list[str] = []
         self.issued: list[str] = []
         self.calls: list[Call] = []
+        self.later_grants = LaterGrants(self)
         self._grants: dict[str, dict[str, str]] = {}
         self._pushed: dict[str, dict[str, str]] = {}
 
@@ -162,15 +164,19 @@ class OpenIdProvider:
     def _token(self, request: Request) -> Response:
         self._authenticated(request)
         form = request.form
+        if form["grant_type"] != "authorization_code":
+            return self.later_grants.answer(form)
         grant = self._grants.pop(form["code"], None)
         if grant is None or form["redirect_uri"] != grant["redirect_uri"] or form["grant_type"] != "authorization_code":
             return reply({"error": "invalid_grant"}, 400)
         challenge = base64url(hashlib.sha256(form["code_verifier"].encode()).digest())
         if challenge != grant["code_challenge"] or self.clock() > float(grant["at"]) + CODE_LIFE:
             return reply({"error": "invalid_grant"}, 400)
-        return reply(self._tokens(grant["nonce"]))
+        tokens = self.tokens(grant["nonce"])
+        self.later_grants.begin_family(tokens.get("refresh_token"))
+        return reply(tokens)
 
-    def _tokens(self, nonce: str) -> dict[str, Any]:
+    def tokens(self, nonce: str | None) -> dict[str, Any]:
         access_token, refresh_token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         answer = {
             "access_token": access_token,
@@ -184,7 +190,7 @@ class OpenIdProvider:
         self.issued += [value for name, value in answer.items() if name.endswith("_token") and isinstance(value, str)]
         return {name: value for name, value in answer.items() if value is not REMOVED}
 
-    def _id_token(self, nonce: str, access_token: str) -> str:
+    def _id_token(self, nonce: str | None, access_token: str) -> str:
         now = int(self.clock())
         half = hashlib.sha256(access_token.encode()).digest()[:16]  # OpenID Connect Core section 3.1.3.6
         claims = {
@@ -193,7 +199,7 @@ class OpenIdProvider:
             "iat": now,
             "exp": now + 300,
             "auth_time": now,
-            "nonce": nonce,
+            "nonce": REMOVED if nonce is None else nonce,
             "at_hash": base64url(half),
             **self.user,
             **self.claims,
@@ -212,6 +218,7 @@ class OpenIdProvider:
     def _revoke(self, request: Request) -> Response:
         self._authenticated(request)
         self.revoked.append(request.form["token"])
+        self.later_grants.revoke(request.form["token"])
         return Response(status=200)
 
     def _logout(self, _request: Request) -> Response:

@@ -79,10 +79,12 @@ def test_revocation_is_tried_again_with_another_assertion(new_site: SiteFactory)
     assert first != second
 
 
-def test_there_may_be_nothing_to_revoke(bff: Site) -> None:
-    bff.idp.token_response = {"refresh_token": REMOVED}
+def test_without_a_refresh_token_the_access_token_is_revoked(bff: Site) -> None:
+    bff.idp.token_response = {"refresh_token": REMOVED, "access_token": "the-access-token"}
+    bff.idp.claims = {"at_hash": REMOVED}
     assert post(bff.logged_in()).status_code == 200
-    assert bff.idp.count("revoke") == 0
+    assert bff.idp.revoked == ["the-access-token"]
+    assert bff.idp.last("revoke").form["token_type_hint"] == "access_token"
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from bff.kv.sqlite import SqliteStore
 from bff.sessions.binding import binding_of
 from bff.sessions.cache import SessionCache
 from bff.sessions.gate import Client, Gate
-from bff.sessions.model import Session, Tokens, User
+from bff.sessions.model import Session, User
 from bff.sessions.store import SessionStore
+from bff.sessions.token_store import TokenStore
+from bff.sessions.tokens import AccessToken, Tokens
 from bff.settings import SessionSettings
 from tests.clock import Clock
 from tests.flows.instruments import Counters
@@ -32,6 +34,7 @@ class Layer:
 
     clock: Clock
     kv: WatchedStore
+    tokens: TokenStore
     store: SessionStore
     cache: SessionCache
     gate: Gate
@@ -44,7 +47,7 @@ class Layer:
             auth_time=0,
             sid=sid,
             binding=binding_of(*CLIENT),
-            tokens=Tokens("access", "refresh"),
+            tokens=Tokens(idp, AccessToken("the-access", self.clock() + 3000), "the-refresh"),
         )
         return f"{COOKIE}={cookie}", session
 
@@ -59,9 +62,10 @@ def _layer(path: Path, clock: Clock, secrets: tuple[bytes, ...], changes: dict[s
     }
     settings = SessionSettings(**(values | changes))
     kv = WatchedStore(SqliteStore(path, clock))
-    store = SessionStore(kv, Keyring(secrets), settings, clock)
+    tokens = TokenStore(kv, Keyring(secrets), clock)
+    store = SessionStore(kv, Keyring(secrets), settings, clock, tokens)
     cache = SessionCache(store, kv, settings, clock)
-    return Layer(clock, kv, store, cache, Gate(cache, store, Audit(NullSink()), settings, COOKIE, clock))
+    return Layer(clock, kv, tokens, store, cache, Gate(cache, store, Audit(NullSink()), settings, COOKIE, clock))
 
 
 Worker = Callable[..., Layer]

@@ -8,33 +8,40 @@ import pytest
 
 from bff.crypto import digest
 from bff.sessions.binding import binding_of
-from bff.sessions.model import EndReason, Session, Tokens, User
+from bff.sessions.model import EndReason, Session, User
 from bff.sessions.store import EXPIRY_INDEX, SessionStore
+from bff.sessions.tokens import AccessToken, Tokens
 from tests.clock import Clock
 from tests.flows.instruments import Counters
 from tests.unit.sessions.conftest import CLIENT, SECRET, Layer, Worker
 
 NEW_SECRET = b"n" * 32
+SERVICE = AccessToken("for orders", 1.5)
 DESTROYED = "bff_sessions_destroyed_total"
+
+
+def read(sessions: Layer, session: Session) -> Tokens | None:
+    held = sessions.tokens.read(session.key)
+    return held.tokens if held else None
 
 
 def test_what_is_found_is_what_was_created(sessions: Layer) -> None:
     user = User("auth:account:a:ä", "ä", "Ä Ö", "a@example.com", ("user", "ädmin"))
-    tokens = Tokens("access", None, "id.token.x", "openid", 1234.5)
+    tokens = Tokens("a", AccessToken("access", 1200.5, 1234.5, "openid"), None, "id.token.x", None, {"orders": SERVICE})
     cookie, session = sessions.store.create(
         user, idp="a", auth_time=7, sid="provider's", binding=binding_of(*CLIENT), tokens=tokens
     )
     assert sessions.store.find(session.key) == session
-    assert sessions.store.tokens(session) == tokens
+    assert read(sessions, session) == tokens
     assert session.key == digest(cookie)
     assert (session.user, session.idp, session.auth_time, session.sid) == (user, "a", 7, "provider's")
 
 
 def test_nobody_reads_a_session_by_accident(sessions: Layer) -> None:
     _, session = sessions.create()
-    tokens = sessions.store.tokens(session)
+    tokens = read(sessions, session)
     for text in (repr(session), repr(tokens), str(session.user)):
-        assert not any(word in text for word in ("alice", session.key, "access", "refresh", "203.0.113"))
+        assert not any(word in text for word in ("alice", session.key, "the-access", "the-refresh", "203.0.113"))
 
 
 def test_a_record_moved_to_another_key_does_not_open(sessions: Layer) -> None:
@@ -45,7 +52,7 @@ def test_a_record_moved_to_another_key_does_not_open(sessions: Layer) -> None:
         assert raw is not None
         sessions.kv.inner.set(f"{half}:{alice.key}", raw)
     assert sessions.store.find(alice.key) is None
-    assert sessions.store.tokens(alice) is None
+    assert read(sessions, alice) is None
 
 
 @pytest.mark.parametrize("raw", [b"", b"\x01", b"\x01" + b"x" * 100, b"{}"])
@@ -54,7 +61,7 @@ def test_a_record_that_is_no_record(sessions: Layer, raw: bytes) -> None:
     sessions.kv.inner.set(f"hot:{session.key}", raw)
     sessions.kv.inner.set(f"cold:{session.key}", raw)
     assert sessions.store.find(session.key) is None
-    assert sessions.store.tokens(session) is None
+    assert read(sessions, session) is None
 
 
 def test_a_session_is_a_member_of_the_expiry_index_or_it_is_not(sessions: Layer) -> None:
@@ -67,10 +74,13 @@ def test_a_session_is_a_member_of_the_expiry_index_or_it_is_not(sessions: Layer)
     assert sessions.store.find(session.key) is None
 
 
-def test_an_end_leaves_nothing_behind(sessions: Layer) -> None:
+def test_an_end_leaves_nothing_behind_but_tokens_to_revoke(sessions: Layer) -> None:
     _, session = sessions.create(sid="provider's")
     sessions.store.end(session, EndReason.LOGOUT)
     assert sessions.kv.inner.get(f"hot:{session.key}") is None
+    (due,) = sessions.tokens.due_for_revocation(9)
+    sessions.tokens.settle(due, sessions.tokens.read(session.key))
+    assert sessions.tokens.due_for_revocation(9) == []
     assert sessions.kv.inner.get(f"cold:{session.key}") is None
     for index in sessions.store._indexes(session):
         assert sessions.kv.inner.index_count(index, -math.inf, math.inf) == 0
@@ -204,7 +214,14 @@ def rotated(worker: Worker) -> SessionStore:
 def test_after_a_rotation_of_keys_both_generations_are_one_user(sessions: Layer, worker: Worker, clock: Clock) -> None:
     _, old = sessions.create()
     store = rotated(worker)
-    _, new = store.create(old.user, idp=old.idp, auth_time=0, sid="", binding=old.binding, tokens=Tokens("access"))
+    _, new = store.create(
+        old.user,
+        idp=old.idp,
+        auth_time=0,
+        sid="",
+        binding=old.binding,
+        tokens=Tokens("embedded", AccessToken("access", math.inf)),
+    )
     for seen_from in (old, new):
         assert {session.key for session in store.all_of(seen_from)} == {old.key, new.key}
     assert sessions.store.find(new.key) is None, "a worker that was not restarted yet cannot read the new ones"

@@ -1,0 +1,114 @@
+"""The token endpoint (RFC 6749 section 3.2), for every grant: one request, one kind of answer, two kinds of failure.
+
+Which kind a failure is decides whether a session lives, so it is told by type: `GrantRefused` is the provider's word
+about this very grant or client, `RequestFailed` says that it has not spoken, or not clearly.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bff.errors import ProviderUnavailable, UpstreamError
+from bff.http import Response
+from bff.observability import metrics
+from bff.oidc import dpop
+from bff.oidc.dpop import Dpop
+from bff.oidc.issued import Issued, Reader
+from bff.oidc.provider import Provider
+from bff.sessions.tokens import BEARER
+
+log = logging.getLogger(__name__)
+
+CODE = "authorization_code"
+REFRESH = "refresh_token"
+CLIENT_CREDENTIALS = "client_credentials"
+TOKEN_EXCHANGE = "token_exchange"  # noqa: S105 - a grant's name
+_GRANT_TYPES = {
+    TOKEN_EXCHANGE: "urn:ietf:params:oauth:grant-type:token-exchange"
+}  # RFC 8693; the others are their name
+
+_TRY_LATER = frozenset({408, 425, 429})
+
+
+class RequestFailed(Exception):
+    """reason: timeout, connection, circuit_open, server_error, bad_response; lock_timeout for who waited in vain."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class GrantRefused(Exception):
+    """error: the OAuth error code (RFC 6749 section 5.2)."""
+
+    def __init__(self, error: str) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@dataclass(frozen=True)
+class TokenEndpoint:
+    """Any provider's token endpoint."""
+
+    dpop: Dpop
+    reader: Reader
+
+    def request(
+        self, provider: Provider, grant: str, form: Mapping[str, str], *, key: str | None = None, scope: str = ""
+    ) -> Issued:
+        """Ask for tokens. grant: the metric's name for it. key: bind the tokens to this key (RFC 9449). scope: all that
+        the access token must be good for.
+
+        Raises GrantRefused, RequestFailed. An answer with a fault is counted by it, and still returned.
+        """
+        try:
+            answer = self._sent(provider, {"grant_type": _GRANT_TYPES.get(grant, grant), **form}, key)
+            content = _content(answer)
+        except (UpstreamError, ProviderUnavailable) as err:
+            raise _failed(grant, err) from err
+        if not answer.ok:
+            raise _refused(provider, grant, answer, content)
+        issued = self.reader.read(content, token_type=dpop.TOKEN_TYPE if key else BEARER, scope=scope)
+        if issued.fault:
+            metrics.token_response_fault(grant, issued.fault)
+            log.warning("token_response_fault", extra={"idp": provider.id, "grant": grant, "fault": issued.fault})
+        metrics.token_exchange(grant, "success" if issued.access else "error")
+        return issued
+
+    def _sent(self, provider: Provider, form: Mapping[str, str], key: str | None) -> Response:
+        url = provider.metadata().token_endpoint
+
+        def send() -> Response:
+            proof = {"DPoP": self.dpop.proof(key, "POST", url)} if key else {}
+            return provider.post("token", url, form, headers=proof)
+
+        answer = send()
+        return send() if key and self.dpop.wants_another(url, answer) else answer
+
+
+def _content(answer: Response) -> Mapping[str, object]:
+    """Raises UpstreamError for an answer that is no JSON object, unless the provider is in trouble anyway."""
+    try:
+        return answer.json()
+    except UpstreamError:
+        if answer.status >= 500 or answer.status in _TRY_LATER:
+            return {}
+        raise
+
+
+def _failed(grant: str, err: UpstreamError | ProviderUnavailable) -> RequestFailed:
+    metrics.token_exchange(grant, "error")
+    if isinstance(err, ProviderUnavailable):
+        return RequestFailed("connection")
+    if err.fault:
+        metrics.token_response_fault(grant, err.fault)
+    return RequestFailed(err.outcome)
+
+
+def _refused(provider: Provider, grant: str, answer: Response, content: Mapping[str, object]) -> Exception:
+    error = content.get("error")
+    metrics.token_exchange(grant, str(error))
+    log.warning("grant_refused", extra={"idp": provider.id, "grant": grant, "status": answer.status})
+    if answer.status >= 500 or answer.status in _TRY_LATER:
+        return RequestFailed("server_error")
+    return GrantRefused(error) if isinstance(error, str) else RequestFailed("bad_response")

@@ -1,0 +1,146 @@
+"""A session's tokens in the key-value store: sealed, replaced by compare-and-set only, and kept until they are revoked.
+
+    cold:{key}         sealed tokens; key is the session's
+    token-refresh      index: key at the time when its tokens want to be refreshed
+    token-revocation   index: attempt:key at the time when its tokens are to be revoked at the provider
+
+An ended session's tokens stay until the provider has revoked them. They open nothing here, since a session is what is
+in the expiry index; and a refresh that was under way when the session ended still finds the record, so that the newest
+refresh token is the one that gets revoked.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bff.crypto import Keyring, SealError, digest
+from bff.kv import Batch, KeyValue
+from bff.sessions.tokens import Tokens, tokens_from_bytes, tokens_to_bytes
+
+log = logging.getLogger(__name__)
+
+INVALIDATIONS = "session-invalidations"
+"""Channel on which every worker hears that it must not believe what it knows of a session any more."""
+
+REFRESH_INDEX = "token-refresh"
+REVOCATION_INDEX = "token-revocation"
+
+
+@dataclass(frozen=True)
+class Held:
+    """Tokens as they were read. raw: the sealed record, to tell whether it is still the same."""
+
+    raw: bytes = field(repr=False)
+    tokens: Tokens
+
+
+@dataclass(frozen=True)
+class DueRevocation:
+    """attempt: how often it was tried before."""
+
+    key: str = field(repr=False)
+    attempt: int
+
+    @property
+    def member(self) -> str:
+        return f"{self.attempt}:{self.key}"
+
+
+class TokenStore:
+    """Every method that asks the store raises StoreUnavailable when it does not answer."""
+
+    def __init__(self, kv: KeyValue, keys: Keyring, clock: Callable[[], float]) -> None:
+        self._kv = kv
+        self._sealer = keys.sealer("session-cold")
+        self._clock = clock
+
+    def add(self, batch: Batch, key: str, tokens: Tokens, life: float) -> None:
+        """Into the transaction that creates a session. life: seconds."""
+        batch.set(_cold(key), self._sealed(key, tokens), life)
+        self._want_refresh(batch, key, tokens)
+
+    def give_up(self, batch: Batch, key: str) -> None:
+        """Into the transaction that ends a session: from now on the tokens wait to be revoked."""
+        batch.index_remove(REFRESH_INDEX, key)
+        batch.index_add(REVOCATION_INDEX, DueRevocation(key, 0).member, self._clock())
+
+    def forget(self, batch: Batch, key: str) -> None:
+        """Into a transaction: away with tokens that nobody can read."""
+        batch.index_remove(REFRESH_INDEX, key).delete(_cold(key))
+
+    def read(self, key: str) -> Held | None:
+        """None when there are none, or none that open."""
+        return self._opened(key, self._kv.get(_cold(key)))
+
+    def read_with(self, key: str, note: str) -> tuple[Held | None, bytes | None]:
+        """The tokens, and the value under another key at the same moment."""
+        raw, noted = self._kv.execute(Batch().get(_cold(key)).get(note))
+        return self._opened(key, raw), noted
+
+    def replace(self, key: str, held: Held, tokens: Tokens) -> bool:
+        """Put other tokens in the place of those that were read; False when somebody else already did."""
+        if not self._kv.compare_and_set(_cold(key), held.raw, self._sealed(key, tokens)):
+            return False
+        batch = Batch().publish(INVALIDATIONS, key)
+        self._want_refresh(batch, key, tokens)
+        self._kv.execute(batch)
+        return True
+
+    def update(self, key: str, change: Callable[[Tokens], Tokens]) -> Tokens | None:
+        """Apply a change to whatever the tokens are by now. None when there are none; a change that answers the tokens
+        it was given changes nothing."""
+        while held := self.read(key):
+            changed = change(held.tokens)
+            if changed is held.tokens or self.replace(key, held, changed):
+                return changed
+        return None
+
+    def due_for_refresh(self, limit: int) -> list[str]:
+        """Keys of sessions whose tokens want to be refreshed by now, the most urgent first."""
+        return [key for key, _ in self._kv.index_range(REFRESH_INDEX, -math.inf, self._clock(), limit)]
+
+    def refresh_not_before(self, key: str, when: float | None) -> None:
+        """Move a session in the order of refreshes; None takes it out, until its tokens change."""
+        batch = Batch()
+        if when is None:
+            batch.index_remove(REFRESH_INDEX, key)
+        else:
+            batch.index_add(REFRESH_INDEX, key, when, only_present=True)
+        self._kv.execute(batch)
+
+    def due_for_revocation(self, limit: int) -> list[DueRevocation]:
+        due = self._kv.index_range(REVOCATION_INDEX, -math.inf, self._clock(), limit)
+        parts = [member.partition(":") for member, _ in due]
+        return [DueRevocation(key, int(attempt)) for attempt, _, key in parts]
+
+    def settle(self, due: DueRevocation, held: Held | None) -> None:
+        """These are revoked. Were they replaced meanwhile, the newer ones stay to be revoked."""
+        if held is None or self._kv.compare_and_set(_cold(due.key), held.raw, None):
+            self._kv.execute(Batch().index_remove(REVOCATION_INDEX, due.member).delete(_cold(due.key)))
+
+    def postpone(self, due: DueRevocation, seconds: float) -> None:
+        """Try again later."""
+        again = DueRevocation(due.key, due.attempt + 1)
+        batch = Batch().index_remove(REVOCATION_INDEX, due.member)
+        self._kv.execute(batch.index_add(REVOCATION_INDEX, again.member, self._clock() + seconds))
+
+    def _want_refresh(self, batch: Batch, key: str, tokens: Tokens) -> None:
+        if tokens.refresh_token is not None:
+            batch.index_add(REFRESH_INDEX, key, tokens.access.refresh_at)
+
+    def _sealed(self, key: str, tokens: Tokens) -> bytes:
+        return self._sealer.seal(tokens_to_bytes(tokens), _cold(key))
+
+    def _opened(self, key: str, raw: bytes | None) -> Held | None:
+        if raw is None:
+            return None
+        try:
+            return Held(raw, tokens_from_bytes(self._sealer.open(raw, _cold(key))))
+        except (SealError, ValueError, TypeError, KeyError, AttributeError):
+            log.warning("tokens_unreadable", extra={"session": digest(key)[:24]})
+            return None
+
+
+def _cold(key: str) -> str:
+    return f"cold:{key}"

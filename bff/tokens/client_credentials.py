@@ -1,0 +1,104 @@
+"""The BFF's own tokens (RFC 6749 section 4.4), the same for every user: asked for once in the fleet, and kept in the
+store, sealed, and in each worker's memory."""
+
+from collections.abc import Callable, Mapping
+
+from bff.crypto import Keyring, SealError, digest
+from bff.errors import InsufficientScope, StoreUnavailable
+from bff.kv import KeyValue
+from bff.observability import metrics
+from bff.oidc import dpop
+from bff.oidc.issued import ASSUMED_LIFE
+from bff.oidc.provider import Provider
+from bff.oidc.token_endpoint import CLIENT_CREDENTIALS, GrantRefused, RequestFailed
+from bff.sessions.model import Session
+from bff.sessions.tokens import AccessToken, Tokens, tokens_from_bytes, tokens_to_bytes
+from bff.settings import ServiceSettings
+from bff.tokens.single_flight import Busy
+from bff.tokens.source import Issuer, Usable, answered
+
+
+class OwnTokens:
+    """A Source."""
+
+    def __init__(
+        self,
+        kv: KeyValue,
+        keys: Keyring,
+        providers: Mapping[str, Provider],
+        issuer: Issuer,
+        clock: Callable[[], float],
+    ) -> None:
+        """providers: by alias, the default one first."""
+        self._kv = kv
+        self._sealer = keys.sealer("service-token")
+        self._providers = providers
+        self._issuer = issuer
+        self._clock = clock
+        self._known: dict[str, Tokens] = {}
+
+    def ensure(self, session: Session | None, service: ServiceSettings) -> Usable:
+        known, now = self._known.get(service.id), self._clock()
+        if known is None:
+            return self._patiently(service, None)
+        if known.access.fresh(now):
+            return Usable(known.access, known.dpop_key)
+        if known.access.live(now):
+            return self._ahead(service, known)
+        metrics.token_expired(service.id)
+        return self._patiently(service, known)
+
+    def renew(self, session: Session | None, service: ServiceSettings) -> Usable:
+        return self._patiently(service, self._known.get(service.id))
+
+    def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken | None:
+        known = self._known.get(service.id)
+        return known.access if known else None
+
+    def refreshable(self, tokens: Tokens) -> bool:
+        return True
+
+    def _ahead(self, service: ServiceSettings, known: Tokens) -> Usable:
+        try:
+            return self._asked(service, known, patient=False)
+        except (Busy, RequestFailed, GrantRefused, InsufficientScope, StoreUnavailable):
+            return Usable(known.access, known.dpop_key)
+
+    def _patiently(self, service: ServiceSettings, former: Tokens | None) -> Usable:
+        with answered():
+            return self._asked(service, former, patient=True)
+
+    def _asked(self, service: ServiceSettings, former: Tokens | None, *, patient: bool) -> Usable:
+        record = _record(service)
+
+        def look() -> Tokens | None:
+            found = self._opened(record)
+            return found if found != former and found and found.access.fresh(self._clock()) else None
+
+        tokens = look() or self._issuer.once(
+            record, service, look, lambda: self._issued(service, record), patient=patient
+        )
+        self._known[service.id] = tokens
+        return Usable(tokens.access, tokens.dpop_key)
+
+    def _issued(self, service: ServiceSettings, record: str) -> Tokens:
+        alias = service.idp or next(iter(self._providers))
+        provider = self._providers[alias]
+        key = dpop.new_key() if provider.config.dpop else None
+        token = self._issuer.issue(provider, CLIENT_CREDENTIALS, service, {}, key)
+        tokens = Tokens(alias, token, dpop_key=key)
+        life = ASSUMED_LIFE if token.expires_at is None else token.expires_at - self._clock()
+        self._kv.set(record, self._sealer.seal(tokens_to_bytes(tokens), record), life)
+        return tokens
+
+    def _opened(self, record: str) -> Tokens | None:
+        raw = self._kv.get(record)
+        try:
+            return tokens_from_bytes(self._sealer.open(raw, record)) if raw is not None else None
+        except (SealError, ValueError, TypeError, KeyError):
+            return None  # sealed with a key that is no more, or by another version: a new one is asked for
+
+
+def _record(service: ServiceSettings) -> str:
+    """Named by what was asked for, too: a changed configuration asks anew."""
+    return f"service-token:{service.id}:{digest(repr(service))[:16]}"

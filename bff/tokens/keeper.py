@@ -1,0 +1,93 @@
+"""`ensure_token`: the token that opens a service, whatever kind of token that service takes."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bff.errors import NotRefreshable, UnknownService
+from bff.sessions.model import Session
+from bff.sessions.tokens import AccessToken, Tokens
+from bff.settings import USER_TOKEN, ServiceSettings, TokenKind
+from bff.tokens.client_credentials import OwnTokens
+from bff.tokens.exchange import ExchangedTokens
+from bff.tokens.source import Source, Usable
+from bff.tokens.user import UserTokens
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What may be told of a token. expires_in: seconds, None when unknown or when there is none yet."""
+
+    service: str
+    scope: str
+    audience: str | None
+    expires_in: int | None
+    refreshable: bool
+
+
+class NoTokens:
+    """The Source of services that take none."""
+
+    def ensure(self, session: Session, service: ServiceSettings) -> None:
+        return
+
+    def renew(self, session: Session, service: ServiceSettings) -> None:
+        raise NotRefreshable
+
+    def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken | None:
+        return None
+
+    def refreshable(self, tokens: Tokens) -> bool:
+        return False
+
+
+class TokenKeeper:
+    def __init__(
+        self,
+        services: Sequence[ServiceSettings],
+        users: UserTokens,
+        exchanged: ExchangedTokens,
+        own: OwnTokens,
+        clock: Callable[[], float],
+    ) -> None:
+        self._users = users
+        self._clock = clock
+        sources: Mapping[TokenKind, Source] = {
+            TokenKind.USER: users,
+            TokenKind.EXCHANGE: exchanged,
+            TokenKind.CLIENT_CREDENTIALS: own,
+            TokenKind.NONE: NoTokens(),
+        }
+        self._services = {each.id: (each, sources[each.token]) for each in (ServiceSettings(USER_TOKEN), *services)}
+
+    def ensure_token(self, session: Session, service: str = USER_TOKEN) -> Usable | None:
+        """A token for the service (by default the session's own), None for one that takes none.
+
+        Raises UnknownService, SessionEnded, TokenExpired, TokenUnavailable, TokenRefused, InsufficientScope,
+        StoreUnavailable.
+        """
+        wanted, source = self._wanted(service)
+        return source.ensure(session, wanted)
+
+    def renew(self, session: Session, service: str = USER_TOKEN) -> Usable | None:
+        """As ensure_token, but a newer one than the present one, however fresh that is. Raises NotRefreshable, too."""
+        wanted, source = self._wanted(service)
+        return source.renew(session, wanted)
+
+    def kind(self, service: str) -> TokenKind:
+        """Raises UnknownService."""
+        return self._wanted(service)[0].token
+
+    def listed(self, session: Session) -> Iterator[Listed]:
+        """What the session holds and could hold, without any token's value. Raises TokenExpired, StoreUnavailable."""
+        tokens, now = self._users.read(session), self._clock()
+        for service, source in self._services.values():
+            token = source.present(tokens, service)
+            left = max(0, int(token.expires_at - now)) if token and token.expires_at is not None else None
+            scope = token.scope if token else service.scope
+            yield Listed(service.id, scope, service.audience or service.resource, left, source.refreshable(tokens))
+
+    def _wanted(self, service: str) -> tuple[ServiceSettings, Source]:
+        try:
+            return self._services[service]
+        except KeyError:
+            raise UnknownService from None

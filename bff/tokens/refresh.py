@@ -1,0 +1,246 @@
+"""Refreshing a session's tokens (RFC 6749 section 6) so that nobody is logged out by a race.
+
+Providers rotate refresh tokens and take a second use of an old one for theft (RFC 9700 section 4.14.2): then every
+token of the login is revoked. So of all workers that find a session's token old, one asks the provider, and the others
+take its result. What became of a refresh token is noted for a moment under its digest:
+
+    started    somebody sent it to the provider and has not said yet how that ended
+    success    it was replaced; the record in the store holds its successor, or soon will
+    a reason   the provider could not be asked; for a moment nobody else tries
+
+A refusal is believed only when nobody else may have used the token: the record is read again first, and if the note
+said `started`, a while later once more.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from bff.crypto import digest
+from bff.errors import ProviderUnavailable, SessionEnded, StoreUnavailable, TokenExpired
+from bff.events.audit import Audit
+from bff.events.model import SecurityEvent
+from bff.kv import KeyValue
+from bff.observability import metrics
+from bff.oidc.id_token import validate_refreshed_id_token
+from bff.oidc.issued import Issued
+from bff.oidc.jwt import TokenInvalid
+from bff.oidc.provider import Provider
+from bff.oidc.token_endpoint import REFRESH, GrantRefused, RequestFailed, TokenEndpoint
+from bff.sessions.gate import Gate
+from bff.sessions.model import EndReason, Session
+from bff.sessions.token_store import Held, TokenStore
+from bff.sessions.tokens import Tokens
+from bff.settings import USER_TOKEN
+from bff.tokens.revocation import Revocations
+from bff.tokens.single_flight import SingleFlight, TookTooLong
+
+log = logging.getLogger(__name__)
+
+STARTED, SUCCESS = b"started", b"success"
+NOTE_LIFE = 60.0
+FAILURE_LIFE = 2.0
+"""Seconds for which a failure speaks for everybody who comes meanwhile."""
+
+_READ_AGAIN_AFTER = (0.3, 0.7)  # seconds, before a refusal is believed of a token that somebody else may have used
+Change = Callable[[Tokens], Tokens]
+
+
+class Refresher:
+    def __init__(
+        self,
+        kv: KeyValue,
+        store: TokenStore,
+        gate: Gate,
+        providers: Mapping[str, Provider],
+        endpoint: TokenEndpoint,
+        flight: SingleFlight,
+        revocations: Revocations,
+        audit: Audit,
+        pseudonym: Callable[[str], str],
+        clock: Callable[[], float],
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """pseudonym: what stands for a user in a metric's label."""
+        self.kv = kv
+        self.store = store
+        self.gate = gate
+        self.providers = providers
+        self.endpoint = endpoint
+        self.revocations = revocations
+        self.audit = audit
+        self.clock = clock
+        self.wait = wait
+        self._flight = flight
+        self._pseudonym = pseudonym
+        self._unsaved: dict[str, Change] = {}
+
+    def refresh(self, session: Session, seen: Tokens, *, patient: bool) -> Tokens:
+        """Newer tokens than those that were seen and found wanting. patient: wait for whoever is at it already.
+
+        Raises Busy unless patient, SessionEnded, TokenExpired, RequestFailed, StoreUnavailable.
+        """
+        attempt, bucket = _Attempt(self, session, seen), self._pseudonym(session.user.id)
+        try:
+            tokens, own = self._flight.run(f"refresh:{session.key}", attempt.look, attempt.work, patient=patient)
+        except TookTooLong as err:
+            metrics.token_refresh_failed(USER_TOKEN, "lock_timeout")
+            raise RequestFailed("lock_timeout") from err
+        metrics.token_refreshed(USER_TOKEN, "success" if own and not attempt.overtaken else "reused", bucket)
+        return tokens
+
+    def save(self, session: Session, change: Change, lost: Issued) -> Tokens | None:
+        """Apply what a refresh brought. When the store is away just now, the provider's answer is all there is: it is
+        kept here until it can be written, and None returned. Raises SessionEnded; lost is then revoked."""
+        try:
+            saved = self.store.update(session.key, change)
+        except StoreUnavailable:
+            self._unsaved[session.key] = change
+            log.warning("tokens_not_saved_yet", extra={"session": session.reference})
+            return None
+        if saved is None:
+            self.revocations.orphan(self.providers[session.idp], lost)
+            raise SessionEnded
+        return saved
+
+    def save_pending(self) -> None:
+        """Write what could not be written. Raises StoreUnavailable; what failed is kept."""
+        for key, change in list(self._unsaved.items()):
+            self.store.update(key, change)
+            del self._unsaved[key]
+
+
+@dataclass
+class _Attempt:
+    """One call of Refresher.refresh. held: what the record said when the lock was got."""
+
+    refresher: Refresher
+    session: Session
+    seen: Tokens
+    held: Held | None = None
+    contested: bool = False
+    overtaken: bool = False
+
+    @property
+    def provider(self) -> Provider:
+        """Raises TokenExpired when the configuration names it no more."""
+        provider = self.refresher.providers.get(self.session.idp)
+        if provider is None:
+            raise TokenExpired("The identity provider was withdrawn.")
+        return provider
+
+    @property
+    def spent(self) -> str:
+        """The refresh token that is to be replaced. Raises TokenExpired when there is none."""
+        token = self.held.tokens.refresh_token if self.held else None
+        if token is None:
+            raise TokenExpired
+        return token
+
+    def look(self) -> Tokens | None:
+        """Raises TokenExpired, RequestFailed with the reason for which somebody else just failed."""
+        with suppress(StoreUnavailable):
+            self.refresher.save_pending()
+        self.held, noted = self.refresher.store.read_with(self.session.key, _note(self.seen.refresh_token or ""))
+        if self.held is None:
+            raise TokenExpired
+        if self.held.tokens.access != self.seen.access:
+            return self.held.tokens
+        self.contested = noted in (STARTED, SUCCESS)
+        if noted and not self.contested:
+            raise RequestFailed(noted.decode())
+        return None
+
+    def work(self) -> Tokens:
+        start, key = time.perf_counter(), self._held.tokens.dpop_key
+        self.refresher.kv.set(_note(self.spent), STARTED, NOTE_LIFE)
+        form, scope = {"refresh_token": self.spent}, self._held.tokens.access.scope
+        try:
+            issued = self.refresher.endpoint.request(self.provider, REFRESH, form, key=key, scope=scope)
+            return self._taken(issued)
+        except GrantRefused as err:
+            if err.error == "invalid_grant":
+                return self._rejected()
+            raise self._failed("refused") from err
+        except RequestFailed as err:
+            raise self._failed(err.reason) from err
+        finally:
+            metrics.oauth_flow("refresh", time.perf_counter() - start)
+
+    @property
+    def _held(self) -> Held:
+        if self.held is None:
+            raise TokenExpired
+        return self.held
+
+    def _taken(self, issued: Issued) -> Tokens:
+        """A new refresh token is kept whatever else is wrong with the answer: the old one works no more."""
+        trusted = self._id_token_fits(issued)
+        old = self._held.tokens
+        good = issued.access is not None and trusted and (issued.sound or not old.access.live(self.refresher.clock()))
+
+        def change(current: Tokens) -> Tokens:
+            if current.refresh_token != old.refresh_token:
+                return current
+            return replace(
+                current,
+                access=issued.access if issued.access and good else current.access,
+                refresh_token=issued.refresh_token or current.refresh_token,
+                id_token=issued.id_token if issued.id_token and trusted else current.id_token,
+            )
+
+        tokens = self.refresher.save(self.session, change, issued) or change(old)
+        if not good:
+            raise self._failed("bad_response", _note(tokens.refresh_token or ""))
+        with suppress(StoreUnavailable):
+            self.refresher.kv.set(_note(self.spent), SUCCESS, NOTE_LIFE)
+        return tokens
+
+    def _id_token_fits(self, issued: Issued) -> bool:
+        """False when it cannot be checked just now. Raises RequestFailed for one that is somebody else's or forged:
+        then nothing of the answer is believed."""
+        if issued.id_token is None or issued.access is None:
+            return True
+        try:
+            validate_refreshed_id_token(
+                issued.id_token,
+                self.provider,
+                sub=self.session.user.sub,
+                access_token=issued.access.value,
+                clock=self.refresher.clock,
+            )
+        except ProviderUnavailable:
+            return False
+        except TokenInvalid as err:
+            fault = "subject" if err.status == "subject" else "id_token"
+            metrics.token_response_fault(REFRESH, fault)
+            log.warning("token_response_fault", extra={"idp": self.session.idp, "grant": REFRESH, "fault": fault})
+            raise RequestFailed("bad_response") from err
+        return True
+
+    def _rejected(self) -> Tokens:
+        """The provider does not know the refresh token any more. Raises SessionEnded, unless somebody replaced it."""
+        for pause in (0.0, *(_READ_AGAIN_AFTER if self.contested else ())):
+            self.refresher.wait(pause)
+            held = self.refresher.store.read(self.session.key)
+            if held is not None and held.tokens.refresh_token != self.spent:
+                self.overtaken = True
+                return held.tokens
+        metrics.token_refresh_failed(USER_TOKEN, "invalid_grant")
+        self.refresher.audit.security(SecurityEvent.REFRESH_REJECTED, session=self.session.reference)
+        self.refresher.gate.end(self.session, EndReason.REFRESH_REJECTED)
+        raise SessionEnded
+
+    def _failed(self, reason: str, *more_notes: str) -> RequestFailed:
+        metrics.token_refresh_failed(USER_TOKEN, reason)
+        log.warning("refresh_failed", extra={"session": self.session.reference, "reason": reason})
+        with suppress(StoreUnavailable):
+            for note in (_note(self.spent), *more_notes):
+                self.refresher.kv.set(note, reason.encode(), FAILURE_LIFE)
+        return RequestFailed(reason)
+
+
+def _note(refresh_token: str) -> str:
+    return f"refresh:{digest(refresh_token)}"

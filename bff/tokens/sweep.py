@@ -1,0 +1,75 @@
+"""Refreshes the tokens of people who are at work before they need them; who has gone home is left alone.
+
+A request that finds its token old has to ask the provider itself. This job asks earlier, for every session that was
+used lately. An idle session's tokens are not kept alive: that would keep a stolen cookie useful, and the provider busy.
+"""
+
+import logging
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from bff.errors import StoreUnavailable, Unauthenticated
+from bff.oidc.token_endpoint import RequestFailed
+from bff.sessions.model import Session
+from bff.sessions.store import SessionStore
+from bff.sessions.token_store import TokenStore
+from bff.settings import SessionSettings
+from bff.tokens.refresh import Refresher
+from bff.tokens.single_flight import Busy
+
+log = logging.getLogger(__name__)
+
+USED_WITHIN = 300.0
+"""Seconds since its last use within which a session counts as used lately."""
+
+MOST_AT_ONCE = 400
+_CALLS_AT_ONCE = 4
+_TRY_AGAIN_AFTER = 30.0
+
+
+class RefreshSweep:
+    def __init__(
+        self,
+        sessions: SessionStore,
+        tokens: TokenStore,
+        refresher: Refresher,
+        settings: SessionSettings,
+        clock: Callable[[], float],
+    ) -> None:
+        self._sessions = sessions
+        self._tokens = tokens
+        self._refresher = refresher
+        self._idle_timeout = settings.idle_timeout
+        self._clock = clock
+
+    def run(self) -> None:
+        """One turn of the background job. Raises StoreUnavailable."""
+        due = self._tokens.due_for_refresh(MOST_AT_ONCE)
+        if due:
+            with ThreadPoolExecutor(_CALLS_AT_ONCE, "token-refresh") as pool:
+                list(pool.map(self._turn, due))
+
+    def _turn(self, key: str) -> None:
+        session = self._sessions.find(key)
+        if session is None or self._idle(session):
+            self._tokens.refresh_not_before(key, None)
+            return
+        try:
+            self._refresh(session)
+        except Busy:
+            return
+        except Unauthenticated:  # the session is over, or there is nothing to refresh
+            self._tokens.refresh_not_before(key, None)
+        except (RequestFailed, StoreUnavailable):
+            self._tokens.refresh_not_before(key, self._clock() + _TRY_AGAIN_AFTER * random.uniform(0.5, 1.0))
+
+    def _refresh(self, session: Session) -> None:
+        held = self._tokens.read(session.key)
+        if held is not None and not held.tokens.access.fresh(self._clock()):
+            self._refresher.refresh(session, held.tokens, patient=False)
+
+    def _idle(self, session: Session) -> bool:
+        """Last use is told by the idle end, unless the absolute end comes first."""
+        used_at = session.expires_at - self._idle_timeout
+        return self._clock() - used_at > USED_WITHIN

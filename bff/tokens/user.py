@@ -1,0 +1,108 @@
+"""The session's own token: the one that its login brought, and its successors.
+
+In the usual case asking for it is a look into this worker's memory. One that ends soon is replaced while it still
+serves: who finds it so asks for the next one if nobody else does, and nobody waits. Only who finds it expired waits. A
+failure that may pass never costs a session, nor a token that is still good.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from bff.errors import InsufficientScope, NotRefreshable, StoreUnavailable, TokenExpired
+from bff.observability import metrics
+from bff.oidc.token_endpoint import RequestFailed
+from bff.sessions.cache import SessionCache
+from bff.sessions.model import Session
+from bff.sessions.token_store import TokenStore
+from bff.sessions.tokens import AccessToken, Tokens
+from bff.settings import ServiceSettings
+from bff.tokens.refresh import FAILURE_LIFE, Refresher
+from bff.tokens.single_flight import Busy
+from bff.tokens.source import Usable, answered
+
+
+class UserTokens:
+    """A Source, and what other sources ask for a session's tokens."""
+
+    def __init__(
+        self, store: TokenStore, cache: SessionCache, refresher: Refresher, clock: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._cache = cache
+        self._refresher = refresher
+        self._clock = clock
+
+    def ensure(self, session: Session, service: ServiceSettings) -> Usable:
+        tokens = self.current(session, service.id)
+        if service.scope and set(service.scope.split()) - set(tokens.access.scope.split()):
+            raise InsufficientScope("The session's token is not good for this service.")
+        return Usable(tokens.access, tokens.dpop_key)
+
+    def renew(self, session: Session, service: ServiceSettings) -> Usable:
+        tokens = self.read(session)
+        if tokens.refresh_token is None:
+            raise NotRefreshable
+        renewed = self.successor(session, tokens)
+        return Usable(renewed.access, renewed.dpop_key)
+
+    def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken:
+        return tokens.access
+
+    def refreshable(self, tokens: Tokens) -> bool:
+        return tokens.refresh_token is not None
+
+    def current(self, session: Session, service: str) -> Tokens:
+        """The session's tokens, refreshed when they want it. service: who needs them, for the metrics.
+
+        Raises SessionEnded, TokenExpired, TokenUnavailable, StoreUnavailable.
+        """
+        tokens, now = self.known(session), self._clock()
+        if tokens.access.fresh(now):
+            return tokens
+        live = tokens.access.live(now)
+        if not live:
+            metrics.token_expired(service)
+        if tokens.refresh_token is None:
+            if live:
+                return tokens
+            raise TokenExpired
+        return self._ahead(session, tokens) if live else self.successor(session, tokens)
+
+    def successor(self, session: Session, tokens: Tokens) -> Tokens:
+        """What comes after these tokens, however long that takes. Raises as `current`."""
+        with answered():
+            renewed = self._refresher.refresh(session, tokens, patient=True)
+        self.keep(session, renewed)
+        return renewed
+
+    def known(self, session: Session) -> Tokens:
+        """From this worker's memory while that is truthful. Raises TokenExpired when there are none."""
+        entry = self._cache.held(session.key, self._clock())
+        if entry is not None and entry.tokens is not None:
+            return entry.tokens
+        tokens = self.read(session)
+        if entry is not None:
+            entry.tokens = tokens
+        return tokens
+
+    def read(self, session: Session) -> Tokens:
+        """From the store. Raises TokenExpired when there are none."""
+        held = self._store.read(session.key)
+        if held is None:
+            raise TokenExpired
+        return held.tokens
+
+    def keep(self, session: Session, tokens: Tokens) -> None:
+        entry = self._cache.held(session.key, self._clock())
+        if entry is not None:
+            entry.tokens = tokens
+
+    def _ahead(self, session: Session, tokens: Tokens) -> Tokens:
+        """Refreshed before it must be, if that can be done now; else the same, left alone here for a while."""
+        try:
+            renewed = self._refresher.refresh(session, tokens, patient=False)
+        except (Busy, RequestFailed, StoreUnavailable):
+            later = self._clock() + FAILURE_LIFE
+            renewed = replace(tokens, access=replace(tokens.access, refresh_at=later))
+        self.keep(session, renewed)
+        return renewed

@@ -1,0 +1,65 @@
+"""The parts of the token workflow, put together."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bff.crypto import Keyring
+from bff.events.audit import Audit
+from bff.kv import KeyValue
+from bff.oidc.provider import Provider
+from bff.oidc.token_endpoint import TokenEndpoint
+from bff.sessions.cache import SessionCache
+from bff.sessions.gate import Gate
+from bff.sessions.store import SessionStore
+from bff.sessions.token_store import TokenStore
+from bff.settings import Settings
+from bff.tokens.client_credentials import OwnTokens
+from bff.tokens.exchange import ExchangedTokens
+from bff.tokens.keeper import TokenKeeper
+from bff.tokens.refresh import Refresher
+from bff.tokens.revocation import Revocations
+from bff.tokens.single_flight import SingleFlight
+from bff.tokens.source import Issuer
+from bff.tokens.sweep import RefreshSweep
+from bff.tokens.user import UserTokens
+
+
+@dataclass(frozen=True)
+class TokenWorkflow:
+    """keeper: for requests. refresher, sweep and revocations also have work in the background."""
+
+    keeper: TokenKeeper
+    refresher: Refresher
+    sweep: RefreshSweep
+    revocations: Revocations
+
+
+def token_workflow(
+    settings: Settings,
+    kv: KeyValue,
+    keys: Keyring,
+    sessions: SessionStore,
+    tokens: TokenStore,
+    cache: SessionCache,
+    gate: Gate,
+    providers: Mapping[str, Provider],
+    endpoint: TokenEndpoint,
+    audit: Audit,
+    pseudonym: Callable[[str], str],
+    clock: Callable[[], float],
+    wait: Callable[[float], None],
+) -> TokenWorkflow:
+    """pseudonym: what stands for a user in a metric's label. wait: seconds, until somebody else's work is looked at
+    again."""
+    flight, revocations = SingleFlight(kv, wait=wait), Revocations(tokens, providers)
+    refresher = Refresher(kv, tokens, gate, providers, endpoint, flight, revocations, audit, pseudonym, clock, wait)
+    users = UserTokens(tokens, cache, refresher, clock)
+    issuer = Issuer(endpoint, flight, clock, pseudonym)
+    exchanged = ExchangedTokens(users, tokens, providers, issuer, clock)
+    own = OwnTokens(kv, keys, providers, issuer, clock)
+    return TokenWorkflow(
+        TokenKeeper(settings.services, users, exchanged, own, clock),
+        refresher,
+        RefreshSweep(sessions, tokens, refresher, settings.sessions, clock),
+        revocations,
+    )

@@ -1,0 +1,56 @@
+"""What a browser application may know and ask of its session's tokens. A token's value never leaves the server."""
+
+from dataclasses import asdict
+
+from flask import Blueprint, Response, g, jsonify, request
+from marshmallow import RAISE, Schema, ValidationError, fields
+
+from bff.errors import BadRequest
+from bff.settings import USER_TOKEN, TokenKind
+from bff.web.context import services
+
+blueprint = Blueprint("tokens", __name__)
+
+
+class RefreshRequest(Schema):
+    class Meta:
+        unknown = RAISE
+
+    service = fields.String(load_default=USER_TOKEN)
+
+
+class ExchangeRequest(Schema):
+    class Meta:
+        unknown = RAISE
+
+    service = fields.String(required=True)
+
+
+@blueprint.get("/auth/tokens")
+def listed() -> Response:
+    return jsonify([asdict(each) for each in services().tokens.keeper.listed(g.session)])
+
+
+@blueprint.post("/auth/tokens/refresh")
+def refresh() -> Response:
+    """A newer token, however fresh the present one is; by default the session's own."""
+    services().tokens.keeper.renew(g.session, _service(RefreshRequest()))
+    return listed()
+
+
+@blueprint.post("/auth/tokens/exchange")
+def exchange() -> Response:
+    """See to it that there is a token for a service that takes one of its own."""
+    keeper, service = services().tokens.keeper, _service(ExchangeRequest())
+    if keeper.kind(service) not in (TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS):
+        raise BadRequest("This service takes no token of its own.", code="not_exchangeable")
+    keeper.ensure_token(g.session, service)
+    return listed()
+
+
+def _service(schema: Schema) -> str:
+    try:
+        wanted = schema.load((request.get_json() if request.get_data() else None) or {})
+    except (ValidationError, RecursionError) as err:
+        raise BadRequest("The body may hold `service`, a name from the configuration, and nothing else.") from err
+    return str(wanted["service"])
