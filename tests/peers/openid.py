@@ -61,11 +61,12 @@ def client(
     grants: Sequence[str] = (),
     dpop: bool = False,
     backchannel_logout_uri: str = "",
+    secret: str = "",
 ) -> Client:
     """A client for a BFF at base_url; method is client_secret_basic, client_secret_post or private_key_jwt (ES256).
 
     grants: more grant types, such as TOKEN_EXCHANGE and client_credentials. dpop: no token without a proof (RFC 9449).
-    backchannel_logout_uri: receives logout tokens with `sid`.
+    backchannel_logout_uri: receives logout tokens with `sid`. secret: instead of one that must be encoded to be sent.
     """
     metadata: dict[str, Any] = {
         "client_id": client_id,
@@ -84,7 +85,7 @@ def client(
         metadata |= {"jwks": {"keys": [key.as_dict(private=False)]}, "token_endpoint_auth_signing_alg": "ES256"}
         environ["AUTH_CLIENT_KEY"] = json.dumps(key.as_dict(private=True))
     else:
-        metadata["client_secret"] = environ["AUTH_CLIENT_SECRET"] = f"{client_id}+%/ secret:{'s' * 32}"
+        metadata["client_secret"] = environ["AUTH_CLIENT_SECRET"] = secret or f"{client_id}+%/ secret:{'s' * 32}"
     return Client(metadata, environ)
 
 
