@@ -5,6 +5,7 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -68,3 +69,28 @@ def _npm_ci(folder: Path) -> None:
     )
     if result.returncode:
         unavailable(folder.name, result.stderr.decode(errors="replace")[-300:])
+
+
+@functools.cache
+def venv(folder: Path) -> Path:
+    """The Python of `folder`/.venv, which has what requirements.txt there says; made when absent or older than that."""
+    with (folder / "requirements.txt").open() as wanted:
+        fcntl.flock(wanted, fcntl.LOCK_EX)
+        complete = folder / ".venv" / "complete"
+        if not _fresh(complete, Path(wanted.name)):
+            _pip_install(folder)
+            complete.touch()
+    return folder / ".venv" / "bin" / "python"
+
+
+def _pip_install(folder: Path) -> None:
+    python = str(folder / ".venv" / "bin" / "python")
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", str(folder / ".venv")],
+        [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", str(folder / "requirements.txt")],
+    ):
+        result = subprocess.run(
+            command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=APT_TIMEOUT
+        )
+        if result.returncode:
+            unavailable(folder.name, result.stdout.strip().rpartition("\n")[2])

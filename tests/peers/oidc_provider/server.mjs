@@ -1,17 +1,20 @@
 // A real, certified OpenID Provider for tests: panva's oidc-provider on loopback, everything in memory.
 //
-// Environment: HOST, PORT, CLIENTS (a JSON list of client metadata); AUTOLOGIN=1 replaces the login and consent forms
-// by an immediate yes for `login_hint` or alice; USERINFO_ONLY=1 keeps the profile claims out of the ID token;
-// ACCESS_TOKEN_TTL in seconds.
+// Environment: HOST, PORT, ISSUER, CLIENTS (a JSON list of client metadata); AUTOLOGIN=1 replaces the login and consent
+// forms by an immediate yes for `login_hint` or alice; USERINFO_ONLY=1 keeps the profile claims out of the ID token;
+// ACCESS_TOKEN_TTL in seconds; ROTATE=0 keeps a refresh token valid when it is used; DPOP_NONCES=1 wants a nonce of the
+// server's in every DPoP proof; DEFAULT_RESOURCE is what a request that names no resource is about.
 //
 // Beside the protocol there is a control surface for tests:
-//   GET  /_test/stats    {requests: {"POST /token 200": n}, sessions: people logged in}
+//   GET  /_test/stats    {requests: {"POST /token 200": n, and by grant type "POST /token refresh_token 200": n},
+//                         sessions: people logged in, held: requests that wait because of a fault}
 //   GET  /_test/secrets  every state, nonce, code, verifier and token that passed, by parameter name
 //   POST /_test/rotate   sign with new keys from now on; the old ones stay published, as in a real rotation
-//   POST /_test/fault?path=/token&status=503&times=1&delay_ms=0   make the next requests to a path fail or wait
+//   POST /_test/revoke?sub=alice   end a person's sessions here and take back every grant and token, telling nobody
+//   POST /_test/fault?path=/token&kind=status&status=503&times=1&delay_ms=0   disturb the next requests: see faults.mjs
+//   POST /_test/heal     disturb no more
+import crypto from 'node:crypto';
 import http from 'node:http';
-import { text } from 'node:stream/consumers';
-import { setTimeout as wait } from 'node:timers/promises';
 
 import * as jose from 'jose';
 
@@ -20,10 +23,14 @@ URL.parse ??= (url, base) => (URL.canParse(url, base) ? new URL(url, base) : nul
 
 const { default: Provider } = await import('oidc-provider');
 const { default: MemoryAdapter } = await import('oidc-provider/lib/adapters/memory_adapter.js');
+const faults = await import('./faults.mjs');
+const resources = await import('./resources.mjs');
 
-const { HOST, PORT } = process.env;
-const ISSUER = `http://${HOST}:${PORT}`;
+const { HOST, PORT, ISSUER } = process.env;
 const AUTOLOGIN = process.env.AUTOLOGIN === '1';
+const ACCESS_TOKEN_TTL = Number(process.env.ACCESS_TOKEN_TTL ?? 300);
+const DPOP_NONCES = process.env.DPOP_NONCES === '1';
+const DPOP_SECRET = crypto.randomBytes(32);
 const SECRETS = [
   'state', 'nonce', 'code', 'code_verifier', 'client_assertion', 'access_token', 'refresh_token', 'id_token',
   'id_token_hint', 'token',
@@ -37,7 +44,6 @@ const PEOPLE = {
 const records = new Map();
 const requests = {};
 const secrets = Object.fromEntries(SECRETS.map((name) => [name, new Set()]));
-let faults = [];
 let keys = [];
 let provider;
 let handle;
@@ -78,37 +84,66 @@ function build() {
     responseTypes: ['code'],
     pkce: { required: () => true },
     issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
-    rotateRefreshToken: true,
-    ttl: { AccessToken: Number(process.env.ACCESS_TOKEN_TTL ?? 300) },
+    rotateRefreshToken: process.env.ROTATE !== '0',
+    extraTokenClaims: (ctx, token) => ({ roles: PEOPLE[token.accountId]?.roles }),
+    ttl: { AccessToken: ACCESS_TOKEN_TTL, ClientCredentials: ACCESS_TOKEN_TTL },
+    fetch: (url, { dispatcher, ...options }) => fetch(url, options), // that dispatcher refuses loopback addresses
     interactions: AUTOLOGIN ? { url: (ctx, interaction) => `/_test/autologin/${interaction.uid}` } : undefined,
     features: {
+      backchannelLogout: { enabled: true },
+      clientCredentials: { enabled: true },
       devInteractions: { enabled: !AUTOLOGIN },
+      dPoP: { enabled: true, nonceSecret: DPOP_NONCES ? DPOP_SECRET : undefined, requireNonce: () => DPOP_NONCES },
       introspection: { enabled: true, allowedPolicy: () => true },
       pushedAuthorizationRequests: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: (ctx, client, granted) => granted?.[0] ?? (process.env.DEFAULT_RESOURCE || undefined),
+        getResourceServerInfo: resources.resourceServer,
+        useGrantedResource: () => true,
+      },
       revocation: { enabled: true },
       rpInitiatedLogout: { enabled: true },
     },
   });
+  instance.registerGrantType(
+    resources.TOKEN_EXCHANGE, (ctx) => resources.exchange(instance, ctx), resources.PARAMETERS,
+  );
+  instance.use(faults.disturb((ctx, body) => note(ctx, ctx.respond === false ? 'cut' : ctx.status, body)));
   instance.use(observe);
   instance.on('server_error', (ctx, err) => console.error(err));
+  instance.on('backchannel.error', (ctx, err) => console.error(err));
   instance.on('grant.error', (ctx, err) => console.error(ctx.path, err.message, err.error_description));
   return instance;
 }
 
 async function observe(ctx, next) {
   await next();
-  count(ctx.method, ctx.path.replace(/\/[\w-]{43}$/, '/:uid'), ctx.status);
-  remember(ctx.oidc?.params);
+  note(ctx, ctx.status, ctx.oidc?.params);
   remember(ctx.body);
+  resources.keep(ctx.body?.access_token, ctx.oidc?.entities.AccessToken);
+}
+
+function note(ctx, outcome, params) {
+  const path = ctx.path.replace(/\/[\w-]{43}$/, '/:uid');
+  count(ctx.method, path, outcome);
+  if (params?.grant_type) count(ctx.method, path, params.grant_type.split(':').at(-1), outcome);
+  remember(params);
 }
 
 function remember(source) {
   for (const name of SECRETS) if (typeof source?.[name] === 'string') secrets[name].add(source[name]);
 }
 
-function count(method, path, status) {
-  const key = `${method} ${path} ${status}`;
+function count(...words) {
+  const key = words.join(' ');
   requests[key] = (requests[key] ?? 0) + 1;
+}
+
+function revoke(sub) {
+  const theirs = [...records].filter(([, record]) => record.accountId === sub);
+  for (const [key] of theirs) records.delete(key);
+  return { revoked: theirs.length };
 }
 
 async function autologin(req, res) {
@@ -116,7 +151,7 @@ async function autologin(req, res) {
   const accountId = session?.accountId ?? params.login_hint ?? 'alice';
   const known = grantId && await provider.Grant.find(grantId);
   const grant = known || new provider.Grant({ accountId, clientId: params.client_id });
-  grant.addOIDCScope(params.scope);
+  resources.consent(grant, params);
   await provider.interactionFinished(req, res, { login: { accountId }, consent: { grantId: await grant.save() } });
 }
 
@@ -124,21 +159,16 @@ const controls = {
   'GET /_test/stats': () => ({
     requests,
     sessions: [...records].filter(([key, record]) => key.startsWith('Session:') && record.accountId).length,
+    held: faults.holding(),
   }),
   'GET /_test/secrets': () => Object.fromEntries(SECRETS.map((name) => [name, [...secrets[name]]])),
   'POST /_test/rotate': async () => {
     await rotate();
     return keys.map((key) => key.kid);
   },
-  'POST /_test/fault': (query) => {
-    faults = [{
-      path: query.get('path'),
-      status: Number(query.get('status') ?? 0),
-      left: Number(query.get('times') ?? 1),
-      delay: Number(query.get('delay_ms') ?? 0),
-    }];
-    return faults;
-  },
+  'POST /_test/revoke': (query) => revoke(query.get('sub')),
+  'POST /_test/fault': faults.add,
+  'POST /_test/heal': faults.heal,
 };
 
 async function answer(req, res) {
@@ -146,16 +176,6 @@ async function answer(req, res) {
   if (AUTOLOGIN && pathname.startsWith('/_test/autologin/')) return autologin(req, res);
   const control = controls[`${req.method} ${pathname}`];
   if (control) return json(res, 200, await control(searchParams));
-  const fault = faults.find((one) => one.path === pathname && one.left > 0);
-  if (fault) {
-    fault.left -= 1;
-    await wait(fault.delay);
-    if (fault.status) {
-      remember(Object.fromEntries(new URLSearchParams(await text(req))));
-      count(req.method, pathname, fault.status);
-      return json(res, fault.status, { error: 'temporarily_unavailable' });
-    }
-  }
   return handle(req, res);
 }
 
