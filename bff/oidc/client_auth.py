@@ -1,5 +1,6 @@
-"""How this BFF proves to a provider who it is: client_secret_basic and _post (RFC 6749 section 2.3.1) and
-private_key_jwt (RFC 7523 section 2.2, OpenID Connect Core section 9)."""
+"""How this BFF proves to a provider who it is: client_secret_basic and _post (RFC 6749 section 2.3.1),
+private_key_jwt (RFC 7523 section 2.2, OpenID Connect Core section 9), and tls_client_auth and
+self_signed_tls_client_auth (RFC 8705 section 2), whose proof is the connection itself."""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -30,6 +31,8 @@ class ClientAuth:
                 "client_assertion": self._assertion(self._key, audience),
             }
             return body, {}
+        if self._config.mutual_tls:
+            return body | {"client_id": self._config.client_id}, {}
         secret = self._config.client_secret or ""
         if self._config.auth_method == "client_secret_post":
             return body | {"client_id": self._config.client_id, "client_secret": secret}, {}

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from marshmallow import Schema, ValidationError, fields, validate
 
+from bff.settings.environment import FilePath
 from bff.settings.model import AUTH_METHODS, SIGNING_ALGORITHMS, ClaimNames, ProviderSettings
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
@@ -26,6 +27,8 @@ class Provider(Schema):
     client_secret = fields.String()
     client_key = fields.String()
     client_key_file = fields.String()
+    client_certificate = FilePath()
+    client_certificate_key = FilePath()
     auth_method = fields.String(data_key="token_auth_method", validate=validate.OneOf(AUTH_METHODS))
     scopes = fields.String()
     par = fields.String(validate=validate.OneOf(["auto", "always", "never"]))
