@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bff import crypto, settings
+from bff import settings, signing
 from bff.kv import redis_url
 from bff.settings import ProviderSettings, Settings
 
@@ -104,9 +104,9 @@ def _provider(provider: ProviderSettings, config: Settings) -> Iterator[str]:
         yield f"AUTH_CLIENT_SECRET: is required for TOKEN_AUTH_METHOD {provider.auth_method}."
     if provider.auth_method == "private_key_jwt":
         if not provider.client_key:
-            yield "AUTH_CLIENT_KEY: a private key (JWK or PEM) is required for TOKEN_AUTH_METHOD private_key_jwt."
-        elif not crypto.is_private_key(provider.client_key):
-            yield "AUTH_CLIENT_KEY: is not a private key as JWK or PEM (EC, RSA or Ed25519)."
+            yield "AUTH_CLIENT_KEY: a private key (JWK or PEM) or a JWK Set is required for private_key_jwt."
+        elif not signing.is_signing_keys(provider.client_key):
+            yield "AUTH_CLIENT_KEY: is no private key (EC, RSA or Ed25519) as JWK or PEM, nor a JWK Set of such keys."
     if provider.mutual_tls or provider.client_certificate or provider.client_certificate_key:
         yield from _certificate(provider)
     if "openid" not in provider.scopes.split():

@@ -71,6 +71,10 @@ class Provider:
         """The provider's public keys; with unknown_kid fetched anew, at most every few seconds."""
         return self._keys.renewed(at_most_every=KEYS_REFETCH_AFTER) if unknown_kid else self._keys.value()
 
+    def public_keys(self) -> list[dict[str, str]]:
+        """The JWKs of this BFF that the provider may have to verify what the BFF signs for it."""
+        return self._auth.public_keys()
+
     def check(self) -> None:
         """Fetch discovery now and keep it. Raises ProviderUnavailable."""
         self._metadata.refresh()

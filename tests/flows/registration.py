@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_plus
 
 from joserfc import jwt
-from joserfc.jwk import Key
+from joserfc.errors import JoseError
+from joserfc.jwk import Key, KeySet
 from werkzeug.wrappers import Request
 
 from bff.settings.model import MTLS_METHODS
@@ -19,7 +20,7 @@ class Registration:
     client_id: str = "bff"
     method: str = "client_secret_basic"
     secret: str = field(default=SECRET, repr=False)
-    public_key: Key | None = None
+    public_key: Key | KeySet | None = None
     certificate: str | None = None
     _assertions: set[str] = field(default_factory=set)
 
@@ -55,9 +56,12 @@ class Registration:
             return False
         if self.public_key is None:
             return False
-        claims = jwt.decode(
-            request.form["client_assertion"], self.public_key, algorithms=["ES256", "RS256", "Ed25519"]
-        ).claims
+        try:
+            claims = jwt.decode(
+                request.form["client_assertion"], self.public_key, algorithms=["ES256", "RS256", "Ed25519"]
+            ).claims
+        except JoseError:
+            return False
         fresh = claims["jti"] not in self._assertions
         self._assertions.add(claims["jti"])
         named = claims["iss"] == claims["sub"] == self.client_id == request.form["client_id"]

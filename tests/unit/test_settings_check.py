@@ -123,10 +123,13 @@ def test_an_app_is_not_built_from_them(tmp_path: Path) -> None:
         ({"OIDC_ISSUER": "https://login.example.com?a=b"}, "OIDC_ISSUER: 'https://login.example.com?a=b' is not"),
         ({"OIDC_ISSUER": "http://["}, "OIDC_ISSUER: 'http://[' is not an https URL"),
         ({"AUTH_CLIENT_ID": ""}, "AUTH_CLIENT_ID: is required with OIDC_ISSUER."),
-        ({"TOKEN_AUTH_METHOD": "private_key_jwt"}, "AUTH_CLIENT_KEY: a private key (JWK or PEM) is required"),
+        (
+            {"TOKEN_AUTH_METHOD": "private_key_jwt"},
+            "AUTH_CLIENT_KEY: a private key (JWK or PEM) or a JWK Set is required",
+        ),
         (
             {"TOKEN_AUTH_METHOD": "private_key_jwt", "AUTH_CLIENT_KEY": "nonsense"},
-            "AUTH_CLIENT_KEY: is not a private key as JWK or PEM (EC, RSA or Ed25519).",
+            "AUTH_CLIENT_KEY: is no private key (EC, RSA or Ed25519) as JWK or PEM, nor a JWK Set of such keys.",
         ),
     ],
 )
