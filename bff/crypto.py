@@ -1,5 +1,4 @@
-"""Random identifiers, keyed digests, sealed bytes and signing keys; all but the last are
-derived from one or two operator secrets.
+"""Random identifiers, keyed digests and sealed bytes; all are derived from one or two operator secrets.
 
 Every purpose gets its own key by HKDF (RFC 5869), so a digest made for one purpose proves nothing for another.
 With two secrets the first one writes and both read: that is the whole of key rotation.
@@ -8,26 +7,17 @@ With two secrets the first one writes and both read: that is the whole of key ro
 import base64
 import hashlib
 import hmac
-import json
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from joserfc import jwk, jwt
-from joserfc.errors import JoseError
 
 FORMAT = b"\x01"
 _KEY_ID = 4
 _NONCE = 12
-_FAMILIES = {"EC": ("ES",), "RSA": ("RS", "PS"), "OKP": ("Ed",)}  # signatures by kind of key, RFC 7518 section 3.1
 _HEADER = len(FORMAT) + _KEY_ID + _NONCE
 
 
@@ -124,69 +114,3 @@ class Keyring:
     @staticmethod
     def _derive(secret: bytes, purpose: str) -> bytes:
         return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"bff/" + purpose.encode()).derive(secret)
-
-
-class PrivateKey:
-    """A key that signs JWS (RFC 7515): EC, RSA or Ed25519, never a symmetric one."""
-
-    def __init__(self, text: str) -> None:
-        """text: a JWK (RFC 7517) or PEM. Raises ValueError, which never quotes the text."""
-        try:
-            key = _from_pem(text) if "-----BEGIN" in text else _from_jwk(text)
-        except (JoseError, ValueError, TypeError, KeyError):
-            raise ValueError("not a private key as JWK or PEM") from None
-        key.ensure_kid()
-        self._key = key
-        try:
-            self.algorithm = _algorithm(key)
-            self.sign({}, typ="JWT")  # only trying shows that it is private, fits its algorithm, and may be used so
-        except (JoseError, ValueError, KeyError):
-            raise ValueError("not a private key that signs") from None
-
-    @property
-    def kid(self) -> str | None:
-        return self._key.kid
-
-    def sign(self, claims: Mapping[str, Any], *, typ: str) -> str:
-        """A compact JWT with `kid` and `typ` in its header."""
-        header = {"alg": self.algorithm, "kid": self.kid, "typ": typ}
-        return jwt.encode(header, dict(claims), self._key, algorithms=[self.algorithm])
-
-
-def is_private_key(text: str) -> bool:
-    try:
-        PrivateKey(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _from_jwk(text: str) -> jwk.Key:
-    content = json.loads(text)
-    if not isinstance(content, dict):
-        raise TypeError("not a JSON object")
-    return jwk.import_key(content)
-
-
-def _from_pem(text: str) -> jwk.Key:
-    loaded = load_pem_private_key(text.encode(), password=None)
-    kinds: dict[type, type[jwk.RSAKey | jwk.ECKey | jwk.OKPKey]] = {
-        RSAPrivateKey: jwk.RSAKey,
-        EllipticCurvePrivateKey: jwk.ECKey,
-        Ed25519PrivateKey: jwk.OKPKey,
-    }
-    for kind, wrapper in kinds.items():
-        if isinstance(loaded, kind):
-            return wrapper.import_key(text)
-    raise ValueError("unsupported key type")
-
-
-def _algorithm(key: jwk.Key) -> str:
-    """The key's own `alg`, else the usual one of its kind (RFC 7518 section 3.1, RFC 9864)."""
-    if declared := str(key.get("alg", "")):
-        if not declared.startswith(_FAMILIES[key.key_type]):
-            raise ValueError("alg is not a signature with this kind of key")
-        return declared
-    if isinstance(key, jwk.ECKey):
-        return {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}[str(key.get("crv"))]
-    return "RS256" if isinstance(key, jwk.RSAKey) else "Ed25519"

@@ -76,7 +76,9 @@ def build(
     keys = Keyring(settings.secrets)
     audit = Audit(NullSink())
     clients = [
-        HttpClient(f"idp_{provider.id}", timeout=IDP_TIMEOUT, adapter=transport, wait=wait)
+        HttpClient(
+            f"idp_{provider.id}", timeout=IDP_TIMEOUT, certificate=provider.certificate, adapter=transport, wait=wait
+        )
         for provider in settings.providers
     ]
     providers = {

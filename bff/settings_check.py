@@ -5,13 +5,15 @@ settings with their secrets masked.
 """
 
 import dataclasses
+import ssl
 import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bff import crypto, settings
+from bff import settings, signing
 from bff.kv import redis_url
 from bff.settings import ProviderSettings, Settings
 
@@ -19,6 +21,8 @@ EX_CONFIG = 78
 MASK = "********"
 _SECRETS = frozenset({"secrets", "client_secret", "client_key", "redis_url", "token"})
 _CHECKS = ("store", "idp")
+# What OpenSSL says of a key that is another certificate's; the last is of a key of another kind.
+_STRANGERS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 
 
 class InvalidSettings(Exception):
@@ -107,9 +111,11 @@ def _provider(provider: ProviderSettings, config: Settings) -> Iterator[str]:
         yield f"AUTH_CLIENT_SECRET: is required for TOKEN_AUTH_METHOD {provider.auth_method}."
     if provider.auth_method == "private_key_jwt":
         if not provider.client_key:
-            yield "AUTH_CLIENT_KEY: a private key (JWK or PEM) is required for TOKEN_AUTH_METHOD private_key_jwt."
-        elif not crypto.is_private_key(provider.client_key):
-            yield "AUTH_CLIENT_KEY: is not a private key as JWK or PEM (EC, RSA or Ed25519)."
+            yield "AUTH_CLIENT_KEY: a private key (JWK or PEM) or a JWK Set is required for private_key_jwt."
+        elif not signing.is_signing_keys(provider.client_key):
+            yield "AUTH_CLIENT_KEY: is no private key (EC, RSA or Ed25519) as JWK or PEM, nor a JWK Set of such keys."
+    if provider.mutual_tls or provider.client_certificate or provider.client_certificate_key:
+        yield from _certificate(provider)
     if "openid" not in provider.scopes.split():
         yield "OIDC_SCOPES: must contain openid."
 
@@ -119,6 +125,34 @@ def _services(config: Settings) -> Iterator[str]:
     for service in config.services:
         if service.idp is not None and service.idp not in aliases:
             yield f"routes.yaml: services.{service.id}.idp: there is no provider {service.idp!r}."
+
+
+def _certificate(provider: ProviderSettings) -> Iterator[str]:
+    found = [
+        *_file("AUTH_CLIENT_CERTIFICATE", provider.client_certificate),
+        *_file("AUTH_CLIENT_CERTIFICATE_KEY", provider.client_certificate_key),
+    ]
+    yield from found
+    if found or provider.certificate is None:
+        return
+    try:
+        # An empty password, since OpenSSL would ask the terminal for one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(*provider.certificate, password="")
+    except ssl.SSLError as err:
+        if err.reason in _STRANGERS:
+            yield "AUTH_CLIENT_CERTIFICATE_KEY: is not the key of AUTH_CLIENT_CERTIFICATE."
+        else:
+            yield "AUTH_CLIENT_CERTIFICATE: is no PEM certificate with its private key in AUTH_CLIENT_CERTIFICATE_KEY."
+
+
+def _file(name: str, path: Path | None) -> Iterator[str]:
+    if path is None:
+        yield f"{name}: a PEM file is required for client authentication by TLS."
+        return
+    try:
+        path.read_bytes()
+    except OSError as err:
+        yield f"{name}: {str(path)!r} cannot be read ({type(err).__name__})."
 
 
 def _is_issuer(text: str) -> bool:

@@ -1,12 +1,14 @@
-"""How this BFF proves to a provider who it is: client_secret_basic and _post (RFC 6749 section 2.3.1) and
-private_key_jwt (RFC 7523 section 2.2, OpenID Connect Core section 9)."""
+"""How this BFF proves to a provider who it is: client_secret_basic and _post (RFC 6749 section 2.3.1),
+private_key_jwt (RFC 7523 section 2.2, OpenID Connect Core section 9), and tls_client_auth and
+self_signed_tls_client_auth (RFC 8705 section 2), whose proof is the connection itself."""
 
 import base64
 from collections.abc import Callable, Mapping
 from urllib.parse import quote_plus
 
-from bff.crypto import PrivateKey, random_id
+from bff.crypto import random_id
 from bff.settings import ProviderSettings
+from bff.signing import PrivateKey, SigningKeys
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFE = 60
@@ -17,19 +19,25 @@ class ClientAuth:
         """Raises ValueError when private_key_jwt has no usable key."""
         self._config = config
         self._clock = clock
-        self._key = PrivateKey(config.client_key or "") if config.auth_method == "private_key_jwt" else None
+        self._keys = SigningKeys(config.client_key or "") if config.auth_method == "private_key_jwt" else None
+
+    def public_keys(self) -> list[dict[str, str]]:
+        """JWKs that verify our assertions; none unless the method is private_key_jwt."""
+        return self._keys.public() if self._keys else []
 
     def apply(self, form: Mapping[str, str], *, audience: str) -> tuple[dict[str, str], dict[str, str]]:
         """(form, headers) with the client's proof added. audience: the provider's issuer identifier, which is what
         an assertion should name (RFC 7523bis; the token endpoint's URL allowed mix-ups)."""
         body = dict(form)
-        if self._key is not None:
+        if self._keys is not None:
             body |= {
                 "client_id": self._config.client_id,
                 "client_assertion_type": ASSERTION_TYPE,
-                "client_assertion": self._assertion(self._key, audience),
+                "client_assertion": self._assertion(self._keys.current(self._clock()), audience),
             }
             return body, {}
+        if self._config.mutual_tls:
+            return body | {"client_id": self._config.client_id}, {}
         secret = self._config.client_secret or ""
         if self._config.auth_method == "client_secret_post":
             return body | {"client_id": self._config.client_id, "client_secret": secret}, {}

@@ -28,6 +28,11 @@ KEYS_LIFE = 3600.0
 # A token with an unknown key id asks for fresh keys, but an attacker's thousand of them ask only so often.
 KEYS_REFETCH_AFTER = 10.0
 
+# Where this BFF proves who it is, and so where a provider may have another address for mutual TLS (RFC 8705 section 5).
+_PROVED = frozenset(
+    {"token_endpoint", "pushed_authorization_request_endpoint", "introspection_endpoint", "revocation_endpoint"}
+)
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -65,6 +70,10 @@ class Provider:
     def keys(self, *, unknown_kid: bool = False) -> KeySet:
         """The provider's public keys; with unknown_kid fetched anew, at most every few seconds."""
         return self._keys.renewed(at_most_every=KEYS_REFETCH_AFTER) if unknown_kid else self._keys.value()
+
+    def public_keys(self) -> list[dict[str, str]]:
+        """The JWKs of this BFF that the provider may have to verify what the BFF signs for it."""
+        return self._auth.public_keys()
 
     def check(self) -> None:
         """Fetch discovery now and keep it. Raises ProviderUnavailable."""
@@ -112,7 +121,7 @@ class Provider:
             # OpenID Connect Discovery 1.0 section 4.3: another issuer's document must not be used.
             raise ProviderUnavailable("The provider's discovery document names another issuer.")
         try:
-            return _metadata(content)
+            return _metadata(content, mutual_tls=self.config.mutual_tls)
         except KeyError as err:
             raise ProviderUnavailable("The provider's discovery document is incomplete.") from err
 
@@ -141,11 +150,15 @@ def _key(published: object) -> Key | None:
         return None
 
 
-def _metadata(content: Mapping[str, Any]) -> Metadata:
+def _metadata(content: Mapping[str, Any], *, mutual_tls: bool) -> Metadata:
     """Raises KeyError when an endpoint is missing that no login can do without."""
+    aliases = content.get("mtls_endpoint_aliases") if mutual_tls else None
+    aliases = aliases if isinstance(aliases, dict) else {}
 
     def endpoint(name: str) -> str | None:
         value = content.get(name)
+        if name in _PROVED and isinstance(aliases.get(name), str):
+            value = aliases[name]
         return value if isinstance(value, str) else None
 
     def required(name: str) -> str:

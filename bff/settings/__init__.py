@@ -121,6 +121,8 @@ def _from_environment(values: Mapping[str, Any]) -> tuple[ProviderSettings, ...]
             client_id=values["client_id"] or "",
             client_secret=values["client_secret"],
             client_key=values["client_key"],
+            client_certificate=values["client_certificate"],
+            client_certificate_key=values["client_certificate_key"],
             auth_method=values["auth_method"],
             scopes=values["scopes"],
             par=_PAR[values["par"]],

@@ -100,6 +100,13 @@ class RateLimits(Words):
         return tuple(by_name.get(limit.name, limit) for limit in RATE_LIMITS)
 
 
+class FilePath(fields.String):
+    """Where a file is; whether there is one shows when somebody reads it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        return Path(super()._deserialize(value, attr, data, **kwargs))
+
+
 class Secrets(Words):
     def word(self, text: str) -> bytes:
         try:
@@ -159,6 +166,8 @@ class Environment(Schema):
     client_id = _var(fields.String, "AUTH_CLIENT_ID", None)
     client_secret = _var(fields.String, "AUTH_CLIENT_SECRET", None)
     client_key = _var(fields.String, "AUTH_CLIENT_KEY", None)
+    client_certificate = _var(FilePath, "AUTH_CLIENT_CERTIFICATE", None)
+    client_certificate_key = _var(FilePath, "AUTH_CLIENT_CERTIFICATE_KEY", None)
     scopes = _var(fields.String, "OIDC_SCOPES", "openid profile email")
     auth_method = _var(fields.String, "TOKEN_AUTH_METHOD", "client_secret_basic", validate=validate.OneOf(AUTH_METHODS))
     par = _var(fields.String, "PAR_ENABLED", "auto", validate=validate.OneOf(["auto", "true", "false"]))

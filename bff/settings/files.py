@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
+from bff.settings.environment import FilePath
 from bff.settings.model import (
     AUTH_METHODS,
     SIGNING_ALGORITHMS,
@@ -42,6 +43,8 @@ class Provider(Schema):
     client_secret = fields.String()
     client_key = fields.String()
     client_key_file = fields.String()
+    client_certificate = FilePath()
+    client_certificate_key = FilePath()
     auth_method = fields.String(data_key="token_auth_method", validate=validate.OneOf(AUTH_METHODS))
     scopes = fields.String()
     par = fields.String(validate=validate.OneOf(["auto", "always", "never"]))

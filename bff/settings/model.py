@@ -11,7 +11,8 @@ DEVELOPMENT = "development"
 PRODUCTION = "production"
 ENVIRONMENTS = (DEVELOPMENT, "staging", PRODUCTION)
 
-AUTH_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
+MTLS_METHODS = ("tls_client_auth", "self_signed_tls_client_auth")
+AUTH_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", *MTLS_METHODS)
 PUBLIC_EVENTS = ("page_view", "spa_error", "api_error", "login_click", "logout_click", "web_vital")
 SIGNING_ALGORITHMS = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
@@ -89,7 +90,8 @@ class ProviderSettings:
     """One OpenID Provider and this BFF's registration there.
 
     id: the alias used in URLs and ARNs. user_id: `sub`, or `arn` for `auth:account:{id}:{sub}`, which stays unique
-    among several providers. par: auto (when the provider offers it), always or never (RFC 9126).
+    among several providers. par: auto (when the provider offers it), always or never (RFC 9126). client_certificate,
+    client_certificate_key: PEM files, shown to a server that asks for them.
     """
 
     id: str
@@ -97,6 +99,8 @@ class ProviderSettings:
     client_id: str
     client_secret: str | None = field(default=None, repr=False)
     client_key: str | None = field(default=None, repr=False)
+    client_certificate: Path | None = None
+    client_certificate_key: Path | None = None
     auth_method: str = "client_secret_basic"
     scopes: str = "openid profile email"
     par: str = "auto"
@@ -105,6 +109,18 @@ class ProviderSettings:
     claims: ClaimNames = ClaimNames()
     id_token_algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
     authorization_parameters: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def mutual_tls(self) -> bool:
+        """Whether a certificate proves who this BFF is (RFC 8705 section 2)."""
+        return self.auth_method in MTLS_METHODS
+
+    @property
+    def certificate(self) -> tuple[Path, Path] | None:
+        """The certificate's file and its private key's, or None."""
+        if self.client_certificate is None or self.client_certificate_key is None:
+            return None
+        return self.client_certificate, self.client_certificate_key
 
 
 USER_TOKEN = "user"  # noqa: S105 - the name of the session's own token where services are named

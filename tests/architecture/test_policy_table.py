@@ -36,6 +36,8 @@ EXCEPTIONS = {
     "GET /health/live": OPEN,
     "GET /health/ready": OPEN,
     "GET /metrics": OPEN,
+    # providers: the keys that verify our assertions
+    "GET /.well-known/jwks.json": OPEN,
     # browsers: what they report, and the module that they report with
     "POST /api/v1/metrics": OPEN,
     "GET /static/bff.js": OPEN,

@@ -71,8 +71,10 @@ def site(
     key: Key,
     environ: Mapping[str, str] | None = None,
     providers: Mapping[str, OpenIdProvider] | None = None,
+    network: WsgiTransport | None = None,
 ) -> Site:
-    """A BFF whose files are in folder. Two of them with one folder and one clock are two workers of one fleet."""
+    """A BFF whose files are in folder. Two of them with one folder and one clock are two workers of one fleet.
+    network: what carries the BFF's own calls, only to the providers if None."""
     environ = {
         "ENVIRONMENT": "staging",
         "BFF_BASE_URL": BFF,
@@ -89,9 +91,8 @@ def site(
     providers = providers or {"default": OpenIdProvider(ISSUER, key, clock)}
     store = WatchedStore(SqliteStore(settings.store.path, clock))
     hosts: dict[str, WsgiApp] = {provider.origin: provider for provider in providers.values()}
-    services = service_layer.build(
-        settings, clock=clock, kv=store, transport=WsgiTransport(dict(hosts)), wait=lambda _: None
-    )
+    network = network or WsgiTransport(dict(hosts))
+    services = service_layer.build(settings, clock=clock, kv=store, transport=network, wait=lambda _seconds: None)
     app = create_app(services=services)
     hosts[BFF] = app.wsgi_app
     return Site(services, app, store, clock, providers, hosts)

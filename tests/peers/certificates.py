@@ -15,26 +15,44 @@ LIFE = datetime.timedelta(days=2)
 
 @dataclass(frozen=True)
 class Certificates:
-    """ca: what a client must trust. certificate, key: the server's."""
+    """ca: what the other side must trust. certificate, key: the server's."""
 
     ca: Path
     certificate: Path
     key: Path
+    client_certificate: Path
+    client_key: Path
 
 
-def make(folder: Path, name: str = "127.0.0.1") -> Certificates:
-    """A new authority and a certificate for a host name or an IP address."""
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+def make(folder: Path, name: str = "127.0.0.1", client: str = "bff") -> Certificates:
+    """A new authority, a certificate for a host name or an IP address, and one for a client."""
+    ca_key, key, client_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
     ca = _builder("Test CA", "Test CA", ca_key, authority=True).sign(ca_key, hashes.SHA256())
     server = _builder(name, "Test CA", key, authority=False)
     server = server.add_extension(x509.SubjectAlternativeName([_general_name(name)]), critical=False)
-    files = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
-    files.ca.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    files.certificate.write_bytes(server.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    files.key.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    client_certificate = _builder(client, "Test CA", client_key, authority=False)
+    return Certificates(
+        ca=_written(folder / "ca.pem", ca.public_bytes(serialization.Encoding.PEM)),
+        certificate=_signed(folder / "server.pem", server, ca_key),
+        key=_written(folder / "server.key", _pem(key)),
+        client_certificate=_signed(folder / "client.pem", client_certificate, ca_key),
+        client_key=_written(folder / "client.key", _pem(client_key)),
     )
-    return files
+
+
+def _signed(path: Path, builder: x509.CertificateBuilder, ca_key: ec.EllipticCurvePrivateKey) -> Path:
+    return _written(path, builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
 
 
 def _builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey, *, authority: bool) -> x509.CertificateBuilder:

@@ -1,22 +1,16 @@
-"""Ids, sealed bytes, MACs and signing keys."""
+"""Ids, sealed bytes and MACs."""
 
 import base64
 import hashlib
 import hmac
-import json
 import re
-import traceback
-from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
-from joserfc import jwk, jwt
 
 from bff import crypto
-from bff.crypto import Keyring, Mac, PrivateKey, Sealer, SealError
+from bff.crypto import Keyring, Mac, Sealer, SealError
 
 OLD, NEW = b"o" * 32, b"n" * 32
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -121,76 +115,3 @@ def test_a_keyring_shows_no_key_and_needs_one() -> None:
     assert repr(Keyring([SECRET, OLD])) == "Keyring(2 secrets)"
     with pytest.raises(ValueError, match="at least one"):
         Keyring([])
-
-
-def pem(key: Any) -> str:
-    text: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return text.decode()
-
-
-RSA = rsa.generate_private_key(65537, 2048)
-
-
-@pytest.mark.parametrize(
-    ("text", "algorithm"),
-    [
-        (pem(RSA), "RS256"),
-        (pem(ec.generate_private_key(ec.SECP256R1())), "ES256"),
-        (pem(ec.generate_private_key(ec.SECP384R1())), "ES384"),
-        (pem(ec.generate_private_key(ec.SECP521R1())), "ES512"),
-        (pem(ed25519.Ed25519PrivateKey.generate()), "Ed25519"),
-        (json.dumps(jwk.generate_key("EC", "P-256").as_dict(private=True)), "ES256"),
-        (json.dumps(jwk.generate_key("OKP", "Ed25519").as_dict(private=True)), "Ed25519"),
-        (json.dumps({**jwk.RSAKey.import_key(pem(RSA)).as_dict(private=True), "alg": "PS256", "use": "sig"}), "PS256"),
-    ],
-)
-def test_a_private_key_signs_what_its_public_half_verifies(text: str, algorithm: str) -> None:
-    key = PrivateKey(text)
-    assert key.algorithm == algorithm
-    assert crypto.is_private_key(text)
-    token = key.sign({"iss": "bff"}, typ="JWT")
-    kind: Any = {"RS": jwk.RSAKey, "PS": jwk.RSAKey, "ES": jwk.ECKey, "Ed": jwk.OKPKey}[algorithm[:2]]
-    loaded = kind.import_key(text if text.startswith("-") else json.loads(text))
-    opened = jwt.decode(token, kind.import_key(loaded.as_dict(private=False)), algorithms=[algorithm])
-    assert opened.claims == {"iss": "bff"}
-    assert opened.header == {"alg": algorithm, "typ": "JWT", "kid": key.kid}
-
-
-def test_a_key_names_itself_by_its_own_id_or_thumbprint() -> None:
-    generated = jwk.generate_key("EC", "P-256").as_dict(private=True)
-    assert PrivateKey(json.dumps({**generated, "kid": "mine"})).kid == "mine"
-    bare = {name: value for name, value in generated.items() if name != "kid"}
-    assert PrivateKey(json.dumps(bare)).kid == jwk.ECKey.import_key(bare).thumbprint()
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "nonsense",
-        "-----BEGIN PRIVATE KEY-----\nnonsense\n-----END PRIVATE KEY-----",
-        "{}",
-        "[1]",
-        "null",
-        '{"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA"}',
-        json.dumps(jwk.generate_key("EC", "P-256").as_dict(private=False)),
-        json.dumps({**jwk.generate_key("EC", "P-256").as_dict(private=True), "use": "enc"}),
-        json.dumps({**jwk.generate_key("EC", "P-256").as_dict(private=True), "alg": "RS256"}),
-        json.dumps({**jwk.generate_key("EC", "P-256").as_dict(private=True), "alg": "none"}),
-        json.dumps(jwk.generate_key("EC", "secp256k1").as_dict(private=True)),
-        json.dumps(jwk.generate_key("OKP", "X25519").as_dict(private=True)),
-        json.dumps(jwk.generate_key("OKP", "Ed448").as_dict(private=True)),
-        pem(x25519.X25519PrivateKey.generate()),
-        pem(ec.generate_private_key(ec.SECP256K1())),
-    ],
-)
-def test_what_cannot_sign_is_no_private_key_and_is_not_quoted(text: str) -> None:
-    assert not crypto.is_private_key(text)
-    with pytest.raises(ValueError, match="not a private key") as caught:
-        PrivateKey(text)
-    assert len(text) < 10 or text not in "".join(traceback.format_exception(caught.value))
-
-
-@given(st.text() | st.recursive(st.none() | st.text(), lambda inner: st.dictionaries(st.text(), inner)).map(json.dumps))
-def test_no_text_breaks_the_check(text: str) -> None:
-    assert not crypto.is_private_key(text)

@@ -9,11 +9,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from bff import settings
 from bff.app import create_app
 from bff.settings.environment import VARIABLES
 from bff.settings_check import EX_CONFIG, MASK, InvalidSettings, masked, problems, report
+from tests.peers import certificates
 
 ROOT = Path(__file__).parents[2]
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -46,6 +56,13 @@ TEN_NAMES = {
     "PORT", "BFF_SECRETS", "BFF_COOKIE_DOMIAN", "BFF_COOKIE_SAMESITE", "SESSION_BINDING", "SESSION_IDLE_TIMEOUT",
     "REDIS_URL", "READINESS_CHECKS", "OIDC_SCOPES", "AUTH_CLIENT_SECRET",
 }  # fmt: skip
+
+
+LOCKED = BestAvailableEncryption(b"password")
+
+
+def pem(key: PrivateKeyTypes, encryption: KeySerializationEncryption) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 
 
 def found(environ: Mapping[str, str], folder: Path) -> list[str]:
@@ -106,10 +123,13 @@ def test_an_app_is_not_built_from_them(tmp_path: Path) -> None:
         ({"OIDC_ISSUER": "https://login.example.com?a=b"}, "OIDC_ISSUER: 'https://login.example.com?a=b' is not"),
         ({"OIDC_ISSUER": "http://["}, "OIDC_ISSUER: 'http://[' is not an https URL"),
         ({"AUTH_CLIENT_ID": ""}, "AUTH_CLIENT_ID: is required with OIDC_ISSUER."),
-        ({"TOKEN_AUTH_METHOD": "private_key_jwt"}, "AUTH_CLIENT_KEY: a private key (JWK or PEM) is required"),
+        (
+            {"TOKEN_AUTH_METHOD": "private_key_jwt"},
+            "AUTH_CLIENT_KEY: a private key (JWK or PEM) or a JWK Set is required",
+        ),
         (
             {"TOKEN_AUTH_METHOD": "private_key_jwt", "AUTH_CLIENT_KEY": "nonsense"},
-            "AUTH_CLIENT_KEY: is not a private key as JWK or PEM (EC, RSA or Ed25519).",
+            "AUTH_CLIENT_KEY: is no private key (EC, RSA or Ed25519) as JWK or PEM, nor a JWK Set of such keys.",
         ),
     ],
 )
@@ -133,6 +153,60 @@ def test_each_rule_is_one_message(tmp_path: Path, change: dict[str, str], messag
 def test_each_rule_about_http_is_one_message(tmp_path: Path, change: dict[str, str], message: str) -> None:
     (line,) = found(change, tmp_path)
     assert line.startswith(message)
+
+
+BY_TLS = {**PRODUCTION, "TOKEN_AUTH_METHOD": "tls_client_auth", "AUTH_CLIENT_SECRET": ""}
+
+
+def client_files(certificate: Path | None, key: Path | None) -> dict[str, str]:
+    return {"AUTH_CLIENT_CERTIFICATE": str(certificate or ""), "AUTH_CLIENT_CERTIFICATE_KEY": str(key or "")}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> certificates.Certificates:
+    return certificates.make(tmp_path_factory.mktemp("client"))
+
+
+def test_a_certificate_with_its_key_is_no_problem(tmp_path: Path, client: certificates.Certificates) -> None:
+    assert found({**BY_TLS, **client_files(client.client_certificate, client.client_key)}, tmp_path) == []
+
+
+def test_a_certificate_and_its_key_are_required_for_tls_client_auth(tmp_path: Path) -> None:
+    required = "a PEM file is required for client authentication by TLS."
+    lines = [f"AUTH_CLIENT_CERTIFICATE: {required}", f"AUTH_CLIENT_CERTIFICATE_KEY: {required}"]
+    assert found(BY_TLS, tmp_path) == lines
+
+
+def test_half_a_pair_is_a_mistake_with_any_method(tmp_path: Path, client: certificates.Certificates) -> None:
+    (line,) = found({**PRODUCTION, **client_files(client.client_certificate, None)}, tmp_path)
+    assert line.startswith("AUTH_CLIENT_CERTIFICATE_KEY: a PEM file is required")
+
+
+def test_files_of_a_certificate_that_cannot_be_read(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pem"
+    lines = found({**BY_TLS, **client_files(missing, tmp_path)}, tmp_path)
+    assert lines == [
+        f"AUTH_CLIENT_CERTIFICATE: '{missing}' cannot be read (FileNotFoundError).",
+        f"AUTH_CLIENT_CERTIFICATE_KEY: '{tmp_path}' cannot be read (IsADirectoryError).",
+    ]
+
+
+def test_a_certificate_and_a_key_that_do_not_belong_together(tmp_path: Path, client: certificates.Certificates) -> None:
+    other_kind = tmp_path / "rsa.pem"
+    other_kind.write_bytes(pem(rsa.generate_private_key(65537, 2048), NoEncryption()))
+    for key in (client.key, other_kind):
+        lines = found({**BY_TLS, **client_files(client.client_certificate, key)}, tmp_path)
+        assert lines == ["AUTH_CLIENT_CERTIFICATE_KEY: is not the key of AUTH_CLIENT_CERTIFICATE."]
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", pem(ec.generate_private_key(ec.SECP256R1()), LOCKED)])
+def test_what_is_no_certificate_with_a_key(tmp_path: Path, client: certificates.Certificates, content: bytes) -> None:
+    """A key with a password, too, for which nobody is asked."""
+    file = tmp_path / "file.pem"
+    file.write_bytes(content)
+    for pair in ((file, client.client_key), (client.client_certificate, file)):
+        (line,) = found({**BY_TLS, **client_files(*pair)}, tmp_path)
+        assert line.startswith("AUTH_CLIENT_CERTIFICATE: is no PEM certificate with its private key")
 
 
 @pytest.mark.parametrize(

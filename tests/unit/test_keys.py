@@ -1,0 +1,174 @@
+"""The tool that makes and rotates keys: `python -m bff.keys`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from joserfc.jwk import ECKey, RSAKey
+
+from bff.keys import main
+from bff.signing import PUBLISHED_BEFORE, SigningKeys
+from tests.clock import Clock
+
+MONTH = 30 * 24 * 3600
+Printed = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def file(tmp_path: Path, clock: Clock, capsys: Printed) -> Path:
+    """A file with one key, a month old."""
+    path = tmp_path / "keys.json"
+    assert main(["new"], clock) == 0
+    path.write_text(capsys.readouterr().out)
+    clock.now += MONTH
+    return path
+
+
+def held(path: Path) -> SigningKeys:
+    return SigningKeys(path.read_text())
+
+
+def kids(path: Path) -> list[str | None]:
+    return [key.kid for key in held(path).all]
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
+def test_new_prints_a_set_of_one_key(capsys: Printed, clock: Clock, algorithm: str) -> None:
+    assert main(["new", "--alg", algorithm], clock) == 0
+    (key,) = SigningKeys(capsys.readouterr().out).all
+    assert (key.algorithm, key.issued) == (algorithm, int(clock()))
+
+
+def test_a_rotation(file: Path, clock: Clock) -> None:
+    (old,) = kids(file)
+    assert main(["rotate", str(file)], clock) == 0
+    new = kids(file)[0]
+    assert kids(file) == [new, old]
+    assert held(file).current(clock()).kid == old, "published, but not signing"
+    clock.now += PUBLISHED_BEFORE
+    assert held(file).current(clock()).kid == new
+    clock.now += MONTH
+    assert main(["rotate", str(file)], clock) == 0
+    assert kids(file)[1:] == [new], "the old one is gone"
+
+
+def test_keep_says_how_many_there_are(file: Path, clock: Clock) -> None:
+    for count in (2, 3, 3):
+        clock.now += MONTH
+        assert main(["rotate", str(file), "--keep", "3"], clock) == 0
+        assert len(kids(file)) == count
+
+
+def test_the_key_that_signs_is_never_dropped(file: Path, clock: Clock, capsys: Printed) -> None:
+    """Two rotations within the hour: the newest two could not sign yet."""
+    assert main(["rotate", str(file)], clock) == 0
+    before = file.read_text()
+    clock.now += PUBLISHED_BEFORE - 1
+    assert main(["rotate", str(file)], clock) == 1
+    assert "the key that signs now would be dropped" in capsys.readouterr().err
+    assert file.read_text() == before
+    assert main(["rotate", str(file), "--keep", "3"], clock) == 0
+
+
+@pytest.mark.parametrize("pem", [False, True])
+def test_a_single_key_becomes_the_older_of_two(tmp_path: Path, clock: Clock, pem: bool) -> None:
+    file = tmp_path / "key"
+    key = RSAKey.generate_key(2048)
+    file.write_text(key.as_pem(private=True).decode() if pem else json.dumps(key.as_dict(private=True)))
+    assert main(["rotate", str(file)], clock) == 0
+    assert [one.algorithm for one in held(file).all] == ["RS256", "RS256"]
+    assert held(file).current(clock()).kid == key.thumbprint()
+
+
+def test_the_file_is_its_owners_alone_and_a_link_stays_one(file: Path, clock: Clock) -> None:
+    file.chmod(0o644)
+    link = file.parent / "link"
+    link.symlink_to(file)
+    assert main(["rotate", str(link)], clock) == 0
+    assert link.is_symlink()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert sorted(file.parent.iterdir()) == [file, link], "no draft is left behind"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_the_file_keeps_its_owner(file: Path, clock: Clock) -> None:
+    os.chown(file, 65534, -1)
+    assert main(["rotate", str(file)], clock) == 0
+    assert file.stat().st_uid == 65534
+
+
+def test_a_file_that_cannot_be_replaced_stays_whole(
+    file: Path, clock: Clock, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = file.read_text()
+
+    def full(_descriptor: int) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(["rotate", str(file)], clock) == 1
+    assert capsys.readouterr().err == f"{file}: cannot be written (OSError).\n"
+    assert file.read_text() == before
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_public_prints_what_to_register(file: Path, clock: Clock, capsys: Printed) -> None:
+    assert main(["rotate", str(file)], clock) == 0
+    assert main(["public", str(file)], clock) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == {"keys": held(file).public()}
+    assert [set(key) for key in printed["keys"]] == [{"kty", "crv", "x", "y", "kid", "alg", "use"}] * 2
+
+
+SECRET = ECKey.generate_key("P-256").as_dict(private=True)
+
+
+@pytest.mark.parametrize("command", ["rotate", "public"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read (FileNotFoundError)"),
+        (b"\xff\xfe", "cannot be read (UnicodeDecodeError)"),
+        (b"", "not a private key as JWK or PEM"),
+        (json.dumps({**SECRET, "alg": "none"}).encode(), "not a private key that signs"),
+        (json.dumps({"keys": [SECRET, SECRET]}).encode(), "two private keys with the same kid"),
+        (json.dumps({"keys": []}).encode(), "a JWK Set without a private key"),
+    ],
+)
+def test_a_file_that_is_wrong_is_said_so_without_a_word_of_it(
+    tmp_path: Path, capsys: Printed, command: str, content: bytes | None, message: str
+) -> None:
+    file = tmp_path / "keys.json"
+    if content is not None:
+        file.write_bytes(content)
+    assert main([command, str(file)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == f"{file}: {message}.\n"
+    assert (file.read_bytes() if file.exists() else None) == content
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["old"], ["new", "--alg", "HS256"], ["rotate"], ["rotate", "f", "--keep", "1"], ["public"]]
+)
+def test_wrong_arguments_are_a_mistake_of_another_kind(arguments: list[str], capsys: Printed) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: python -m bff.keys" in capsys.readouterr().err
+
+
+def test_the_command_itself(file: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bff.keys", "public", str(file)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"keys": held(file).public()}
