@@ -12,6 +12,7 @@ from bff.http import HttpClient, WsgiTransport
 from bff.kv import KeyValue
 from bff.observability.labels import Pseudonyms
 from bff.oidc.attempts import Attempts
+from bff.oidc.bearer import BearerTokens
 from bff.oidc.flow import LoginFlow
 from bff.oidc.provider import Provider
 from bff.oidc.return_url import ReturnUrls
@@ -38,6 +39,7 @@ class Services:
     gate: Gate
     csrf: Csrf
     login: LoginFlow
+    bearers: BearerTokens
     return_urls: ReturnUrls
     limits: RateLimits
     audit: Audit
@@ -87,6 +89,7 @@ def build(
         gate=Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock),
         csrf=Csrf(keys.mac("csrf"), {settings.base_url, *settings.cors_allow_origins}),
         login=LoginFlow(providers, Attempts(kv, keys, clock), return_urls, settings.base_url, clock),
+        bearers=BearerTokens(providers, settings.base_url, clock),
         return_urls=return_urls,
         limits=RateLimits(settings.rate_limits, Memory(clock), pseudonyms.of, clock),
         audit=audit,

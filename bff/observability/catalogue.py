@@ -49,10 +49,10 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "status": ("success", *sorted(metrics.OAUTH_ERRORS), "error"),
     },
     "bff_token_validation_total": {
-        "token_type": ("id_token",),
+        "token_type": ("id_token", "access_token_jwt", "access_token_opaque"),
         "status": (
             "valid", "expired", "not_yet_valid", "bad_signature", "bad_issuer", "bad_audience", "malformed",
-            "unknown_key", "error",
+            "unknown_key", "inactive", "error",
         ),
     },
     "bff_redis_operations_total": {
@@ -63,7 +63,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "status": ("ok", "error", "timeout"),
     },
     "bff_idp_requests_total": {
-        "endpoint": ("discovery", "jwks", "authorization_par", "token", "userinfo", "revocation"),
+        "endpoint": ("discovery", "jwks", "authorization_par", "token", "userinfo", "introspection", "revocation"),
         "status": "the three-digit status code, or `timeout`, `connection`, `circuit_open`, `bad_response`",
     },
     "bff_csrf_violations_total": {

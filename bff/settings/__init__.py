@@ -115,6 +115,7 @@ def _from_environment(values: Mapping[str, Any]) -> tuple[ProviderSettings, ...]
             auth_method=values["auth_method"],
             scopes=values["scopes"],
             par=_PAR[values["par"]],
+            audiences=values["audiences"],
         ),
     )
 

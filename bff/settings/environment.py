@@ -161,6 +161,7 @@ class Environment(Schema):
     client_key = _var(fields.String, "AUTH_CLIENT_KEY", None)
     scopes = _var(fields.String, "OIDC_SCOPES", "openid profile email")
     auth_method = _var(fields.String, "TOKEN_AUTH_METHOD", "client_secret_basic", validate=validate.OneOf(AUTH_METHODS))
+    audiences = _var(Words, "OIDC_AUDIENCES", ())
     par = _var(fields.String, "PAR_ENABLED", "auto", validate=validate.OneOf(["auto", "true", "false"]))
     cookie_domain = _var(fields.String, "BFF_COOKIE_DOMAIN", None)
     cookie_name = _var(

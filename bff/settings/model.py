@@ -81,6 +81,7 @@ class ClaimNames:
     name: str = "name"
     email: str = "email"
     roles: str = "roles"
+    permissions: str = "permissions"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class ProviderSettings:
     """One OpenID Provider and this BFF's registration there.
 
     id: the alias used in URLs and ARNs. user_id: `sub`, or `arn` for `auth:account:{id}:{sub}`, which stays unique
-    among several providers. par: auto (when the provider offers it), always or never (RFC 9126).
+    among several providers. par: auto (when the provider offers it), always or never (RFC 9126). audiences: what an
+    access token may name to be for us; none for BFF_BASE_URL.
     """
 
     id: str
@@ -101,6 +103,7 @@ class ProviderSettings:
     par: str = "auto"
     user_id: str = "sub"
     claims: ClaimNames = ClaimNames()
+    audiences: tuple[str, ...] = ()
     id_token_algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
     authorization_parameters: tuple[tuple[str, str], ...] = ()
 
