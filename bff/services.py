@@ -15,6 +15,7 @@ from bff.oidc.attempts import Attempts
 from bff.oidc.bearer import BearerTokens
 from bff.oidc.flow import LoginFlow
 from bff.oidc.provider import Provider
+from bff.oidc.provider_logout import ProviderLogout
 from bff.oidc.return_url import ReturnUrls
 from bff.ratelimit import Memory, RateLimits
 from bff.sessions.cache import SessionCache
@@ -40,6 +41,7 @@ class Services:
     csrf: Csrf
     login: LoginFlow
     bearers: BearerTokens
+    provider_logout: ProviderLogout
     return_urls: ReturnUrls
     limits: RateLimits
     audit: Audit
@@ -76,6 +78,7 @@ def build(
     }
     store = SessionStore(kv, keys, settings.sessions, clock)
     cache = SessionCache(store, kv, settings.sessions, clock)
+    gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock)
     return_urls = ReturnUrls(settings.base_url, settings.allowed_redirect_origins)
     pseudonyms = Pseudonyms(settings.metrics.user_label, settings.metrics.user_buckets, keys.mac("metrics-bucket"))
     return Services(
@@ -86,10 +89,11 @@ def build(
         http=tuple(clients),
         store=store,
         cache=cache,
-        gate=Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock),
+        gate=gate,
         csrf=Csrf(keys.mac("csrf"), {settings.base_url, *settings.cors_allow_origins}),
         login=LoginFlow(providers, Attempts(kv, keys, clock), return_urls, settings.base_url, clock),
         bearers=BearerTokens(providers, settings.base_url, clock),
+        provider_logout=ProviderLogout(providers, store, gate, kv, audit, clock),
         return_urls=return_urls,
         limits=RateLimits(settings.rate_limits, Memory(clock), pseudonyms.of, clock),
         audit=audit,

@@ -49,7 +49,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "status": ("success", *sorted(metrics.OAUTH_ERRORS), "error"),
     },
     "bff_token_validation_total": {
-        "token_type": ("id_token", "access_token_jwt", "access_token_opaque"),
+        "token_type": ("id_token", "access_token_jwt", "access_token_opaque", "logout_token"),
         "status": (
             "valid", "expired", "not_yet_valid", "bad_signature", "bad_issuer", "bad_audience", "malformed",
             "unknown_key", "inactive", "error",
@@ -72,7 +72,8 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_security_events_total": {
         "event_type": (
             "login_succeeded", "login_failed", "logout", "logout_everywhere", "session_binding", "csrf_violation",
-            "return_url_refused", "login_state_reused", "id_token_rejected",
+            "return_url_refused", "login_state_reused", "id_token_rejected", "backchannel_logout",
+            "frontchannel_logout", "logout_token_rejected",
         ),
         "severity": ("info", "warning", "critical"),
     },
