@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import memory, metrics, verify
+from benchmarks import memory, metrics, tokens, verify
 
-BENCHMARKS = {"verify": verify.main, "memory": memory.main, "metrics": metrics.main}
+BENCHMARKS = {"verify": verify.main, "memory": memory.main, "metrics": metrics.main, "validation": tokens.validation}
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from bff.services import Services
 from bff.settings import Settings
 from bff.settings_check import require_valid
 from bff.tasks import Job, Tasks
-from bff.web import auth, beacon, health, javascript, keys, metrics, pipeline, tokens
+from bff.web import auth, beacon, health, javascript, keys, metrics, pipeline, provider_logout, tokens, validate
 from bff.web.client import Clients
 from bff.web.verify import Verify
 
@@ -36,7 +36,8 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.extensions["bff_clients"] = clients
     app.extensions["bff_tasks"] = Tasks(_jobs(services), services.kv)
     pipeline.install(app)
-    for blueprint in (auth.blueprint, health.blueprint, keys.blueprint, tokens.blueprint):
+    always = (auth, health, keys, provider_logout, tokens, validate)
+    for blueprint in (module.blueprint for module in always):
         app.register_blueprint(blueprint)
     app.register_blueprint(beacon.blueprint(settings.metrics.public_events))
     app.register_blueprint(javascript.blueprint())

@@ -12,11 +12,13 @@ class BFFError(Exception):
 
     detail: one sentence for the person who reads the answer; never a secret, never the offending value.
     headers: extra response headers, as (name, value) pairs.
+    oauth_error: what callers that speak OAuth look for as `error`.
     """
 
     status = 500
     code = "internal_error"
     title = "Internal error"
+    oauth_error: str | None = None
 
     def __init__(self, detail: str = "", *, code: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(detail or self.title)
@@ -30,6 +32,13 @@ class BadRequest(BFFError):
     status = 400
     code = "bad_request"
     title = "The request cannot be understood"
+
+
+class InvalidRequest(BadRequest):
+    """A request of the OAuth protocols that is not as they have it (RFC 6749 section 5.2)."""
+
+    code = "invalid_request"
+    oauth_error = "invalid_request"
 
 
 class InvalidReturnUrl(BadRequest):
@@ -72,6 +81,29 @@ class TokenExpired(Unauthenticated):
 
     code = "token_expired"
     title = "Login required to go on"
+
+
+class TokenRequired(BFFError):
+    """No Bearer token where one is the credential; the challenge then has no error code (RFC 6750 section 3.1)."""
+
+    status = 401
+    code = "token_required"
+    title = "An access token is required"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail, headers=[("WWW-Authenticate", "Bearer")])
+
+
+class InvalidToken(BFFError):
+    """A Bearer token that is not accepted (RFC 6750 section 3.1)."""
+
+    status = 401
+    code = "invalid_token"
+    title = "The access token is not accepted"
+    oauth_error = "invalid_token"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail, headers=[("WWW-Authenticate", 'Bearer error="invalid_token"')])
 
 
 class Forbidden(BFFError):

@@ -12,10 +12,12 @@ from bff.http import HttpClient, WsgiTransport
 from bff.kv import KeyValue
 from bff.observability.labels import Pseudonyms
 from bff.oidc.attempts import Attempts
+from bff.oidc.bearer import BearerTokens
 from bff.oidc.dpop import Dpop
 from bff.oidc.flow import LoginFlow
 from bff.oidc.issued import Reader
 from bff.oidc.provider import Provider
+from bff.oidc.provider_logout import ProviderLogout
 from bff.oidc.return_url import ReturnUrls
 from bff.oidc.token_endpoint import TokenEndpoint
 from bff.ratelimit import Memory, RateLimits
@@ -45,6 +47,8 @@ class Services:
     csrf: Csrf
     login: LoginFlow
     tokens: TokenWorkflow
+    bearers: BearerTokens
+    provider_logout: ProviderLogout
     return_urls: ReturnUrls
     limits: RateLimits
     audit: Audit
@@ -106,6 +110,8 @@ def build(
         tokens=token_workflow(
             settings, kv, keys, store, token_store, cache, gate, providers, endpoint, audit, pseudonyms.of, clock, wait
         ),
+        bearers=BearerTokens(providers, settings.base_url, clock),
+        provider_logout=ProviderLogout(providers, store, gate, kv, audit, clock),
         return_urls=return_urls,
         limits=RateLimits(settings.rate_limits, Memory(clock), pseudonyms.of, clock),
         audit=audit,

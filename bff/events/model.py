@@ -21,6 +21,9 @@ class SecurityEvent(StrEnum):
     LOGIN_FAILED = "login_failed"
     LOGOUT = "logout"
     LOGOUT_EVERYWHERE = "logout_everywhere"
+    BACKCHANNEL_LOGOUT = "backchannel_logout"
+    FRONTCHANNEL_LOGOUT = "frontchannel_logout"
+    LOGOUT_TOKEN_REJECTED = "logout_token_rejected"  # noqa: S105 - an event's name
     SESSION_BINDING = "session_binding"
     CSRF_VIOLATION = "csrf_violation"
     RETURN_URL_REFUSED = "return_url_refused"
@@ -34,6 +37,9 @@ SEVERITY: Mapping[SecurityEvent, Severity] = {
     SecurityEvent.LOGIN_FAILED: Severity.WARNING,
     SecurityEvent.LOGOUT: Severity.INFO,
     SecurityEvent.LOGOUT_EVERYWHERE: Severity.INFO,
+    SecurityEvent.BACKCHANNEL_LOGOUT: Severity.INFO,
+    SecurityEvent.FRONTCHANNEL_LOGOUT: Severity.INFO,
+    SecurityEvent.LOGOUT_TOKEN_REJECTED: Severity.WARNING,
     SecurityEvent.SESSION_BINDING: Severity.CRITICAL,
     SecurityEvent.CSRF_VIOLATION: Severity.WARNING,
     SecurityEvent.RETURN_URL_REFUSED: Severity.WARNING,

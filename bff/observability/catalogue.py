@@ -60,10 +60,10 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         ),
     },
     "bff_token_validation_total": {
-        "token_type": ("id_token",),
+        "token_type": ("id_token", "access_token_jwt", "access_token_opaque", "logout_token"),
         "status": (
             "valid", "expired", "not_yet_valid", "bad_signature", "bad_issuer", "bad_audience", "malformed",
-            "unknown_key", "error",
+            "unknown_key", "inactive", "error",
         ),
     },
     "bff_redis_operations_total": {
@@ -74,7 +74,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "status": ("ok", "error", "timeout"),
     },
     "bff_idp_requests_total": {
-        "endpoint": ("discovery", "jwks", "authorization_par", "token", "userinfo", "revocation"),
+        "endpoint": ("discovery", "jwks", "authorization_par", "token", "userinfo", "introspection", "revocation"),
         "status": "the three-digit status code, or `timeout`, `connection`, `circuit_open`, `bad_response`",
     },
     "bff_csrf_violations_total": {
@@ -83,7 +83,8 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_security_events_total": {
         "event_type": (
             "login_succeeded", "login_failed", "logout", "logout_everywhere", "session_binding", "csrf_violation",
-            "return_url_refused", "login_state_reused", "refresh_rejected", "id_token_rejected",
+            "return_url_refused", "login_state_reused", "refresh_rejected", "id_token_rejected", "backchannel_logout",
+            "frontchannel_logout", "logout_token_rejected",
         ),
         "severity": ("info", "warning", "critical"),
     },

@@ -4,6 +4,7 @@ The names, labels and closed label values are a contract with dashboards; `docs/
 the one piece of module-level state in the project, because prometheus_client keeps its registry that way.
 """
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
@@ -194,7 +195,13 @@ def token_response_fault(grant_type: str, fault: str) -> None:
 
 
 def token_validation(token_type: str, status: str) -> None:
-    TOKEN_VALIDATION.labels(token_type, status).inc()
+    token_validation_recorder(token_type, status)()
+
+
+@functools.cache
+def token_validation_recorder(token_type: str, status: str) -> Callable[[], None]:
+    """What counts one such token, resolved once."""
+    return TOKEN_VALIDATION.labels(token_type, status).inc
 
 
 def redis_operation(operation: str, status: str, seconds: float) -> None:

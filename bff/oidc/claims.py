@@ -17,13 +17,20 @@ def user_from_claims(claims: Mapping[str, Any], config: ProviderSettings) -> Use
         sub=sub,
         name=_text(_at(claims, config.claims.name)) or _text(claims.get("preferred_username")),
         email=_text(_at(claims, config.claims.email)),
-        roles=_texts(_at(claims, config.claims.roles)),
+        roles=words(claims, config.claims.roles),
     )
 
 
 def arn(idp: str, sub: str) -> str:
     """A name for a person that is unique among providers."""
     return f"auth:account:{idp}:{sub}"
+
+
+def words(claims: Mapping[str, Any], path: str) -> tuple[str, ...]:
+    """A list of words, or words in one string, as providers send roles either way."""
+    value = _at(claims, path)
+    found = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
+    return tuple([word[:_LONGEST] for word in found[:_MOST_ROLES] if isinstance(word, str)])
 
 
 def _at(claims: Mapping[str, Any], path: str) -> object:
@@ -38,9 +45,3 @@ def _at(claims: Mapping[str, Any], path: str) -> object:
 
 def _text(value: object) -> str:
     return value[:_LONGEST] if isinstance(value, str) else ""
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    """A list of words, or words in one string, as providers send roles either way."""
-    words = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
-    return tuple(word[:_LONGEST] for word in words[:_MOST_ROLES] if isinstance(word, str))

@@ -45,6 +45,7 @@ class Metadata:
     userinfo_endpoint: str | None
     end_session_endpoint: str | None
     revocation_endpoint: str | None
+    introspection_endpoint: str | None
     pushed_authorization_request_endpoint: str | None
     require_pushed_authorization_requests: bool
     authorization_response_iss_parameter_supported: bool
@@ -142,6 +143,14 @@ class Provider:
             raise ProviderUnavailable from err
 
 
+def of_issuer(providers: Mapping[str, Provider], issuer: object) -> Provider | None:
+    """The provider whose issuer identifier this is, to the letter (OpenID Connect Core section 3.1.3.7)."""
+    for provider in providers.values():
+        if provider.config.issuer == issuer:
+            return provider
+    return None
+
+
 def _key(published: object) -> Key | None:
     """None for a key that is not understood or lacks something: RFC 7517 section 5 says to ignore those."""
     try:
@@ -175,6 +184,7 @@ def _metadata(content: Mapping[str, Any], *, mutual_tls: bool) -> Metadata:
         userinfo_endpoint=endpoint("userinfo_endpoint"),
         end_session_endpoint=endpoint("end_session_endpoint"),
         revocation_endpoint=endpoint("revocation_endpoint"),
+        introspection_endpoint=endpoint("introspection_endpoint"),
         pushed_authorization_request_endpoint=endpoint("pushed_authorization_request_endpoint"),
         require_pushed_authorization_requests=content.get("require_pushed_authorization_requests") is True,
         authorization_response_iss_parameter_supported=content.get("authorization_response_iss_parameter_supported")

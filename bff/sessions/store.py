@@ -113,10 +113,15 @@ class SessionStore:
 
     def all_of(self, session: Session) -> list[Session]:
         """The user's live sessions at this provider."""
-        keys: dict[str, None] = {}
-        for name in self._user_indexes(session):
-            keys.update((key, None) for key, _ in self._kv.index_range(name, -math.inf, math.inf, MOST_PER_USER))
-        return self._find_many(list(keys))
+        return self.of_user(session.idp, session.user.sub)
+
+    def of_user(self, idp: str, sub: str) -> list[Session]:
+        """The live sessions of a provider's user, so many of them as are found at once."""
+        return self._indexed(self._user_names(idp, sub))
+
+    def of_sid(self, idp: str, sid: str) -> list[Session]:
+        """The live sessions that began in one session of the provider, likewise."""
+        return self._indexed(self._sid_names(idp, sid))
 
     def active(self) -> int:
         """How many sessions are alive in the whole fleet now."""
@@ -163,6 +168,12 @@ class SessionStore:
         metrics.session_destroyed(EndReason.ABSOLUTE_TIMEOUT)
         return 1
 
+    def _indexed(self, names: Iterable[str]) -> list[Session]:
+        keys: dict[str, None] = {}
+        for name in names:
+            keys.update((key, None) for key, _ in self._kv.index_range(name, -math.inf, math.inf, MOST_PER_USER))
+        return self._find_many(list(keys))
+
     def _find_many(self, keys: Sequence[str]) -> list[Session]:
         if not keys:
             return []
@@ -191,12 +202,17 @@ class SessionStore:
         """Under every current key, so that a rotation of keys loses no session from its user's list."""
         names = self._user_indexes(session)
         if session.sid:
-            names += [f"sid:{name}" for name in self._names.signatures(json.dumps([session.idp, session.sid]))]
+            names += self._sid_names(session.idp, session.sid)
         return names
 
     def _user_indexes(self, session: Session) -> list[str]:
-        owner = json.dumps([session.idp, session.user.sub])
-        return [f"user:{name}" for name in self._names.signatures(owner)]
+        return self._user_names(session.idp, session.user.sub)
+
+    def _user_names(self, idp: str, sub: str) -> list[str]:
+        return [f"user:{name}" for name in self._names.signatures(json.dumps([idp, sub]))]
+
+    def _sid_names(self, idp: str, sid: str) -> list[str]:
+        return [f"sid:{name}" for name in self._names.signatures(json.dumps([idp, sid]))]
 
 
 def _hot(key: str) -> str:

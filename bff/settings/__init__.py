@@ -127,6 +127,7 @@ def _from_environment(values: Mapping[str, Any]) -> tuple[ProviderSettings, ...]
             scopes=values["scopes"],
             par=_PAR[values["par"]],
             dpop=values["dpop"],
+            audiences=values["audiences"],
         ),
     )
 

@@ -170,6 +170,7 @@ class Environment(Schema):
     client_certificate_key = _var(FilePath, "AUTH_CLIENT_CERTIFICATE_KEY", None)
     scopes = _var(fields.String, "OIDC_SCOPES", "openid profile email")
     auth_method = _var(fields.String, "TOKEN_AUTH_METHOD", "client_secret_basic", validate=validate.OneOf(AUTH_METHODS))
+    audiences = _var(Words, "OIDC_AUDIENCES", ())
     par = _var(fields.String, "PAR_ENABLED", "auto", validate=validate.OneOf(["auto", "true", "false"]))
     dpop = _var(fields.Boolean, "DPOP_ENABLED", False)
     token_refresh_threshold = _var(fields.Integer, "TOKEN_REFRESH_THRESHOLD", 300, validate=_positive)

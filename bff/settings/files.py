@@ -35,6 +35,7 @@ class Claims(Schema):
     name = fields.String()
     email = fields.String()
     roles = fields.String()
+    permissions = fields.String()
 
 
 class Provider(Schema):
@@ -51,6 +52,7 @@ class Provider(Schema):
     dpop = fields.Boolean()
     user_id = fields.String(validate=validate.OneOf(["sub", "arn"]))
     claims = fields.Nested(Claims)
+    audiences = fields.List(fields.String())
     id_token_algorithms = fields.List(
         fields.String(validate=validate.OneOf(SIGNING_ALGORITHMS)), data_key="id_token_signing_algs"
     )
@@ -117,8 +119,9 @@ def _provider(alias: str, values: dict[str, Any]) -> ProviderSettings:
         values["client_key"] = Path(key_file).read_text()
     if "claims" in values:
         values["claims"] = ClaimNames(**values["claims"])
-    if "id_token_algorithms" in values:
-        values["id_token_algorithms"] = tuple(values["id_token_algorithms"])
+    for name in ("audiences", "id_token_algorithms"):
+        if name in values:
+            values[name] = tuple(values[name])
     values["authorization_parameters"] = tuple(values.get("authorization_parameters", {}).items())
     return ProviderSettings(id=alias, **values)
 

@@ -83,6 +83,7 @@ class ClaimNames:
     name: str = "name"
     email: str = "email"
     roles: str = "roles"
+    permissions: str = "permissions"
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,9 @@ class ProviderSettings:
     """One OpenID Provider and this BFF's registration there.
 
     id: the alias used in URLs and ARNs. user_id: `sub`, or `arn` for `auth:account:{id}:{sub}`, which stays unique
-    among several providers. par: auto (when the provider offers it), always or never (RFC 9126). client_certificate,
-    client_certificate_key: PEM files, shown to a server that asks for them.
+    among several providers. par: auto (when the provider offers it), always or never (RFC 9126). dpop: whether tokens
+    are bound to a key of the session (RFC 9449). client_certificate, client_certificate_key: PEM files, shown to a
+    server that asks for them. audiences: what an access token may name to be for us; none for BFF_BASE_URL.
     """
 
     id: str
@@ -107,6 +109,7 @@ class ProviderSettings:
     dpop: bool = False
     user_id: str = "sub"
     claims: ClaimNames = ClaimNames()
+    audiences: tuple[str, ...] = ()
     id_token_algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
     authorization_parameters: tuple[tuple[str, str], ...] = ()
 

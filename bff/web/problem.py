@@ -31,7 +31,9 @@ def facts(error: BFFError, correlation_id: str, login_url: str | None = None) ->
     }
     if error.detail:
         content["detail"] = error.detail
-    if login_url and error.status == HTTPStatus.UNAUTHORIZED:
+    if error.oauth_error:
+        content["error"] = error.oauth_error
+    if login_url and _wants_login(error):
         content["login_url"] = login_url
     return content
 
@@ -41,9 +43,15 @@ def headers(error: BFFError) -> list[tuple[str, str]]:
     extra = list(error.headers)
     if error.status in (401, 403, 503):
         extra.append(("X-Denied-Reason", error.code))
-    if error.status == HTTPStatus.UNAUTHORIZED:
+    if _wants_login(error):
         extra.append(("WWW-Authenticate", 'Cookie realm="bff"'))
     return extra
+
+
+def _wants_login(error: BFFError) -> bool:
+    """A 401 that brings a challenge of its own is about another credential than the session."""
+    own = any(name == "WWW-Authenticate" for name, _ in error.headers)
+    return error.status == HTTPStatus.UNAUTHORIZED and not own
 
 
 def body(content: Mapping[str, Any], *, navigation: bool) -> tuple[bytes, str]:

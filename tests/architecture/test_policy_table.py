@@ -30,6 +30,11 @@ EXCEPTIONS = {
     "GET /auth/session": OPEN,
     "GET /api/auth/session": OPEN,
     "GET /auth/logout": OPEN,  # asks first, unless a CSRF token comes along
+    # providers that end a session: the logout token, or the session id, is the credential
+    "POST /auth/backchannel-logout": OPEN,
+    "GET /auth/frontchannel-logout": OPEN,
+    # services; the Bearer token that they show is the credential
+    "GET /auth/tokens/validate": OPEN,
     # machines that watch over us
     "GET /health": OPEN,
     "GET /auth/health": OPEN,

@@ -54,6 +54,7 @@ class OpenIdProvider:
         self.user: dict[str, Any] = {**ALICE}
         self.revoked: list[str] = []
         self.issued: list[str] = []
+        self.introspected: dict[str, dict[str, Any]] = {}
         self.calls: list[Call] = []
         self.later_grants = LaterGrants(self)
         self._grants: dict[str, dict[str, str]] = {}
@@ -114,6 +115,7 @@ class OpenIdProvider:
             "token": self._token,
             "userinfo": self._userinfo,
             "revoke": self._revoke,
+            "introspect": self._introspect,
             "logout": self._logout,
         }
         return views.get(endpoint) or abort(404)
@@ -125,6 +127,7 @@ class OpenIdProvider:
             "jwks_uri": "jwks",
             "userinfo_endpoint": "userinfo",
             "revocation_endpoint": "revoke",
+            "introspection_endpoint": "introspect",
             "end_session_endpoint": "logout",
         }
         document = {
@@ -220,6 +223,11 @@ class OpenIdProvider:
         self.revoked.append(request.form["token"])
         self.later_grants.revoke(request.form["token"])
         return Response(status=200)
+
+    def _introspect(self, request: Request) -> Response:
+        """RFC 7662: what a test says of a token, and nothing of one that it does not mention."""
+        self._authenticated(request)
+        return reply(self.introspected.get(request.form["token"], {"active": False}))
 
     def _logout(self, _request: Request) -> Response:
         return Response("Logged out.")

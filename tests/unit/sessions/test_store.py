@@ -178,6 +178,17 @@ def test_two_sweeps_at_once_count_each_end_once(
     assert counters.gained(DESTROYED) == {"idle_timeout": 3}
 
 
+def test_sessions_are_found_by_the_providers_session_and_by_its_user(sessions: Layer) -> None:
+    (_, one), (_, other), (_, bob) = sessions.create(sid="s1"), sessions.create(sid="s2"), sessions.create("bob")
+    _, elsewhere = sessions.create(sid="s1", idp="elsewhere")
+    store = sessions.store
+    assert store.of_sid("default", "s1") == [one]
+    assert store.of_sid("elsewhere", "s1") == [elsewhere]
+    assert {session.key for session in store.of_user("default", "alice")} == {one.key, other.key}
+    assert store.of_user("default", "bob") == [bob]
+    assert store.of_sid("default", "") == store.of_user("default", "") == store.of_sid("default", "s3") == []
+
+
 def test_everybodys_sessions_are_their_own(sessions: Layer) -> None:
     mine = [sessions.create("alice")[1] for _ in range(3)]
     sessions.create("bob")

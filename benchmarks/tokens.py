@@ -1,0 +1,127 @@
+"""What it costs to validate an access token: CPU time in this process, beside an empty Flask view dispatched in turn.
+
+The signature alone is the bare RSA check of the same bytes, with nothing to take apart.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from flask import Flask
+from joserfc import jws
+from joserfc.jwk import RSAKey
+from joserfc.util import urlsafe_b64decode
+from werkzeug.test import create_environ
+
+from bff.crypto import base64url
+from bff.http import HttpClient, WsgiTransport
+from bff.oidc.bearer import BearerTokens
+from bff.oidc.provider import Provider
+from bff.settings import ProviderSettings
+
+ISSUER = "https://idp.example"
+AUDIENCE = "https://app.example"
+ROUNDS = 21
+SEEN = 5000
+NEW = 300
+
+AT_MOST_OF_VIEW = 1 / 8
+AT_LEAST_SIGNATURE = 0.5
+
+
+def validation() -> bool:
+    """Whether both targets were met: a JWT seen before, and the share that its signature has in a new one."""
+    key = generate_private_key(65537, 2048)
+    bearers, view = _bearers(key), _empty_view()
+    print(f"empty Flask view, a JWT seen before, a new RS256 token, its bare signature check; CPU, {ROUNDS} rounds")
+    of_view, share = [], []
+    for number in range(1, ROUNDS + 1):
+        tokens = [_token(key, f"{number}-{each}") for each in range(NEW)]
+        empty = _cpu(view, SEEN)
+        new = _cpu_each(bearers.validate, tokens)
+        seen = _cpu(lambda token=tokens[-1]: bearers.validate(token), SEEN)  # type: ignore[misc]
+        bare = _cpu_each(_signature_check(key), [_signed(token) for token in tokens])
+        of_view.append(seen / empty)
+        share.append(bare / new)
+        figures = f"view {empty * 1e6:.1f} us, seen {seen * 1e6:.2f}, new {new * 1e6:.1f}, signature {bare * 1e6:.1f}"
+        print(f"  round {number}: {figures}; seen/view {of_view[-1]:.3f}, signature/new {share[-1]:.2f}")
+    print(f"median seen/view {statistics.median(of_view):.3f} (target: under {AT_MOST_OF_VIEW})")
+    print(f"median signature/new {statistics.median(share):.2f} (target: over {AT_LEAST_SIGNATURE})")
+    return statistics.median(of_view) < AT_MOST_OF_VIEW and statistics.median(share) > AT_LEAST_SIGNATURE
+
+
+def _empty_view() -> Callable[[], object]:
+    """One request to a Flask app whose only view does nothing, without a client around it."""
+    app = Flask("empty", static_folder=None)
+    app.add_url_rule("/", view_func=lambda: "")
+    environ = create_environ("/")
+
+    def start_response(_status: str, _headers: list[tuple[str, str]], _error: Any = None) -> Callable[[bytes], object]:
+        return len
+
+    return lambda: b"".join(app.wsgi_app(environ.copy(), start_response))
+
+
+def _bearers(key: RSAPrivateKey) -> BearerTokens:
+    """As a worker has them, with a provider in this process that publishes the key."""
+    published = RSAKey.import_key(key.public_key(), {"kid": "k", "alg": "RS256", "use": "sig"}).as_dict(private=False)
+    documents = {
+        "/.well-known/openid-configuration": {
+            "issuer": ISSUER,
+            **dict.fromkeys(("authorization_endpoint", "token_endpoint"), f"{ISSUER}/x"),
+            "jwks_uri": f"{ISSUER}/jwks",
+        },
+        "/jwks": {"keys": [published]},
+    }
+
+    def answer(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(documents[environ["PATH_INFO"]]).encode()]
+
+    http = HttpClient("idp", timeout=1, adapter=WsgiTransport({ISSUER: answer}))
+    return BearerTokens({"x": Provider(ProviderSettings("x", ISSUER, "bff"), http)}, AUDIENCE, time.time)
+
+
+def _token(key: RSAPrivateKey, jti: str) -> str:
+    now = int(time.time())
+    claims = {
+        "iss": ISSUER, "aud": AUDIENCE, "sub": "8d4b1c1e-7a53-4f2e-9d58-0a9a6f0f3c11", "client_id": "orders-frontend",
+        "iat": now, "exp": now + 3600, "jti": jti, "scope": "openid profile orders:read orders:write",
+        "roles": ["user", "clerk"], "permissions": ["orders.read", "orders.write"],
+    }  # fmt: skip
+    header = {"alg": "RS256", "kid": "k", "typ": "at+jwt"}
+    signed = ".".join(base64url(json.dumps(part).encode()) for part in (header, claims))
+    return f"{signed}.{base64url(key.sign(signed.encode(), PKCS1v15(), SHA256()))}"
+
+
+def _signed(token: str) -> tuple[bytes, bytes]:
+    """(what was signed, the signature), so that the bare check has nothing to take apart."""
+    signed, _, signature = token.encode().rpartition(b".")
+    return signed, urlsafe_b64decode(signature)
+
+
+def _signature_check(key: RSAPrivateKey) -> Callable[[tuple[bytes, bytes]], None]:
+    """joserfc's RS256, which is OpenSSL's by way of cryptography."""
+    public, method = RSAKey.import_key(key.public_key()), jws.JWSRegistry.algorithms["RS256"]
+
+    def check(parts: tuple[bytes, bytes]) -> None:
+        if not method.verify(*parts, public):
+            raise ValueError("not genuine")
+
+    return check
+
+
+def _cpu(work: Callable[[], object], times: int) -> float:
+    return _cpu_each(lambda _: work(), range(times))
+
+
+def _cpu_each(work: Callable[[Any], object], items: Any) -> float:
+    start = time.process_time()
+    for item in items:
+        work(item)
+    return (time.process_time() - start) / len(items)

@@ -1,0 +1,22 @@
+"""The Bearer token of a request (RFC 6750 section 2.1)."""
+
+import re
+
+from bff.errors import InvalidRequest, TokenRequired
+
+_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+
+
+def bearer_token(authorization: str | None) -> str:
+    """authorization: the header of that name. Raises TokenRequired without a Bearer token, InvalidRequest when what
+    stands there cannot be one."""
+    scheme, _, token = (authorization or "").strip().partition(" ")
+    if scheme.lower() != "bearer":
+        raise TokenRequired
+    token = token.strip()
+    if not _TOKEN.fullmatch(token):
+        raise InvalidRequest(
+            "The Authorization header holds no Bearer token.",
+            headers=[("WWW-Authenticate", 'Bearer error="invalid_request"')],
+        )
+    return token

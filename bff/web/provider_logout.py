@@ -1,0 +1,58 @@
+"""Where providers tell us that a session ended there: by a call, or in an iframe of their logout page."""
+
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, make_response, request
+from werkzeug.datastructures import MultiDict
+
+from bff.errors import InvalidRequest
+from bff.sessions import csrf
+from bff.web import context
+from bff.web.context import cookie_options, services
+from bff.web.policy import policy
+
+blueprint = Blueprint("provider_logout", __name__)
+
+FORM = "application/x-www-form-urlencoded"
+_PAGE = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Logged out</title></html>'
+
+
+@blueprint.post("/auth/backchannel-logout")
+@policy(session=False, csrf=False)
+def back_channel() -> Response:
+    """OpenID Connect Back-Channel Logout 1.0 section 2.5: the logout token is the credential."""
+    if request.mimetype != FORM:
+        raise InvalidRequest(f"The content type must be {FORM}.")
+    services().provider_logout.back_channel(_once(request.form, "logout_token"))
+    return make_response()
+
+
+@blueprint.get("/auth/frontchannel-logout")
+@policy(session=False, csrf=False)
+def front_channel() -> Response:
+    """OpenID Connect Front-Channel Logout 1.0 section 2, in an iframe that the browser hardly ever sends cookies to:
+    so iss and sid must say whose session ends. Who knows a sid is the provider or the user.
+
+    Our cookies are cleared only where they opened a session that ended: any page may send any browser here.
+    """
+    issuer, sid = _once(request.args, "iss"), _once(request.args, "sid")
+    current = context.present_session()
+    ended = services().provider_logout.front_channel(issuer, sid)
+    response = make_response(_PAGE)
+    if current is not None and current.key in {session.key for session in ended}:
+        response.delete_cookie(services().settings.cookies.name, **cookie_options())
+        response.delete_cookie(csrf.COOKIE, **cookie_options())
+    parts = urlsplit(issuer)
+    response.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; frame-ancestors {parts.scheme}://{parts.netloc}; base-uri 'none'"
+    )
+    return response
+
+
+def _once(given: MultiDict[str, str], name: str) -> str:
+    """The value of a parameter that must be there; no parameter may be there twice (RFC 6749 section 3.1)."""
+    if any(len(values) > 1 for _, values in given.lists()):
+        raise InvalidRequest("The request repeats a parameter.")
+    if not given.get(name):
+        raise InvalidRequest(f"The request must hold {name}.")
+    return given[name]
