@@ -4,7 +4,13 @@ import sys
 
 from benchmarks import memory, metrics, tokens, verify
 
-BENCHMARKS = {"verify": verify.main, "memory": memory.main, "metrics": metrics.main, "validation": tokens.validation}
+BENCHMARKS = {
+    "verify": verify.main,
+    "memory": memory.main,
+    "metrics": metrics.main,
+    "tokens": tokens.ensure,
+    "validation": tokens.validation,
+}
 
 
 def main() -> int:
