@@ -55,6 +55,8 @@ def test_alice_logs_in_calls_the_api_and_logs_out(page: Page, service: Bff, fold
     expect(page.locator("#api-result")).to_contain_text("200")
     page.click("#post-order")
     expect(page.locator("#api-result")).to_contain_text("201")
+    page.click("#refresh-tokens")
+    expect(page.locator("#tokens-result")).to_contain_text('"refreshable": true')
     page.screenshot(path=folder / "demo.png", full_page=True)
 
     page.click("#logout")

@@ -13,6 +13,7 @@ const METRICS = [
   ["bff_session_cache_total", "Session cache", null],
   ["bff_csrf_violations_total", "CSRF violations", SUM],
   ["bff_token_exchange_total", "Calls for tokens", SUM],
+  ["bff_token_refresh_total", "Tokens refreshed", "user · success"],
   ["bff_public_metrics_total", "SPA events", SUM],
   ["bff_public_web_vitals_count", "Web vitals", null],
   ["bff_public_metrics_rejected_total", "SPA reports refused", SUM],

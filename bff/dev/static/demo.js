@@ -35,6 +35,10 @@ const showCall = (exchange) => show(byId("api-result"), exchange, API_HEADERS);
 onPress("call-api", "click", async () => showCall(await send("GET", ORDERS)));
 onPress("order-form", "submit", async () => showCall(await sendWithToken("POST", ORDERS, order())));
 onPress("post-without-token", "click", async () => showCall(await send("POST", ORDERS, { json: order() })));
+const showTokens = (exchange) => show(byId("tokens-result"), exchange, API_HEADERS);
+
+onPress("list-tokens", "click", async () => showTokens(await send("GET", "/auth/tokens")));
+onPress("refresh-tokens", "click", async () => showTokens(await sendWithToken("POST", "/auth/tokens/refresh")));
 onPress("verify", "click", async () =>
   show(byId("verify-result"), await send("GET", "/auth/verify"), IDENTITY_HEADERS),
 );
