@@ -97,8 +97,8 @@ def _check_audience(claims: Mapping[str, Any], for_us: tuple[str, ...]) -> None:
 def _normalised(claims: Mapping[str, Any], provider: Provider) -> AccessToken:
     if "cnf" in claims:
         raise TokenInvalid("malformed")
-    for name in _KINDS.keys() & claims.keys():
-        if str(claims[name]).lower() not in _KINDS[name]:
+    for name, allowed in _KINDS.items():
+        if name in claims and str(claims[name]).lower() not in allowed:
             raise TokenInvalid("malformed")
     sub, names = checked_subject(claims), provider.config.claims
     return AccessToken(

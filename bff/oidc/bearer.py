@@ -12,26 +12,26 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from joserfc.jwk import KeySet
-
 from bff.errors import InvalidToken
 from bff.observability import metrics
 from bff.oidc.access_token import AccessToken, from_jwt
 from bff.oidc.introspection import introspected
 from bff.oidc.jwt import TokenInvalid, counted, parse
 from bff.oidc.provider import Provider, of_issuer
+from bff.oidc.public_keys import PublicKeys
 from bff.oidc.seen import Seen
 
 JWT_LIFE = 300.0
 ACTIVE_LIFE = 30.0
 REFUSED_LIFE = 5.0
 MOST = 5000
+_COUNTED_JWT, _COUNTED_OPAQUE = counted("access_token_jwt"), counted("access_token_opaque")
 
 
 class Verified(NamedTuple):
     token: AccessToken
     provider: Provider
-    keys: KeySet
+    keys: PublicKeys
 
 
 class BearerTokens:
@@ -59,7 +59,7 @@ class BearerTokens:
             raise InvalidToken(f"The access token is refused: {err.status}.") from err
 
     def _jwt(self, token: str, key: bytes, now: float) -> AccessToken:
-        with counted("access_token_jwt"):
+        with _COUNTED_JWT:
             parsed = parse(token)
             provider = of_issuer(self._providers, parsed.claims.get("iss"))
             if provider is None:
@@ -70,7 +70,7 @@ class BearerTokens:
         return accepted
 
     def _opaque(self, token: str, key: bytes, now: float) -> AccessToken:
-        with counted("access_token_opaque"):
+        with _COUNTED_OPAQUE:
             if known := self._active.get(key, now):
                 return known
             if refusal := self._refused.get(key, now):

@@ -12,13 +12,14 @@ from functools import partial
 from typing import Any
 
 from joserfc.errors import JoseError
-from joserfc.jwk import Key, KeySet, import_key
+from joserfc.jwk import Key, import_key
 
 from bff.errors import ProviderUnavailable, UpstreamError
 from bff.http import HttpClient, Response
 from bff.observability import metrics
 from bff.oidc.client_auth import ClientAuth
 from bff.oidc.kept import Kept
+from bff.oidc.public_keys import PublicKeys
 from bff.settings import ProviderSettings
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Provider:
         """Raises ProviderUnavailable when there never was a good copy."""
         return self._metadata.value()
 
-    def keys(self, *, unknown_kid: bool = False) -> KeySet:
+    def keys(self, *, unknown_kid: bool = False) -> PublicKeys:
         """The provider's public keys; with unknown_kid fetched anew, at most every few seconds."""
         return self._keys.renewed(at_most_every=KEYS_REFETCH_AFTER) if unknown_kid else self._keys.value()
 
@@ -126,12 +127,12 @@ class Provider:
         except KeyError as err:
             raise ProviderUnavailable("The provider's discovery document is incomplete.") from err
 
-    def _fetch_keys(self) -> KeySet:
+    def _fetch_keys(self) -> PublicKeys:
         published = self._fetched("jwks", self.metadata().jwks_uri).get("keys")
         keys = [key for key in map(_key, published if isinstance(published, list) else []) if key]
         if not keys:
             raise ProviderUnavailable("The provider's keys cannot be read.")
-        return KeySet(keys)
+        return PublicKeys(keys)
 
     def _fetched(self, endpoint: str, url: str) -> dict[str, Any]:
         try:

@@ -15,7 +15,7 @@ from bff.crypto import base64url
 from bff.errors import ProviderUnavailable
 from bff.http import HttpClient, WsgiTransport
 from bff.oidc.id_token import validate_id_token, validate_refreshed_id_token
-from bff.oidc.jwt import TokenInvalid
+from bff.oidc.jwt import TokenInvalid, parse
 from bff.oidc.provider import Provider
 from bff.settings.model import SIGNING_ALGORITHMS, ProviderSettings
 from tests.clock import Clock
@@ -119,6 +119,24 @@ def test_any_text_is_refused_by_name(text: str) -> None:
     with pytest.raises(TokenInvalid) as caught:
         validate_id_token(text, PUBLISHED, nonce="n", access_token="", clock=Clock())
     assert caught.value.status in ("malformed", "bad_signature", "unknown_key")
+
+
+@pytest.mark.parametrize(("before", "after", "genuine"), [(" \n", "\r\t ", True), ("", "x", False), ("", " {}", False)])
+def test_blanks_around_the_claims_and_nothing_else(before: str, after: str, genuine: bool) -> None:
+    key = KEYS["ES256"][0]
+    text = compact({"alg": "ES256"}, f'{before}{{"sub": "s"}}{after}'.encode(), key)
+    try:
+        assert parse(text).claims == {"sub": "s"}
+    except TokenInvalid:
+        assert not genuine
+    else:
+        assert genuine
+
+
+@pytest.mark.parametrize("part", ["e30=", "e3+", "e 0", "e", "e31", "é30"])
+def test_base64url_has_one_spelling(part: str) -> None:
+    with pytest.raises(TokenInvalid):
+        parse(f"{part}.e30.e30")
 
 
 REFRESHED: dict[str, tuple[dict[str, Any], str, str]] = {
