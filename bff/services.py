@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from bff.background import Background
 from bff.crypto import Keyring
 from bff.events.audit import Audit
 from bff.events.model import NullSink
@@ -47,6 +48,7 @@ class Services:
     csrf: Csrf
     login: LoginFlow
     tokens: TokenWorkflow
+    background: Background
     bearers: BearerTokens
     provider_logout: ProviderLogout
     return_urls: ReturnUrls
@@ -60,6 +62,7 @@ class Services:
         self.cache.start()
 
     def close(self) -> None:
+        self.background.close()
         self.cache.close()
         for client in self.http:
             client.close()
@@ -73,12 +76,13 @@ def build(
     kv: KeyValue | None = None,
     transport: WsgiTransport | None = None,
     wait: Callable[[float], None] = time.sleep,
+    later: Callable[[Callable[[], None]], None] | None = None,
 ) -> Services:
     """Wire everything up; makes no connection and no thread. transport: carries outbound HTTP, the network if None.
-    wait: pauses before an outbound call is repeated."""
+    wait: pauses before an outbound call is repeated. later: does what no request waits for, threads if None."""
     kv = kv or open_store(settings, clock)
     keys = Keyring(settings.secrets)
-    audit = Audit(NullSink())
+    audit, background = Audit(NullSink()), Background()
     clients = [
         HttpClient(
             f"idp_{provider.id}", timeout=IDP_TIMEOUT, certificate=provider.certificate, adapter=transport, wait=wait
@@ -108,8 +112,22 @@ def build(
         csrf=Csrf(keys.mac("csrf"), {settings.base_url, *settings.cors_allow_origins}),
         login=LoginFlow(providers, Attempts(kv, keys, clock), endpoint, return_urls, settings.base_url, clock),
         tokens=token_workflow(
-            settings, kv, keys, store, token_store, cache, gate, providers, endpoint, audit, pseudonyms.of, clock, wait
+            settings,
+            kv,
+            keys,
+            store,
+            token_store,
+            cache,
+            gate,
+            providers,
+            endpoint,
+            audit,
+            pseudonyms.of,
+            clock,
+            wait,
+            later or background,
         ),
+        background=background,
         bearers=BearerTokens(providers, settings.base_url, clock),
         provider_logout=ProviderLogout(providers, store, gate, kv, audit, clock),
         return_urls=return_urls,

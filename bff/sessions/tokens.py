@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 BEARER = "Bearer"
@@ -27,6 +27,14 @@ class AccessToken:
 
     def fresh(self, now: float) -> bool:
         return now < self.refresh_at
+
+    def same(self, other: "AccessToken | None") -> bool:
+        """Whether the issuer has not replaced one by the other; when each is to be refreshed is nobody's business."""
+        return other is not None and (self.value, self.expires_at) == (other.value, other.expires_at)
+
+    def left_alone(self, until: float) -> "AccessToken":
+        """The same token, not to be refreshed before then."""
+        return replace(self, refresh_at=until)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 store, sealed, and in each worker's memory."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 
 from bff.crypto import Keyring, SealError, digest
-from bff.errors import InsufficientScope, StoreUnavailable
+from bff.errors import BFFError
 from bff.kv import KeyValue
 from bff.observability import metrics
 from bff.oidc import dpop
@@ -14,6 +16,7 @@ from bff.oidc.token_endpoint import CLIENT_CREDENTIALS, GrantRefused, RequestFai
 from bff.sessions.model import Session
 from bff.sessions.tokens import AccessToken, Tokens, tokens_from_bytes, tokens_to_bytes
 from bff.settings import ServiceSettings
+from bff.tokens.refresh import FAILURE_LIFE
 from bff.tokens.single_flight import Busy
 from bff.tokens.source import Issuer, Usable, answered
 
@@ -27,13 +30,15 @@ class OwnTokens:
         keys: Keyring,
         providers: Mapping[str, Provider],
         issuer: Issuer,
+        later: Callable[[Callable[[], None]], None],
         clock: Callable[[], float],
     ) -> None:
-        """providers: by alias, the default one first."""
+        """providers: by alias, the default one first. later: does some work while the caller goes on."""
         self._kv = kv
         self._sealer = keys.sealer("service-token")
         self._providers = providers
         self._issuer = issuer
+        self._later = later
         self._clock = clock
         self._known: dict[str, Tokens] = {}
 
@@ -44,7 +49,8 @@ class OwnTokens:
         if known.access.fresh(now):
             return Usable(known.access, known.dpop_key)
         if known.access.live(now):
-            return self._ahead(service, known)
+            self._ahead(service, known)
+            return Usable(known.access, known.dpop_key)
         metrics.token_expired(service.id)
         return self._patiently(service, known)
 
@@ -58,11 +64,14 @@ class OwnTokens:
     def refreshable(self, tokens: Tokens) -> bool:
         return True
 
-    def _ahead(self, service: ServiceSettings, known: Tokens) -> Usable:
-        try:
-            return self._asked(service, known, patient=False)
-        except (Busy, RequestFailed, GrantRefused, InsufficientScope, StoreUnavailable):
-            return Usable(known.access, known.dpop_key)
+    def _ahead(self, service: ServiceSettings, known: Tokens) -> None:
+        """Have it replaced before it must be; in this worker nobody else tries for a while, whatever comes of it."""
+        self._known[service.id] = replace(known, access=known.access.left_alone(self._clock() + FAILURE_LIFE))
+        self._later(lambda: self._ask_ahead(service, known))
+
+    def _ask_ahead(self, service: ServiceSettings, known: Tokens) -> None:
+        with suppress(Busy, RequestFailed, GrantRefused, BFFError):  # said and counted where they happened
+            self._asked(service, known, patient=False)
 
     def _patiently(self, service: ServiceSettings, former: Tokens | None) -> Usable:
         with answered():
@@ -73,7 +82,9 @@ class OwnTokens:
 
         def look() -> Tokens | None:
             found = self._opened(record)
-            return found if found != former and found and found.access.fresh(self._clock()) else None
+            if found is None or (former is not None and found.access.same(former.access)):
+                return None
+            return found if found.access.fresh(self._clock()) else None
 
         tokens = look() or self._issuer.once(
             record, service, look, lambda: self._issued(service, record), patient=patient

@@ -4,9 +4,10 @@ Kept beside the session's tokens, so it ends with them and is found by every wor
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
-from bff.errors import InsufficientScope, StoreUnavailable, TokenExpired, TokenUnavailable
+from bff.errors import BFFError, TokenExpired
 from bff.observability import metrics
 from bff.oidc.provider import Provider
 from bff.oidc.token_endpoint import TOKEN_EXCHANGE, GrantRefused, RequestFailed
@@ -14,6 +15,7 @@ from bff.sessions.model import Session
 from bff.sessions.token_store import TokenStore
 from bff.sessions.tokens import AccessToken, Tokens
 from bff.settings import ServiceSettings
+from bff.tokens.refresh import FAILURE_LIFE
 from bff.tokens.single_flight import Busy
 from bff.tokens.source import Issuer, Usable, answered
 from bff.tokens.user import UserTokens
@@ -30,12 +32,15 @@ class ExchangedTokens:
         store: TokenStore,
         providers: Mapping[str, Provider],
         issuer: Issuer,
+        later: Callable[[Callable[[], None]], None],
         clock: Callable[[], float],
     ) -> None:
+        """later: does some work while the caller goes on."""
         self._users = users
         self._store = store
         self._providers = providers
         self._issuer = issuer
+        self._later = later
         self._clock = clock
 
     def ensure(self, session: Session, service: ServiceSettings) -> Usable:
@@ -46,7 +51,8 @@ class ExchangedTokens:
         if token.fresh(now):
             return Usable(token, tokens.dpop_key)
         if token.live(now):
-            return self._ahead(session, service, token, tokens.dpop_key)
+            self._ahead(session, service, tokens, token)
+            return Usable(token, tokens.dpop_key)
         metrics.token_expired(service.id)
         return self._exchanged(session, service, token)
 
@@ -59,12 +65,16 @@ class ExchangedTokens:
     def refreshable(self, tokens: Tokens) -> bool:
         return True
 
-    def _ahead(self, session: Session, service: ServiceSettings, token: AccessToken, key: str | None) -> Usable:
-        try:
-            tokens = self._asked(session, service, self._users.current(session, service.id), token, patient=False)
-        except (Busy, RequestFailed, GrantRefused, InsufficientScope, StoreUnavailable, TokenUnavailable, TokenExpired):
-            return Usable(token, key)
-        return self._taken(session, service, tokens)
+    def _ahead(self, session: Session, service: ServiceSettings, tokens: Tokens, token: AccessToken) -> None:
+        """Have it replaced before it must be; in this worker nobody else tries for a while, whatever comes of it."""
+        resting = token.left_alone(self._clock() + FAILURE_LIFE)
+        self._users.keep(session, replace(tokens, services={**tokens.services, service.id: resting}))
+        self._later(lambda: self._exchange_ahead(session, service, token))
+
+    def _exchange_ahead(self, session: Session, service: ServiceSettings, token: AccessToken) -> None:
+        with suppress(Busy, RequestFailed, GrantRefused, BFFError):  # said and counted where they happened
+            subject = self._users.current(session, service.id)
+            self._users.keep(session, self._asked(session, service, subject, token, patient=False))
 
     def _exchanged(self, session: Session, service: ServiceSettings, former: AccessToken | None) -> Usable:
         """A refused subject token may have been revoked before its time: then another one, and once more."""
@@ -93,7 +103,8 @@ class ExchangedTokens:
 
         def look() -> Tokens | None:
             tokens = self._users.read(session)
-            return tokens if tokens.services.get(service.id) not in (former, None) else None
+            present = tokens.services.get(service.id)
+            return tokens if present is not None and not present.same(former) else None
 
         def work() -> Tokens:
             token = self._issued(session, service, subject)

@@ -146,7 +146,7 @@ class _Attempt:
         self.held, noted = self.refresher.store.read_with(self.session.key, _note(self.seen.refresh_token or ""))
         if self.held is None:
             raise TokenExpired
-        if self.held.tokens.access != self.seen.access:
+        if not self.held.tokens.access.same(self.seen.access):
             return self.held.tokens
         self.contested = noted in (STARTED, SUCCESS)
         if noted and not self.contested:
@@ -182,7 +182,7 @@ class _Attempt:
         good = issued.access is not None and trusted and (issued.sound or not old.access.live(self.refresher.clock()))
 
         def change(current: Tokens) -> Tokens:
-            if current.refresh_token != old.refresh_token:
+            if current.refresh_token != old.refresh_token or not current.access.same(old.access):
                 return current
             return replace(
                 current,

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from bff.errors import StoreUnavailable, Unauthenticated
+from bff.errors import StoreUnavailable, TokenExpired, Unauthenticated
 from bff.oidc.token_endpoint import RequestFailed
 from bff.sessions.model import Session
 from bff.sessions.store import SessionStore
@@ -66,7 +66,11 @@ class RefreshSweep:
 
     def _refresh(self, session: Session) -> None:
         held = self._tokens.read(session.key)
-        if held is not None and not held.tokens.access.fresh(self._clock()):
+        if held is None:
+            raise TokenExpired
+        if held.tokens.access.fresh(self._clock()):  # a worker died, or the store, before the index was told
+            self._tokens.refresh_not_before(session.key, held.tokens.access.refresh_at)
+        else:
             self._refresher.refresh(session, held.tokens, patient=False)
 
     def _idle(self, session: Session) -> bool:

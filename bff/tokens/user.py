@@ -1,14 +1,15 @@
 """The session's own token: the one that its login brought, and its successors.
 
 In the usual case asking for it is a look into this worker's memory. One that ends soon is replaced while it still
-serves: who finds it so asks for the next one if nobody else does, and nobody waits. Only who finds it expired waits. A
+serves: who finds it so has the next one asked for if nobody else does, and goes on. Only who finds it expired waits. A
 failure that may pass never costs a session, nor a token that is still good.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
-from bff.errors import InsufficientScope, NotRefreshable, StoreUnavailable, TokenExpired
+from bff.errors import InsufficientScope, NotRefreshable, StoreUnavailable, TokenExpired, Unauthenticated
 from bff.observability import metrics
 from bff.oidc.token_endpoint import RequestFailed
 from bff.sessions.cache import SessionCache
@@ -25,11 +26,18 @@ class UserTokens:
     """A Source, and what other sources ask for a session's tokens."""
 
     def __init__(
-        self, store: TokenStore, cache: SessionCache, refresher: Refresher, clock: Callable[[], float]
+        self,
+        store: TokenStore,
+        cache: SessionCache,
+        refresher: Refresher,
+        later: Callable[[Callable[[], None]], None],
+        clock: Callable[[], float],
     ) -> None:
+        """later: does some work while the caller goes on."""
         self._store = store
         self._cache = cache
         self._refresher = refresher
+        self._later = later
         self._clock = clock
 
     def ensure(self, session: Session, service: ServiceSettings) -> Usable:
@@ -98,11 +106,12 @@ class UserTokens:
             entry.tokens = tokens
 
     def _ahead(self, session: Session, tokens: Tokens) -> Tokens:
-        """Refreshed before it must be, if that can be done now; else the same, left alone here for a while."""
-        try:
-            renewed = self._refresher.refresh(session, tokens, patient=False)
-        except (Busy, RequestFailed, StoreUnavailable):
-            later = self._clock() + FAILURE_LIFE
-            renewed = replace(tokens, access=replace(tokens.access, refresh_at=later))
-        self.keep(session, renewed)
-        return renewed
+        """Have them refreshed before they must be; meanwhile the old ones serve. In this worker nobody else tries for a
+        while, whatever comes of it."""
+        self.keep(session, replace(tokens, access=tokens.access.left_alone(self._clock() + FAILURE_LIFE)))
+        self._later(lambda: self._refresh_ahead(session, tokens))
+        return tokens
+
+    def _refresh_ahead(self, session: Session, tokens: Tokens) -> None:
+        with suppress(Busy, RequestFailed, StoreUnavailable, Unauthenticated):  # said and counted where they happened
+            self.keep(session, self._refresher.refresh(session, tokens, patient=False))

@@ -48,15 +48,16 @@ def token_workflow(
     pseudonym: Callable[[str], str],
     clock: Callable[[], float],
     wait: Callable[[float], None],
+    later: Callable[[Callable[[], None]], None],
 ) -> TokenWorkflow:
     """pseudonym: what stands for a user in a metric's label. wait: seconds, until somebody else's work is looked at
-    again."""
+    again. later: does some work while the caller goes on."""
     flight, revocations = SingleFlight(kv, wait=wait), Revocations(tokens, providers)
     refresher = Refresher(kv, tokens, gate, providers, endpoint, flight, revocations, audit, pseudonym, clock, wait)
-    users = UserTokens(tokens, cache, refresher, clock)
+    users = UserTokens(tokens, cache, refresher, later, clock)
     issuer = Issuer(endpoint, flight, clock, pseudonym)
-    exchanged = ExchangedTokens(users, tokens, providers, issuer, clock)
-    own = OwnTokens(kv, keys, providers, issuer, clock)
+    exchanged = ExchangedTokens(users, tokens, providers, issuer, later, clock)
+    own = OwnTokens(kv, keys, providers, issuer, later, clock)
     return TokenWorkflow(
         TokenKeeper(settings.services, users, exchanged, own, clock),
         refresher,

@@ -22,6 +22,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.sensitive",
         "bff.observability.multiprocess.*",
         "bff.observability.traces",
+        "bff.background",
     ),
     # typed data and declared names
     ("bff.settings.*", "bff.observability.labels", "bff.observability.metrics", "bff.events.model", "bff.kv.redis_url"),
