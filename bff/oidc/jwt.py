@@ -25,6 +25,8 @@ MAX_TOKEN = 64 * 1024
 _HEADERS = jws.JWSRegistry(strict_check_header=False)  # registered members by type, others ignored (RFC 7515 section 4)
 _decode, _BLANK = json.JSONDecoder().raw_decode, " \t\n\r"  # RFC 8259 section 2
 
+_TIMES = ("exp", "iat", "nbf")
+
 
 class TokenInvalid(Exception):
     """status: a value of bff_token_validation_total. An ID token may also be of another login (`nonce`), or of another
@@ -98,8 +100,11 @@ def verify(token: Compact, provider: Provider) -> None:
 
 def check_times(claims: Mapping[str, Any], now: float, *, demanded: tuple[str, ...]) -> None:
     """Raises TokenInvalid. exp, iat and nbf are checked wherever they stand; demanded: those that must."""
-    for name in ("exp", "iat", "nbf"):
-        if (name in claims or name in demanded) and not is_time(claims.get(name)):
+    for name in _TIMES:
+        if name in claims:
+            if not is_time(claims[name]):
+                raise TokenInvalid("malformed")
+        elif name in demanded:
             raise TokenInvalid("malformed")
     if claims.get("exp", now) + LEEWAY <= now:
         raise TokenInvalid("expired")
