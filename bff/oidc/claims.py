@@ -29,7 +29,9 @@ def arn(idp: str, sub: str) -> str:
 def words(claims: Mapping[str, Any], path: str) -> tuple[str, ...]:
     """A list of words, or words in one string, as providers send roles either way."""
     value = claims[path] if path in claims else _at(claims, path)
-    found = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
+    found = value.split() if isinstance(value, str) else value
+    if not isinstance(found, list):
+        return ()
     return tuple([word[:_LONGEST] for word in found[:_MOST_ROLES] if isinstance(word, str)])
 
 
