@@ -40,7 +40,8 @@ def _answer(provider: Provider, token: str) -> dict[str, Any] | None:
     if endpoint is None:
         return None
     try:
-        response = provider.post("introspection", endpoint, {"token": token, "token_type_hint": "access_token"})
+        form = {"token": token, "token_type_hint": "access_token"}
+        response = provider.post("introspection", endpoint, form, repeatable=True)
         answer = response.json() if response.ok else {}
     except UpstreamError as err:
         raise ProviderUnavailable from err
