@@ -52,7 +52,7 @@ class RefreshSweep:
 
     def _turn(self, key: str) -> None:
         session = self._sessions.find(key)
-        if session is None or self._idle(session):
+        if session is None or session.expired(self._clock()) or self._idle(session):
             self._tokens.refresh_not_before(key, None)
             return
         try:
