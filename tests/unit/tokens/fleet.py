@@ -53,6 +53,11 @@ class Worker:
             cache._listening(True)
         cache.lookup(session.key, self.services.clock())
 
+    def close_breakers(self) -> None:
+        """As after their rest, which is measured on the machine's own clock."""
+        for client in self.services.http:
+            client._breakers.clear()
+
 
 @dataclass
 class Fleet:
