@@ -1,4 +1,4 @@
-"""A clock that all processes of a deployment share, and that a test sets forward, so that nobody waits for an expiry."""
+"""A clock that all processes of a deployment share. A test sets it forward, so that nobody waits for a token to end."""
 
 import mmap
 import struct
