@@ -118,8 +118,11 @@ class Refresher:
 
 @dataclass
 class _Attempt:
-    """One call of Refresher.refresh. held: what the record said when the lock was got. looks: how often it was read, more
-    than once by who waited for the lock, and so knows that the store was there all the time."""
+    """One call of Refresher.refresh.
+
+    held: what the record said when the lock was got. looks: how often it was read, more than once by who waited for the
+    lock, and so knows that the store was there all the time.
+    """
 
     refresher: Refresher
     session: Session

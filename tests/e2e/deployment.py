@@ -1,19 +1,25 @@
 """Four workers, Redis, and a strict OpenID Provider behind a network that may be bad: what the token tests run in."""
 
+import base64
 import hashlib
 import http.client
 import json
+import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bff.crypto import Keyring, digest
+from bff.kv.redis import RedisStore
+from bff.sessions.token_store import TokenStore
+from bff.sessions.tokens import Tokens
 from tests.peers import bff, openid, process, redis
 from tests.peers.bff import Bff, Visitor
 from tests.peers.clock import SharedClock
-from tests.peers.openid import Client, Provider
+from tests.peers.openid import Provider
 from tests.peers.redis import RedisServer
 from tests.peers.toxic import Proxy
 
@@ -22,6 +28,14 @@ COMMAND = (*bff.COMMAND[:-1], "tests.e2e.tokens:app")
 PATIENCE = 40
 AT_ONCE = 16
 SWEEP = "bff:k:lock:task:token_refresh"
+SECRET = base64.b64encode(secrets.token_bytes(32)).decode()
+API, BILLING = "https://api.example.test", "https://billing.example.test"
+ROUTES = f"""
+services:
+  api: {{token: exchange, resource: {API}, scope: api:read}}
+  billing: {{token: exchange, audience: {BILLING}, scope: billing:read}}
+  own: {{token: client_credentials, resource: {BILLING}, scope: billing:read}}
+"""
 
 
 @dataclass(frozen=True)
@@ -89,14 +103,11 @@ def _connected(service: Bff) -> list[Line]:
 
 @dataclass(frozen=True)
 class Deployment:
-    """ttl: of access tokens, in seconds on the clock."""
-
     bff: Bff
     provider: Provider
     network: Proxy
     store: RedisServer
     clock: SharedClock
-    ttl: int
 
     def cookie(self, user: str = "alice") -> str:
         """Of a new session."""
@@ -133,11 +144,22 @@ class Deployment:
             self.store.command("DEL", SWEEP)
 
     @staticmethod
-    def _wait(condition: Any) -> None:
+    def _wait(condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline
             time.sleep(process.POLL)
+
+
+def stored_tokens(store: RedisServer, cookie: str) -> Tokens:
+    """What the BFF with SECRET holds for a session."""
+    kv = RedisStore(store.url)
+    try:
+        held = TokenStore(kv, Keyring([base64.b64decode(SECRET)]), time.time).read(digest(cookie))
+    finally:
+        kv.close()
+    assert held is not None
+    return held.tokens
 
 
 @contextmanager
@@ -145,38 +167,41 @@ def running(
     folder: Path,
     ttl: int,
     *,
-    client: Mapping[str, Any] | None = None,
-    settings: Mapping[str, str] | None = None,
-    services: str = "",
-    clients: Sequence[Client] = (),
-    **provider_options: Any,
+    dpop: bool = False,
 ) -> Iterator[Deployment]:
-    """client: more of openid.client. services: the content of routes.yaml. clients: others at the provider."""
+    """ttl: of access tokens, in seconds on the clock. dpop: tokens are bound to a key, with nonces (RFC 9449)."""
     port, upstream = process.free_port(), process.free_port(openid.HOST)
-    registered = openid.client("bff", f"http://127.0.0.1:{port}", **(client or {}))
-    config, clock = folder / "config", folder / "clock"
-    config.mkdir()
-    (config / "routes.yaml").write_text(services)
+    base_url = f"http://127.0.0.1:{port}"
+    client = openid.client(
+        "bff",
+        base_url,
+        grants=(openid.TOKEN_EXCHANGE, "client_credentials"),
+        dpop=dpop,
+        backchannel_logout_uri=f"{base_url}/auth/backchannel-logout",
+    )
+    clock = SharedClock(folder / "clock")
+    (folder / "routes.yaml").write_text(ROUTES)
     environ = {
-        **registered.environ,
-        "BFF_CONFIG_DIR": str(config),
-        "TEST_CLOCK": str(clock),
-        "WEB_THREADS": str(AT_ONCE),
+        **client.environ,
+        "BFF_CONFIG_DIR": str(folder),
+        "BFF_SECRETS": SECRET,
+        "DPOP_ENABLED": str(dpop).lower(),
+        "OIDC_AUDIENCES": API,
         "SESSION_CACHE_TTL": "60",
-        **(settings or {}),
+        "TEST_CLOCK": str(folder / "clock"),
+        "WEB_THREADS": str(AT_ONCE),
     }
-    turned = SharedClock(clock)
     with (
         redis.RedisServer(redis.debian(), folder) as store,
         Proxy((openid.HOST, upstream), host=openid.HOST) as network,
         openid.running(
-            [registered, *clients],
+            [client],
             autologin=True,
             access_token_ttl=ttl,
             port=upstream,
             issuer=f"http://{network.address}",
+            dpop_nonces=dpop,
             log=folder / "provider.log",
-            **provider_options,
         ) as provider,
         bff.running(
             folder,
@@ -186,4 +211,4 @@ def running(
             command=COMMAND,
         ) as service,
     ):
-        yield Deployment(service, provider, network, store, turned, ttl)
+        yield Deployment(service, provider, network, store, clock)
