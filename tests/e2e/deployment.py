@@ -185,6 +185,7 @@ def running(
         **client.environ,
         "BFF_CONFIG_DIR": str(folder),
         "BFF_SECRETS": SECRET,
+        "LOG_LEVEL": "debug",
         "DPOP_ENABLED": str(dpop).lower(),
         "OIDC_AUDIENCES": API,
         "SESSION_CACHE_TTL": "60",
