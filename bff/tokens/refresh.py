@@ -9,7 +9,8 @@ take its result. What became of a refresh token is noted for a moment under its 
     a reason   the provider could not be asked; for a moment nobody else tries
 
 A refusal is believed only when nobody else may have used the token: the record is read again first, and if the note
-said `started`, a while later once more.
+said `started`, a while later once more. Nor is a token sent at once that somebody else has started to use when the lock
+was free all the same: the store may have been away, and that one may hold an answer which it could not save.
 """
 
 import logging
@@ -32,7 +33,7 @@ from bff.oidc.token_endpoint import REFRESH, GrantRefused, RequestFailed, TokenE
 from bff.sessions.gate import Gate
 from bff.sessions.model import EndReason, Session
 from bff.sessions.token_store import Held, TokenStore
-from bff.sessions.tokens import Tokens
+from bff.sessions.tokens import AccessToken, Tokens
 from bff.settings import USER_TOKEN
 from bff.tokens.revocation import Revocations
 from bff.tokens.single_flight import SingleFlight, TookTooLong
@@ -45,6 +46,9 @@ FAILURE_LIFE = 2.0
 """Seconds for which a failure speaks for everybody who comes meanwhile."""
 
 _READ_AGAIN_AFTER = (0.3, 0.7)  # seconds, before a refusal is believed of a token that somebody else may have used
+_UNTIL_SAVED = (0.5,) * 6
+"""Seconds, after the store comes back, until whoever could not save an answer has saved it."""
+
 Change = Callable[[Tokens], Tokens]
 
 
@@ -114,12 +118,17 @@ class Refresher:
 
 @dataclass
 class _Attempt:
-    """One call of Refresher.refresh. held: what the record said when the lock was got."""
+    """One call of Refresher.refresh.
+
+    held: what the record said when the lock was got. looks: how often it was read, more than once by who waited for the
+    lock, and so knows that the store was there all the time.
+    """
 
     refresher: Refresher
     session: Session
     seen: Tokens
     held: Held | None = None
+    looks: int = 0
     contested: bool = False
     overtaken: bool = False
 
@@ -143,6 +152,7 @@ class _Attempt:
         """Raises TokenExpired, RequestFailed with the reason for which somebody else just failed."""
         with suppress(StoreUnavailable):
             self.refresher.save_pending()
+        self.looks += 1
         self.held, noted = self.refresher.store.read_with(self.session.key, _note(self.seen.refresh_token or ""))
         if self.held is None:
             raise TokenExpired
@@ -154,20 +164,32 @@ class _Attempt:
         return None
 
     def work(self) -> Tokens:
-        start, key = time.perf_counter(), self._held.tokens.dpop_key
+        if self.contested and self.looks == 1 and (tokens := self._replaced(*_UNTIL_SAVED)):
+            return tokens
         self.refresher.kv.set(_note(self.spent), STARTED, NOTE_LIFE)
-        form, scope = {"refresh_token": self.spent}, self._held.tokens.access.scope
+        start = time.perf_counter()
         try:
-            issued = self.refresher.endpoint.request(self.provider, REFRESH, form, key=key, scope=scope)
-            return self._taken(issued)
+            issued, trusted = self._asked()
         except GrantRefused as err:
             if err.error == "invalid_grant":
                 return self._rejected()
             raise self._failed("refused") from err
         except RequestFailed as err:
+            with suppress(StoreUnavailable):
+                if tokens := self._replaced(0.0):  # this worker stood still, and somebody else did it meanwhile
+                    return tokens
             raise self._failed(err.reason) from err
         finally:
             metrics.oauth_flow("refresh", time.perf_counter() - start)
+        return self._taken(issued, trusted)
+
+    def _asked(self) -> tuple[Issued, bool]:
+        """The provider's answer, and whether its ID token fits. Raises GrantRefused, RequestFailed."""
+        old = self._held.tokens
+        issued = self.refresher.endpoint.request(
+            self.provider, REFRESH, {"refresh_token": self.spent}, key=old.dpop_key, scope=old.access.scope
+        )
+        return issued, self._id_token_fits(issued)
 
     @property
     def _held(self) -> Held:
@@ -175,9 +197,8 @@ class _Attempt:
             raise TokenExpired
         return self.held
 
-    def _taken(self, issued: Issued) -> Tokens:
+    def _taken(self, issued: Issued, trusted: bool) -> Tokens:
         """A new refresh token is kept whatever else is wrong with the answer: the old one works no more."""
-        trusted = self._id_token_fits(issued)
         old = self._held.tokens
         good = issued.access is not None and trusted and (issued.sound or not old.access.live(self.refresher.clock()))
 
@@ -222,16 +243,22 @@ class _Attempt:
 
     def _rejected(self) -> Tokens:
         """The provider does not know the refresh token any more. Raises SessionEnded, unless somebody replaced it."""
-        for pause in (0.0, *(_READ_AGAIN_AFTER if self.contested else ())):
-            self.refresher.wait(pause)
-            held = self.refresher.store.read(self.session.key)
-            if held is not None and held.tokens.refresh_token != self.spent:
-                self.overtaken = True
-                return held.tokens
+        if tokens := self._replaced(0.0, *(_READ_AGAIN_AFTER if self.contested else ())):
+            return tokens
         metrics.token_refresh_failed(USER_TOKEN, "invalid_grant")
         self.refresher.audit.security(SecurityEvent.REFRESH_REJECTED, session=self.session.reference)
         self.refresher.gate.end(self.session, EndReason.REFRESH_REJECTED)
         raise SessionEnded
+
+    def _replaced(self, *pauses: float) -> Tokens | None:
+        """The tokens that somebody else put in the place of these; looked for after each pause, in seconds."""
+        for pause in pauses:
+            self.refresher.wait(pause)
+            held = self.refresher.store.read(self.session.key)
+            if held is not None and _issued(held.tokens) != _issued(self._held.tokens):
+                self.overtaken = True
+                return held.tokens
+        return None
 
     def _failed(self, reason: str, *more_notes: str) -> RequestFailed:
         metrics.token_refresh_failed(USER_TOKEN, reason)
@@ -240,6 +267,10 @@ class _Attempt:
             for note in (_note(self.spent), *more_notes):
                 self.refresher.kv.set(note, reason.encode(), FAILURE_LIFE)
         return RequestFailed(reason)
+
+
+def _issued(tokens: Tokens) -> tuple[AccessToken, str | None]:
+    return tokens.access, tokens.refresh_token
 
 
 def _note(refresh_token: str) -> str:
