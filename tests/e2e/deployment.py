@@ -121,10 +121,10 @@ class Deployment:
 
     def wait_until_held(self) -> None:
         """Until the provider has got a request that a fault keeps it from handling."""
-        self._wait(lambda: self.provider.held() > 0)
+        self.wait_until(lambda: self.provider.held() > 0)
 
     def wait_for_workers(self) -> None:
-        self._wait(lambda: len(self.bff.workers()) == WORKERS)
+        self.wait_until(lambda: len(self.bff.workers()) == WORKERS)
 
     def alive(self, digest: str) -> bool:
         """Whether the provider honours the token with this digest, and the refresh token that came with it."""
@@ -144,7 +144,7 @@ class Deployment:
             self.store.command("DEL", SWEEP)
 
     @staticmethod
-    def _wait(condition: Callable[[], bool]) -> None:
+    def wait_until(condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline
