@@ -33,7 +33,7 @@ from bff.oidc.token_endpoint import REFRESH, GrantRefused, RequestFailed, TokenE
 from bff.sessions.gate import Gate
 from bff.sessions.model import EndReason, Session
 from bff.sessions.token_store import Held, TokenStore
-from bff.sessions.tokens import AccessToken, Tokens
+from bff.sessions.tokens import Tokens
 from bff.settings import USER_TOKEN
 from bff.tokens.revocation import Revocations
 from bff.tokens.single_flight import SingleFlight, TookTooLong
@@ -255,10 +255,13 @@ class _Attempt:
         for pause in pauses:
             self.refresher.wait(pause)
             held = self.refresher.store.read(self.session.key)
-            if held is not None and _issued(held.tokens) != _issued(self._held.tokens):
+            if held is not None and self._differ(held.tokens):
                 self.overtaken = True
                 return held.tokens
         return None
+
+    def _differ(self, tokens: Tokens) -> bool:
+        return tokens.refresh_token != self.spent or not tokens.access.same(self._held.tokens.access)
 
     def _failed(self, reason: str, *more_notes: str) -> RequestFailed:
         metrics.token_refresh_failed(USER_TOKEN, reason)
@@ -267,10 +270,6 @@ class _Attempt:
             for note in (_note(self.spent), *more_notes):
                 self.refresher.kv.set(note, reason.encode(), FAILURE_LIFE)
         return RequestFailed(reason)
-
-
-def _issued(tokens: Tokens) -> tuple[AccessToken, str | None]:
-    return tokens.access, tokens.refresh_token
 
 
 def _note(refresh_token: str) -> str:

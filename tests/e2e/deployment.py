@@ -48,6 +48,11 @@ class Answer:
         """Of the token that the view got."""
         return str(self.content.get("digest"))
 
+    @property
+    def problem(self) -> str:
+        """Its code; empty when there is none."""
+        return "" if self.status == 200 else str(self.content.get("code", self.status))
+
 
 class Line:
     """A connection kept alive, and so a line to one certain worker."""
@@ -121,10 +126,10 @@ class Deployment:
 
     def wait_until_held(self) -> None:
         """Until the provider has got a request that a fault keeps it from handling."""
-        self.wait_until(lambda: self.provider.held() > 0)
+        self.wait(lambda: self.provider.held() > 0)
 
     def wait_for_workers(self) -> None:
-        self.wait_until(lambda: len(self.bff.workers()) == WORKERS)
+        self.wait(lambda: len(self.bff.workers()) == WORKERS)
 
     def alive(self, digest: str) -> bool:
         """Whether the provider honours the token with this digest, and the refresh token that came with it."""
@@ -144,7 +149,8 @@ class Deployment:
             self.store.command("DEL", SWEEP)
 
     @staticmethod
-    def wait_until(condition: Callable[[], bool]) -> None:
+    def wait(condition: Callable[[], bool]) -> None:
+        """Until it holds."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline

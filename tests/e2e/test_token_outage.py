@@ -85,7 +85,7 @@ def test_an_outage_while_tokens_are_good_for_twice_as_long(deployment: Deploymen
     over = time.monotonic() + OUTAGE
     while time.monotonic() < over:
         answers = asked(workers, cookies)
-        assert {answer.status for answer in answers} == {200}
+        assert {answer.problem for answer in answers} == {""}
         time.sleep(EVERY)
     assert min(answer.content["expires_in"] for answer in answers) > 0.5 * OUTAGE
     assert since(before, deployment).keys() == {"connection", "circuit_open"}
@@ -97,14 +97,13 @@ def test_an_outage_while_tokens_are_good_for_twice_as_long(deployment: Deploymen
         deadline = time.monotonic() + PATIENCE
         while deployment.bff.value("circuit_breaker_status", **BREAKER) > 0:
             assert time.monotonic() < deadline
-            assert {answer.status for answer in asked(workers, cookies)} == {200}
-        while min(answer.content["expires_in"] for answer in asked(workers, cookies)) < AHEAD / 2:
-            assert time.monotonic() < deadline, "nobody fetched the tokens that were due"
+            assert {answer.problem for answer in asked(workers, cookies)} == {""}
+            time.sleep(EVERY)
     assert [state for state, _ in itertools.groupby(states)] == [2, 1, 0]
     deployment.network.heal()
     before = failures(deployment)
-    deployment.clock.advance(AHEAD)
-    assert {answer.status for answer in asked(workers, cookies)} == {200}
+    deployment.clock.advance(TTL)
+    assert {answer.problem for answer in asked(workers, cookies)} == {""}
     assert since(before, deployment) == {}
 
 
@@ -140,27 +139,26 @@ def test_whatever_goes_wrong_a_token_that_is_good_is_used(deployment: Deployment
                 line.ask(cookie)
             answers = [line.answer() for line in workers]
             assert [(answer.status, answer.digest) for answer in answers] == [(200, digest)] * WORKERS, kind
-            deployment.wait_until(lambda: since(before, deployment) == {reason: 1})  # noqa: B023 - called at once
-        deadline = time.monotonic() + PATIENCE
+            deployment.wait(lambda: len(since(before, deployment)) > 0)
+            assert since(before, deployment) == {reason: 1}, kind
         for cookie, digest in zip(cookies, old, strict=True):
-            while (answer := workers[0].token(cookie)).digest == digest:
-                assert time.monotonic() < deadline
-            assert answer.status == 200
+            deployment.wait(lambda: workers[0].token(cookie).digest != digest)  # noqa: B023 - called at once
+            assert deployment.alive(workers[0].token(cookie).digest)
 
 
-def test_a_slow_provider_makes_nobody_wait(deployment: Deployment, workers: list[Line]) -> None:
+def test_nobody_waits_for_a_slow_provider(deployment: Deployment, workers: list[Line]) -> None:
     with deployment.without_sweep():
         cookie = deployment.cookie()
         old = workers[0].token(cookie).digest
         deployment.clock.advance(AHEAD)
         deployment.provider.disturb("/token", "delay", delay=HOLD)
-        answers = [workers[0].token(cookie)]
-        deployment.wait_until_held()
-        answers += [line.token(cookie) for line in workers]
+        first = workers[0].token(cookie)
+        deployment.wait(lambda: deployment.provider.held() > 0)
+        answers = [first, *(line.token(cookie) for line in workers)]
+        assert [(answer.status, answer.digest) for answer in answers] == [(200, old)] * (1 + WORKERS)
         deployment.provider.heal()
-        deployment.wait_until(lambda: workers[0].token(cookie).digest != old)
-    assert [(answer.status, answer.digest) for answer in answers] == [(200, old)] * (WORKERS + 1)
-    assert deployment.alive(workers[0].token(cookie).digest)
+        deployment.wait(lambda: workers[0].token(cookie).digest != old)
+        assert deployment.alive(workers[0].token(cookie).digest)
 
 
 def test_an_answer_that_is_lost_costs_the_session(deployment: Deployment, workers: list[Line]) -> None:
@@ -174,7 +172,7 @@ def test_an_answer_that_is_lost_costs_the_session(deployment: Deployment, worker
         deployment.provider.disturb("/token", "lose_answer")
         answers = [line.token(cookie) for line in workers]
         assert [(answer.status, answer.digest) for answer in answers] == [(200, old)] * WORKERS
-        deployment.wait_until(lambda: since(before, deployment) == {"connection": 1})
+        deployment.wait(lambda: len(since(before, deployment)) > 0)
         assert deployment.refreshes() == refreshed + 1
         deadline = time.monotonic() + PATIENCE
         while (answer := workers[0].token(cookie)).status == 200:
