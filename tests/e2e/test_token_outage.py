@@ -101,6 +101,7 @@ def test_an_outage_while_tokens_are_good_for_twice_as_long(deployment: Deploymen
             time.sleep(EVERY)
     assert [state for state, _ in itertools.groupby(states)] == [2, 1, 0]
     deployment.network.heal()
+    deployment.wait(lambda: min(answer.content["expires_in"] for answer in asked(workers, cookies)) > AHEAD / 2)
     before = failures(deployment)
     deployment.clock.advance(TTL)
     assert {answer.problem for answer in asked(workers, cookies)} == {""}
