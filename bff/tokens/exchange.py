@@ -22,6 +22,8 @@ from bff.tokens.user import UserTokens
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - RFC 8693 section 3
 
+_REFUSED_SUBJECT = ("invalid_grant", "invalid_request")  # the latter by RFC 8693 section 2.2.2
+
 
 class ExchangedTokens:
     """A Source."""
@@ -83,7 +85,7 @@ class ExchangedTokens:
             try:
                 tokens = self._asked(session, service, subject, former, patient=True)
             except GrantRefused as err:
-                if err.error != "invalid_grant" or subject.refresh_token is None:
+                if err.error not in _REFUSED_SUBJECT or subject.refresh_token is None:
                     raise
                 subject = self._users.successor(session, subject)
                 tokens = self._asked(session, service, subject, former, patient=True)
