@@ -28,9 +28,10 @@ def validate_id_token(
 
 
 def validate_refreshed_id_token(
-    token: str, provider: Provider, *, sub: str, access_token: str, clock: Callable[[], float]
+    token: str, provider: Provider, *, sub: str, access_token: str | None, clock: Callable[[], float]
 ) -> dict[str, Any]:
     """The claims of a token that came with refreshed tokens: the same, for the same person, and no login's nonce.
+    access_token: the one that came along, None when none did that could be used.
 
     Raises TokenInvalid, with the status `subject` for another person; ProviderUnavailable when the keys cannot be had.
     """
@@ -41,7 +42,7 @@ def validate_refreshed_id_token(
     return claims
 
 
-def _checked(text: str, provider: Provider, access_token: str, now: float) -> dict[str, Any]:
+def _checked(text: str, provider: Provider, access_token: str | None, now: float) -> dict[str, Any]:
     token = parse(text)
     verify(token, provider)
     _check_issuer_and_audience(token.claims, provider)
@@ -64,10 +65,10 @@ def _check_issuer_and_audience(claims: Mapping[str, Any], provider: Provider) ->
     checked_subject(claims)
 
 
-def _check_access_token(claims: Mapping[str, Any], header: Mapping[str, Any], access_token: str) -> None:
+def _check_access_token(claims: Mapping[str, Any], header: Mapping[str, Any], access_token: str | None) -> None:
     """at_hash, when there is one, ties the access token to the ID token (OpenID Connect Core section 3.1.3.6)."""
     expected = claims.get("at_hash")
-    if expected is None:
+    if expected is None or access_token is None:
         return
     algorithm = str(header["alg"])
     name = f"sha{algorithm[2:]}" if algorithm[2:] in ("256", "384", "512") else "sha512"

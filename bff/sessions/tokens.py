@@ -28,6 +28,10 @@ class AccessToken:
     def fresh(self, now: float) -> bool:
         return now < self.refresh_at
 
+    def differs(self, other: "AccessToken") -> bool:
+        """By what the provider said: a worker may leave a token alone longer than refresh_at says."""
+        return (self.value, self.expires_at) != (other.value, other.expires_at)
+
 
 @dataclass(frozen=True)
 class Tokens:

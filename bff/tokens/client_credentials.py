@@ -2,6 +2,7 @@
 store, sealed, and in each worker's memory."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from bff.crypto import Keyring, SealError, digest
 from bff.errors import InsufficientScope, StoreUnavailable
@@ -14,6 +15,7 @@ from bff.oidc.token_endpoint import CLIENT_CREDENTIALS, GrantRefused, RequestFai
 from bff.sessions.model import Session
 from bff.sessions.tokens import AccessToken, Tokens, tokens_from_bytes, tokens_to_bytes
 from bff.settings import ServiceSettings
+from bff.tokens.refresh import FAILURE_LIFE
 from bff.tokens.single_flight import Busy
 from bff.tokens.source import Issuer, Usable, answered
 
@@ -49,10 +51,10 @@ class OwnTokens:
         return self._patiently(service, known)
 
     def renew(self, session: Session | None, service: ServiceSettings) -> Usable:
-        return self._patiently(service, self._known.get(service.id))
+        return self._patiently(service, self._opened(_record(service)))
 
     def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken | None:
-        known = self._known.get(service.id)
+        known = self._opened(_record(service))
         return known.access if known else None
 
     def refreshable(self, tokens: Tokens) -> bool:
@@ -62,6 +64,8 @@ class OwnTokens:
         try:
             return self._asked(service, known, patient=False)
         except (Busy, RequestFailed, GrantRefused, InsufficientScope, StoreUnavailable):
+            later = self._clock() + FAILURE_LIFE
+            self._known[service.id] = replace(known, access=replace(known.access, refresh_at=later))
             return Usable(known.access, known.dpop_key)
 
     def _patiently(self, service: ServiceSettings, former: Tokens | None) -> Usable:
@@ -73,7 +77,8 @@ class OwnTokens:
 
         def look() -> Tokens | None:
             found = self._opened(record)
-            return found if found != former and found and found.access.fresh(self._clock()) else None
+            new = found is not None and (former is None or found.access.differs(former.access))
+            return found if found and new and found.access.fresh(self._clock()) else None
 
         tokens = look() or self._issuer.once(
             record, service, look, lambda: self._issued(service, record), patient=patient

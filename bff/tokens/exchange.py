@@ -14,6 +14,7 @@ from bff.sessions.model import Session
 from bff.sessions.token_store import TokenStore
 from bff.sessions.tokens import AccessToken, Tokens
 from bff.settings import ServiceSettings
+from bff.tokens.refresh import FAILURE_LIFE
 from bff.tokens.single_flight import Busy
 from bff.tokens.source import Issuer, Usable, answered
 from bff.tokens.user import UserTokens
@@ -63,8 +64,18 @@ class ExchangedTokens:
         try:
             tokens = self._asked(session, service, self._users.current(session, service.id), token, patient=False)
         except (Busy, RequestFailed, GrantRefused, InsufficientScope, StoreUnavailable, TokenUnavailable, TokenExpired):
+            self._leave_alone(session, service)
             return Usable(token, key)
         return self._taken(session, service, tokens)
+
+    def _leave_alone(self, session: Session, service: ServiceSettings) -> None:
+        """For a while nobody here asks for another one, so nobody waits for a provider that does not answer."""
+
+        def later(tokens: Tokens) -> Tokens:
+            token = replace(tokens.services[service.id], refresh_at=self._clock() + FAILURE_LIFE)
+            return replace(tokens, services={**tokens.services, service.id: token})
+
+        self._users.adjust(session, later)
 
     def _exchanged(self, session: Session, service: ServiceSettings, former: AccessToken | None) -> Usable:
         """A refused subject token may have been revoked before its time: then another one, and once more."""
@@ -93,7 +104,8 @@ class ExchangedTokens:
 
         def look() -> Tokens | None:
             tokens = self._users.read(session)
-            return tokens if tokens.services.get(service.id) not in (former, None) else None
+            found = tokens.services.get(service.id)
+            return tokens if found and (former is None or found.differs(former)) else None
 
         def work() -> Tokens:
             token = self._issued(session, service, subject)

@@ -6,6 +6,7 @@ take its result. What became of a refresh token is noted for a moment under its 
 
     started    somebody sent it to the provider and has not said yet how that ended
     success    it was replaced; the record in the store holds its successor, or soon will
+    rejected   the provider knows it no more, and the session was ended for it
     a reason   the provider could not be asked; for a moment nobody else tries
 
 A refusal is believed only when nobody else may have used the token: the record is read again first, and if the note
@@ -39,7 +40,7 @@ from bff.tokens.single_flight import SingleFlight, TookTooLong
 
 log = logging.getLogger(__name__)
 
-STARTED, SUCCESS = b"started", b"success"
+STARTED, SUCCESS, REJECTED = b"started", b"success", b"rejected"
 NOTE_LIFE = 60.0
 FAILURE_LIFE = 2.0
 """Seconds for which a failure speaks for everybody who comes meanwhile."""
@@ -109,7 +110,8 @@ class Refresher:
         """Write what could not be written. Raises StoreUnavailable; what failed is kept."""
         for key, change in list(self._unsaved.items()):
             self.store.update(key, change)
-            del self._unsaved[key]
+            if self._unsaved.get(key) is change:  # a request may have saved it as well, and be further already
+                self._unsaved.pop(key, None)
 
 
 @dataclass
@@ -140,14 +142,16 @@ class _Attempt:
         return token
 
     def look(self) -> Tokens | None:
-        """Raises TokenExpired, RequestFailed with the reason for which somebody else just failed."""
+        """Raises TokenExpired, SessionEnded, RequestFailed with the reason for which somebody else just failed."""
         with suppress(StoreUnavailable):
             self.refresher.save_pending()
         self.held, noted = self.refresher.store.read_with(self.session.key, _note(self.seen.refresh_token or ""))
         if self.held is None:
             raise TokenExpired
-        if self.held.tokens.access != self.seen.access:
+        if self.held.tokens.access.differs(self.seen.access):
             return self.held.tokens
+        if noted == REJECTED:
+            raise SessionEnded
         self.contested = noted in (STARTED, SUCCESS)
         if noted and not self.contested:
             raise RequestFailed(noted.decode())
@@ -199,16 +203,16 @@ class _Attempt:
         return tokens
 
     def _id_token_fits(self, issued: Issued) -> bool:
-        """False when it cannot be checked just now. Raises RequestFailed for one that is somebody else's or forged:
-        then nothing of the answer is believed."""
-        if issued.id_token is None or issued.access is None:
+        """Whether what came with it may be used. Raises RequestFailed for one that is provably somebody else's: then
+        nothing of the answer is believed, since the refresh token may be theirs as well."""
+        if issued.id_token is None:
             return True
         try:
             validate_refreshed_id_token(
                 issued.id_token,
                 self.provider,
                 sub=self.session.user.sub,
-                access_token=issued.access.value,
+                access_token=issued.access.value if issued.access else None,
                 clock=self.refresher.clock,
             )
         except ProviderUnavailable:
@@ -217,7 +221,9 @@ class _Attempt:
             fault = "subject" if err.status == "subject" else "id_token"
             metrics.token_response_fault(REFRESH, fault)
             log.warning("token_response_fault", extra={"idp": self.session.idp, "grant": REFRESH, "fault": fault})
-            raise RequestFailed("bad_response") from err
+            if fault == "subject":
+                raise RequestFailed("bad_response") from err
+            return False
         return True
 
     def _rejected(self) -> Tokens:
@@ -231,6 +237,8 @@ class _Attempt:
         metrics.token_refresh_failed(USER_TOKEN, "invalid_grant")
         self.refresher.audit.security(SecurityEvent.REFRESH_REJECTED, session=self.session.reference)
         self.refresher.gate.end(self.session, EndReason.REFRESH_REJECTED)
+        with suppress(StoreUnavailable):
+            self.refresher.kv.set(_note(self.spent), REJECTED, NOTE_LIFE)
         raise SessionEnded
 
     def _failed(self, reason: str, *more_notes: str) -> RequestFailed:

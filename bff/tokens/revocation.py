@@ -13,7 +13,6 @@ from bff.errors import ProviderUnavailable, StoreUnavailable, UpstreamError
 from bff.oidc.issued import Issued
 from bff.oidc.provider import Provider
 from bff.sessions.token_store import DueRevocation, TokenStore
-from bff.sessions.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +38,14 @@ class Revocations:
 
     def orphan(self, provider: Provider, issued: Issued) -> None:
         """Revoke what was issued for a session that ended meanwhile; nobody holds it, so it is tried once."""
-        if issued.access is not None:
-            _revoked(provider, Tokens(provider.id, issued.access, issued.refresh_token))
+        access = issued.access.value if issued.access else None
+        if issued.refresh_token or access:
+            _revoked(provider, issued.refresh_token, access)
 
     def _turn(self, due: DueRevocation) -> None:
         held = self._store.read(due.key)
         provider = self._providers.get(held.tokens.idp) if held else None
-        if held is None or provider is None or _revoked(provider, held.tokens):
+        if held is None or provider is None or _revoked(provider, held.tokens.refresh_token, held.tokens.access.value):
             self._store.settle(due, held)
         elif due.attempt >= MOST_ATTEMPTS:
             log.error("revocation_given_up", extra={"idp": provider.id})
@@ -54,16 +54,14 @@ class Revocations:
             self._store.postpone(due, min(2.0**due.attempt, _LONGEST_PAUSE))
 
 
-def _revoked(provider: Provider, tokens: Tokens) -> bool:
-    """Whether there is nothing left to do: False when it may work later."""
-    token, kind = tokens.refresh_token, "refresh_token"
-    if token is None:
-        token, kind = tokens.access.value, "access_token"
+def _revoked(provider: Provider, refresh_token: str | None, access_token: str | None) -> bool:
+    """Whether there is nothing left to do: False when it may work later. The refresh token stands for both."""
+    kind = "refresh_token" if refresh_token else "access_token"
     try:
         endpoint = provider.metadata().revocation_endpoint
         if endpoint is None:
             return True
-        form = {"token": token, "token_type_hint": kind}
+        form = {"token": refresh_token or access_token or "", "token_type_hint": kind}
         answer = provider.post("revocation", endpoint, form, repeatable=True)
     except (UpstreamError, ProviderUnavailable):
         return False

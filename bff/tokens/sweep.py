@@ -72,4 +72,4 @@ class RefreshSweep:
     def _idle(self, session: Session) -> bool:
         """Last use is told by the idle end, unless the absolute end comes first."""
         used_at = session.expires_at - self._idle_timeout
-        return self._clock() - used_at > USED_WITHIN
+        return session.expired(self._clock()) is not None or self._clock() - used_at > USED_WITHIN

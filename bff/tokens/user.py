@@ -97,11 +97,17 @@ class UserTokens:
         if entry is not None:
             entry.tokens = tokens
 
+    def adjust(self, session: Session, change: Callable[[Tokens], Tokens]) -> None:
+        """Change what this worker remembers, if it does."""
+        entry = self._cache.held(session.key, self._clock())
+        if entry is not None and entry.tokens is not None:
+            entry.tokens = change(entry.tokens)
+
     def _ahead(self, session: Session, tokens: Tokens) -> Tokens:
         """Refreshed before it must be, if that can be done now; else the same, left alone here for a while."""
         try:
             renewed = self._refresher.refresh(session, tokens, patient=False)
-        except (Busy, RequestFailed, StoreUnavailable):
+        except (Busy, RequestFailed, StoreUnavailable, TokenExpired):
             later = self._clock() + FAILURE_LIFE
             renewed = replace(tokens, access=replace(tokens.access, refresh_at=later))
         self.keep(session, renewed)
