@@ -71,9 +71,12 @@ class ExchangedTokens:
     def _leave_alone(self, session: Session, service: ServiceSettings) -> None:
         """For a while nobody here asks for another one, so nobody waits for a provider that does not answer."""
 
+        when = self._clock() + FAILURE_LIFE
+
         def later(tokens: Tokens) -> Tokens:
-            token = replace(tokens.services[service.id], refresh_at=self._clock() + FAILURE_LIFE)
-            return replace(tokens, services={**tokens.services, service.id: token})
+            token = tokens.services.get(service.id)
+            more = {service.id: replace(token, refresh_at=when)} if token else {}
+            return replace(tokens, services={**tokens.services, **more})
 
         self._users.adjust(session, later)
 
