@@ -64,8 +64,9 @@ class OwnTokens:
         try:
             return self._asked(service, known, patient=False)
         except (Busy, RequestFailed, GrantRefused, InsufficientScope, StoreUnavailable):
-            later = self._clock() + FAILURE_LIFE
-            self._known[service.id] = replace(known, access=replace(known.access, refresh_at=later))
+            alone = replace(known, access=replace(known.access, refresh_at=self._clock() + FAILURE_LIFE))
+            if self._known.get(service.id) is known:
+                self._known[service.id] = alone
             return Usable(known.access, known.dpop_key)
 
     def _patiently(self, service: ServiceSettings, former: Tokens | None) -> Usable:

@@ -13,7 +13,7 @@ from bff.oidc.token_endpoint import TOKEN_EXCHANGE, GrantRefused, RequestFailed
 from bff.sessions.model import Session
 from bff.sessions.token_store import TokenStore
 from bff.sessions.tokens import AccessToken, Tokens
-from bff.settings import ServiceSettings
+from bff.settings import USER_TOKEN, ServiceSettings
 from bff.tokens.refresh import FAILURE_LIFE
 from bff.tokens.single_flight import Busy
 from bff.tokens.source import Issuer, Usable, answered
@@ -62,27 +62,27 @@ class ExchangedTokens:
 
     def _ahead(self, session: Session, service: ServiceSettings, token: AccessToken, key: str | None) -> Usable:
         try:
-            tokens = self._asked(session, service, self._users.current(session, service.id), token, patient=False)
+            tokens = self._asked(session, service, self._users.current(session, USER_TOKEN), token, patient=False)
         except (Busy, RequestFailed, GrantRefused, InsufficientScope, StoreUnavailable, TokenUnavailable, TokenExpired):
-            self._leave_alone(session, service)
+            self._leave_alone(session, service, token)
             return Usable(token, key)
         return self._taken(session, service, tokens)
 
-    def _leave_alone(self, session: Session, service: ServiceSettings) -> None:
+    def _leave_alone(self, session: Session, service: ServiceSettings, token: AccessToken) -> None:
         """For a while nobody here asks for another one, so nobody waits for a provider that does not answer."""
 
-        when = self._clock() + FAILURE_LIFE
+        alone = replace(token, refresh_at=self._clock() + FAILURE_LIFE)
 
-        def later(tokens: Tokens) -> Tokens:
-            token = tokens.services.get(service.id)
-            more = {service.id: replace(token, refresh_at=when)} if token else {}
-            return replace(tokens, services={**tokens.services, **more})
+        def change(tokens: Tokens) -> Tokens:
+            if tokens.services.get(service.id) is not token:
+                return tokens
+            return replace(tokens, services={**tokens.services, service.id: alone})
 
-        self._users.adjust(session, later)
+        self._users.adjust(session, change)
 
     def _exchanged(self, session: Session, service: ServiceSettings, former: AccessToken | None) -> Usable:
         """A refused subject token may have been revoked before its time: then another one, and once more."""
-        subject = self._users.current(session, service.id)
+        subject = self._users.current(session, USER_TOKEN)
         with answered():
             try:
                 tokens = self._asked(session, service, subject, former, patient=True)

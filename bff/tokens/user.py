@@ -108,7 +108,8 @@ class UserTokens:
         try:
             renewed = self._refresher.refresh(session, tokens, patient=False)
         except (Busy, RequestFailed, StoreUnavailable, TokenExpired):
-            later = self._clock() + FAILURE_LIFE
-            renewed = replace(tokens, access=replace(tokens.access, refresh_at=later))
+            alone = replace(tokens, access=replace(tokens.access, refresh_at=self._clock() + FAILURE_LIFE))
+            self.adjust(session, lambda current: alone if current is tokens else current)
+            return tokens
         self.keep(session, renewed)
         return renewed

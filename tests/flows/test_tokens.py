@@ -1,4 +1,4 @@
-"""GET /auth/tokens, POST /auth/tokens/refresh and /auth/tokens/exchange: what a browser application may know and ask."""
+"""/auth/tokens, /auth/tokens/refresh and /auth/tokens/exchange: what a browser application may know and ask."""
 
 from typing import Any
 
