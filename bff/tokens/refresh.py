@@ -197,9 +197,9 @@ class _Attempt:
 
         tokens = self.refresher.save(self.session, change, issued) or change(old)
         if not good:
-            raise self._failed("bad_response", _note(tokens.refresh_token or ""))
-        with suppress(StoreUnavailable):
-            self.refresher.kv.set(_note(self.spent), SUCCESS, NOTE_LIFE)
+            self._say(tokens.refresh_token or "", b"bad_response", FAILURE_LIFE)
+            raise RequestFailed("bad_response")
+        self._say(self.spent, SUCCESS, NOTE_LIFE)
         return tokens
 
     def _id_token_fits(self, issued: Issued) -> bool:
@@ -237,17 +237,19 @@ class _Attempt:
         metrics.token_refresh_failed(USER_TOKEN, "invalid_grant")
         self.refresher.audit.security(SecurityEvent.REFRESH_REJECTED, session=self.session.reference)
         self.refresher.gate.end(self.session, EndReason.REFRESH_REJECTED)
-        with suppress(StoreUnavailable):
-            self.refresher.kv.set(_note(self.spent), REJECTED, NOTE_LIFE)
+        self._say(self.spent, REJECTED, NOTE_LIFE)
         raise SessionEnded
 
-    def _failed(self, reason: str, *more_notes: str) -> RequestFailed:
+    def _failed(self, reason: str) -> RequestFailed:
         metrics.token_refresh_failed(USER_TOKEN, reason)
         log.warning("refresh_failed", extra={"session": self.session.reference, "reason": reason})
-        with suppress(StoreUnavailable):
-            for note in (_note(self.spent), *more_notes):
-                self.refresher.kv.set(note, reason.encode(), FAILURE_LIFE)
+        self._say(self.spent, reason.encode(), FAILURE_LIFE)
         return RequestFailed(reason)
+
+    def _say(self, refresh_token: str, what: bytes, life: float) -> None:
+        """Note what became of a refresh token. Without the note others find out for themselves."""
+        with suppress(StoreUnavailable):
+            self.refresher.kv.set(_note(refresh_token), what, life)
 
 
 def _note(refresh_token: str) -> str:
