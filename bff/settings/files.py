@@ -23,10 +23,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 _ALIAS = validate.Regexp(r"[a-z0-9][a-z0-9_-]{0,31}$", error="must be a short lower-case name such as corporate.")
 
 
-_RESOURCE = validate.Regexp(  # RFC 8707 section 2: absolute, and without a fragment
-    r"https?://[^\s/?#]+[^\s#]*\Z",
-    error="must be an absolute URL without a fragment, such as https://orders.example.com.",
-)
+_RESOURCE = re.compile(r"https?://[^\s/?#]+[^\s#]*")  # RFC 8707 section 2
 _ONLY_WITH = {
     "idp": (TokenKind.CLIENT_CREDENTIALS,),
     "audience": (TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS),
@@ -69,6 +66,11 @@ class Idps(Schema):
     providers = fields.Dict(keys=fields.String(validate=_ALIAS), values=fields.Nested(Provider), load_default=dict)
 
 
+def _absolute_url(text: str) -> None:
+    if not _RESOURCE.fullmatch(text):
+        raise ValidationError("must be an absolute URL without a fragment, such as https://orders.example.com.")
+
+
 class Service(Schema):
     error_messages = {  # noqa: RUF012 - marshmallow's own name
         "unknown": "There is no such key; there are token, idp, audience, resource, scope.",
@@ -77,7 +79,7 @@ class Service(Schema):
     token = fields.Enum(TokenKind, by_value=True)
     idp = fields.String()
     audience = fields.String()
-    resource = fields.String(validate=_RESOURCE)
+    resource = fields.String(validate=_absolute_url)
     scope = fields.String()
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
