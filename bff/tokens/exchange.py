@@ -70,7 +70,6 @@ class ExchangedTokens:
 
     def _leave_alone(self, session: Session, service: ServiceSettings, token: AccessToken) -> None:
         """For a while nobody here asks for another one, so nobody waits for a provider that does not answer."""
-
         alone = replace(token, refresh_at=self._clock() + FAILURE_LIFE)
 
         def change(tokens: Tokens) -> Tokens:

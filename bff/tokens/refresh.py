@@ -234,10 +234,10 @@ class _Attempt:
             if held is not None and held.tokens.refresh_token != self.spent:
                 self.overtaken = True
                 return held.tokens
-        metrics.token_refresh_failed(USER_TOKEN, "invalid_grant")
-        self.refresher.audit.security(SecurityEvent.REFRESH_REJECTED, session=self.session.reference)
         self.refresher.gate.end(self.session, EndReason.REFRESH_REJECTED)
         self._say(self.spent, REJECTED, NOTE_LIFE)
+        metrics.token_refresh_failed(USER_TOKEN, "invalid_grant")
+        self.refresher.audit.security(SecurityEvent.REFRESH_REJECTED, session=self.session.reference)
         raise SessionEnded
 
     def _failed(self, reason: str) -> RequestFailed:

@@ -222,8 +222,12 @@ def test_the_newest_refresh_token_is_revoked(
     assert balanced(at_work, counters)
 
 
-def test_a_refresh_that_was_under_way_when_the_session_ended(at_work: Site, clock: Clock) -> None:
+@pytest.mark.parametrize("change", [{}, {"access_token": None}])
+def test_a_refresh_that_was_under_way_when_the_session_ended(
+    at_work: Site, clock: Clock, change: dict[str, None]
+) -> None:
     """Whether its tokens were revoked by then or not, the newest refresh token does not outlive the session."""
+    at_work.idp.later_grants.response = change
     for revoke_at_once in (False, True):
         browser = at_work.logged_in()
         twin, key = at_work.twin(browser), session_key(browser)

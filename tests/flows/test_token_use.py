@@ -8,6 +8,7 @@ import requests
 from prometheus_client import REGISTRY
 from werkzeug.wrappers import Response
 
+from bff.errors import StoreUnavailable
 from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.browser import Browser
@@ -231,6 +232,27 @@ def test_a_worker_that_waited_for_a_rejection_takes_it_over(at_work: Site, clock
     with pytest.raises(Exception, match="The session has ended"):
         at_work.services.tokens.refresher.refresh(session, tokens, patient=True)
     assert at_work.idp.count("token") == 2, "the provider has said it once"
+    assert counters.gained(FAILED) == {"invalid_grant": 1}
+    assert counters.gained("bff_security_events_total")["refresh_rejected warning"] == 1
+
+
+def test_a_rejection_that_cannot_be_written_down(
+    at_work: Site, browser: Browser, clock: Clock, counters: Counters
+) -> None:
+    """The session lives until the store is back, and counts once."""
+    clock.now += EXPIRED
+    original = at_work.services.store.end
+
+    def down(*_: Any) -> bool:
+        raise StoreUnavailable
+
+    at_work.idp.later_grants.end_families()
+    at_work.services.store.end = down  # type: ignore[method-assign, assignment]
+    assert use(browser) == (503, "store_unavailable")
+    assert browser.verify().status_code == 200
+    assert counters.gained(FAILED) == {}
+    at_work.services.store.end = original  # type: ignore[method-assign]
+    assert use(browser) == (401, "session_ended")
     assert counters.gained(FAILED) == {"invalid_grant": 1}
     assert counters.gained("bff_security_events_total")["refresh_rejected warning"] == 1
 
