@@ -230,18 +230,18 @@ class _Attempt:
 
         tokens = self.refresher.save(self.session, change, issued) or change(old)
         if not good:
-            self._note_failure(tokens.refresh_token or "", "bad_response")
+            self._say(tokens.refresh_token or "", b"bad_response", FAILURE_LIFE)
             raise self._failed("bad_response")
-        with suppress(StoreUnavailable):
-            if tokens.refresh_token == self.spent:  # not replaced, so whoever sends it next need not doubt anything
+        if tokens.refresh_token == self.spent:  # not replaced, so whoever sends it next need not doubt anything
+            with suppress(StoreUnavailable):
                 self.refresher.kv.delete(_note(self.spent))
-            else:
-                self.refresher.kv.set(_note(self.spent), SUCCESS, NOTE_LIFE)
+        else:
+            self._say(self.spent, SUCCESS, NOTE_LIFE)
         return tokens
 
     def _id_token_fits(self, issued: Issued) -> bool:
-        """False when it cannot be checked just now. Raises RequestFailed for one that is somebody else's or forged:
-        then nothing of the answer is believed."""
+        """Whether what came with it may be used. Raises RequestFailed for one that is provably somebody else's: then
+        nothing of the answer is believed, since the refresh token may be theirs as well."""
         if issued.id_token is None:
             return True
         try:
@@ -258,18 +258,19 @@ class _Attempt:
             fault = "subject" if err.status == "subject" else "id_token"
             metrics.token_response_fault(REFRESH, fault)
             log.warning("token_response_fault", extra={"idp": self.session.idp, "grant": REFRESH, "fault": fault})
-            raise RequestFailed("bad_response") from err
+            if fault == "subject":
+                raise RequestFailed("bad_response") from err
+            return False
         return True
 
     def _rejected(self) -> Tokens:
         """The provider does not know the refresh token any more. Raises SessionEnded, unless somebody replaced it."""
         if tokens := self._replaced(0.0, *(_READ_AGAIN_AFTER if self.contested else ())):
             return tokens
+        self.refresher.gate.end(self.session, EndReason.REFRESH_REJECTED)
+        self._say(self.spent, REJECTED, NOTE_LIFE)
         metrics.token_refresh_failed(USER_TOKEN, "invalid_grant")
         self.refresher.audit.security(SecurityEvent.REFRESH_REJECTED, session=self.session.reference)
-        self.refresher.gate.end(self.session, EndReason.REFRESH_REJECTED)
-        with suppress(StoreUnavailable):
-            self.refresher.kv.set(_note(self.spent), REJECTED, NOTE_LIFE)
         raise SessionEnded
 
     def _replaced(self, *pauses: float) -> Tokens | None:
@@ -291,12 +292,13 @@ class _Attempt:
     def _failed(self, reason: str) -> RequestFailed:
         metrics.token_refresh_failed(USER_TOKEN, reason)
         log.warning("refresh_failed", extra={"session": self.session.reference, "reason": reason})
-        self._note_failure(self.spent, reason)
+        self._say(self.spent, reason.encode(), FAILURE_LIFE)
         return RequestFailed(reason)
 
-    def _note_failure(self, refresh_token: str, reason: str) -> None:
+    def _say(self, refresh_token: str, what: bytes, life: float) -> None:
+        """Note what became of a refresh token. Without the note others find out for themselves."""
         with suppress(StoreUnavailable):
-            self.refresher.kv.set(_note(refresh_token), reason.encode(), FAILURE_LIFE)
+            self.refresher.kv.set(_note(refresh_token), what, life)
 
 
 def _note(refresh_token: str) -> str:

@@ -140,7 +140,7 @@ def test_whatever_goes_wrong_a_token_that_is_good_is_used(deployment: Deployment
                 line.ask(cookie)
             answers = [line.answer() for line in workers]
             assert [(answer.status, answer.digest) for answer in answers] == [(200, digest)] * WORKERS, kind
-            deployment.wait(lambda: len(since(before, deployment)) > 0)
+            deployment.wait(lambda: len(since(before, deployment)) > 0)  # noqa: B023 - called at once
             assert since(before, deployment) == {reason: 1}, kind
         for cookie, digest in zip(cookies, old, strict=True):
             deployment.wait(lambda: workers[0].token(cookie).digest != digest)  # noqa: B023 - called at once
