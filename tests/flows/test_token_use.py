@@ -182,6 +182,7 @@ def test_a_failure_is_not_repeated_by_every_request(token_site: TokenSites, cloc
     clock.now += NEAR_END
     if service != "user":
         used(browser)
+        assert eventually(lambda: at_work.services.cache.held(session_key(browser), clock()) is None), "told of its own"
     before = at_work.idp.count("token")
     at_work.idp.break_endpoint("token", html(500))
     assert [used(browser, service) for _ in range(3)] == [first] * 3
@@ -211,7 +212,7 @@ def test_a_rejected_refresh_token_ends_the_session(
     assert answer.headers["X-Denied-Reason"] == "session_ended"
     assert browser.verify().status_code == 401
     assert eventually(lambda: twin.verify().status_code == 401)
-    assert use(twin) == use(browser) == (401, "unauthenticated")
+    assert use(twin) == use(browser) == (401, "session_ended"), "they are told why, not only who asked first"
     assert one.idp.count("token") == 2
     assert counters.gained(DESTROYED) == {"refresh_rejected": 1}
     assert counters.gained(FAILED) == {"invalid_grant": 1}
