@@ -16,9 +16,11 @@ from bff.kv import Batch, KeyValue
 from bff.kv.lock import Lock
 from tests.contract.backends import Backend, eventually
 from tests.contract.worker import increment
+from tests.flows.store import WatchedStore
 
 ROOT = Path(__file__).parents[2]
 SOON = 0.01  # seconds, for the few lives that really end
+STRETCH = 10_000
 
 
 def members(kv: KeyValue, index: str) -> list[tuple[str, float]]:
@@ -507,3 +509,70 @@ class TestLock:
         assert not mine.renew()
         assert yours.renew()
         assert yours.release()
+
+    def test_kept_for_as_long_as_the_work_goes_on(self, kv: KeyValue, backend: Backend) -> None:
+        """The work takes several lives of the lock, and nobody else gets it meanwhile."""
+        patient = Stretched(kv)
+        mine, yours = Lock(patient, "l", SOON), Lock(backend.open(), "l", 100)
+        assert mine.acquire()
+        with mine.kept():
+            for _ in range(5):
+                backend.advance(SOON * STRETCH * 0.6)
+                assert patient.renewed()
+                assert not yours.acquire()
+        assert yours.acquire()
+
+    def test_kept_until_the_work_fails(self, kv: KeyValue) -> None:
+        mine, yours = Lock(kv, "l", 100), Lock(kv, "l", 100)
+        assert mine.acquire()
+        with pytest.raises(ZeroDivisionError), mine.kept():
+            raise ZeroDivisionError
+        assert yours.acquire()
+
+    def test_keeping_one_that_was_lost_takes_it_from_nobody(self, kv: KeyValue, backend: Backend) -> None:
+        mine, yours = Lock(kv, "l", SOON), Lock(backend.open(), "l", 100)
+        assert mine.acquire()
+        with mine.kept():
+            kv.delete("lock:l")  # as after its life, had this process been stopped
+            assert yours.acquire()
+            assert eventually(lambda: "kv-lock" not in {thread.name for thread in threading.enumerate()})
+        assert yours.renew()
+        assert yours.release()
+
+    def test_a_store_that_fails_meanwhile_costs_the_lock_at_worst(self, kv: KeyValue, backend: Backend) -> None:
+        failing = WatchedStore(kv)
+        mine, yours = Lock(failing, "l", SOON), Lock(backend.open(), "l", 100)
+        assert mine.acquire()
+        with mine.kept():
+            failing.down = True
+            assert eventually(yours.acquire)  # its life ran out
+        assert yours.renew()
+
+    def test_a_store_that_is_back_in_time_costs_nothing(self, kv: KeyValue, backend: Backend) -> None:
+        failing = Stretched(kv)
+        mine, yours = Lock(failing, "l", SOON), Lock(backend.open(), "l", 100)
+        assert mine.acquire()
+        with mine.kept():
+            failing.calls_left = 0
+            assert eventually(lambda: failing.down)
+            failing.calls_left, failing.down = None, False
+            backend.advance(SOON * STRETCH * 0.6)
+            assert failing.renewed()
+            backend.advance(SOON * STRETCH * 0.6)
+            assert not yours.acquire()
+
+
+class Stretched(WatchedStore):
+    """Whatever lives there lives longer than was asked for: a lock is renewed soon, and its life still ends only when
+    the test says so."""
+
+    def set_if_absent(self, key: str, value: bytes, ttl: float | None = None) -> bool:
+        return super().set_if_absent(key, value, ttl and ttl * STRETCH)
+
+    def compare_and_set(self, key: str, expected: bytes, value: bytes | None, ttl: float | None = None) -> bool:
+        return super().compare_and_set(key, expected, value, ttl and ttl * STRETCH)
+
+    def renewed(self) -> bool:
+        """Whether a renewal that begins after now succeeds soon."""
+        self.forget()
+        return eventually(lambda: len(self.writes) >= 2)  # the first one may have been under way
