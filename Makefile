@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PORT   ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt soak bench
+.PHONY: help run test check fmt soak chaos bench
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -13,8 +13,8 @@ help:  ## list the commands
 run: $(VENV)/.run  ## serve everything on embedded defaults at http://127.0.0.1:8000
 	PORT=$(PORT) $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
 
-test: $(VENV)/.dev  ## run the whole test suite
-	$(BIN)/pytest $(ARGS)
+test: $(VENV)/.dev  ## run the whole test suite, on two cores if there are two
+	$(BIN)/pytest -n auto $(ARGS)
 
 check: $(VENV)/.dev  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -27,6 +27,9 @@ fmt: $(VENV)/.dev  ## format the code
 
 soak: $(VENV)/.dev  ## kill and recycle workers under load for a minute, and count
 	SOAK_SECONDS=60 SOAK_WORKERS=8 $(BIN)/pytest -s tests/e2e/test_metrics_exact.py tests/e2e/test_prometheus.py
+
+chaos: $(VENV)/.dev  ## race for tokens 1000 times, and take the provider away for a minute
+	CHAOS_ROUNDS=1000 CHAOS_OUTAGE=60 $(BIN)/pytest -s tests/e2e/test_token_races.py tests/e2e/test_token_outage.py
 
 bench: $(VENV)/.dev  ## measure speed against named references in one run
 	$(BIN)/python -m benchmarks

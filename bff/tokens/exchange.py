@@ -14,7 +14,7 @@ from bff.oidc.token_endpoint import TOKEN_EXCHANGE, GrantRefused, RequestFailed
 from bff.sessions.model import Session
 from bff.sessions.token_store import TokenStore
 from bff.sessions.tokens import AccessToken, Tokens
-from bff.settings import ServiceSettings
+from bff.settings import USER_TOKEN, ServiceSettings
 from bff.tokens.refresh import FAILURE_LIFE
 from bff.tokens.single_flight import Busy
 from bff.tokens.source import Issuer, Usable, answered
@@ -54,7 +54,7 @@ class ExchangedTokens:
             return Usable(token, tokens.dpop_key)
         if token.live(now):
             self._ahead(session, service, tokens, token)
-            return Usable(token, tokens.dpop_key)
+            return Usable(self._users.known(session).services.get(service.id, token), tokens.dpop_key)
         metrics.token_expired(service.id)
         return self._exchanged(session, service, token)
 
@@ -75,12 +75,12 @@ class ExchangedTokens:
 
     def _exchange_ahead(self, session: Session, service: ServiceSettings, token: AccessToken) -> None:
         with suppress(Busy, RequestFailed, GrantRefused, BFFError):  # said and counted where they happened
-            subject = self._users.current(session, service.id)
+            subject = self._users.current(session, USER_TOKEN)
             self._users.keep(session, self._asked(session, service, subject, token, patient=False))
 
     def _exchanged(self, session: Session, service: ServiceSettings, former: AccessToken | None) -> Usable:
         """A refused subject token may have been revoked before its time: then another one, and once more."""
-        subject = self._users.current(session, service.id)
+        subject = self._users.current(session, USER_TOKEN)
         with answered():
             try:
                 tokens = self._asked(session, service, subject, former, patient=True)

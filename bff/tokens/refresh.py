@@ -10,7 +10,8 @@ take its result. What became of a refresh token is noted for a moment under its 
     a reason   the provider could not be asked; for a moment nobody else tries
 
 A refusal is believed only when nobody else may have used the token: the record is read again first, and if the note
-said `started`, a while later once more.
+said `started`, a while later once more. Nor is a token sent at once that somebody else has started to use when the lock
+was free all the same: the store may have been away, and that one may hold an answer which it could not save.
 """
 
 import logging
@@ -47,6 +48,9 @@ FAILURE_LIFE = 2.0
 """Seconds for which a failure speaks for everybody who comes meanwhile."""
 
 _READ_AGAIN_AFTER = (0.3, 0.7)  # seconds, before a refusal is believed of a token that somebody else may have used
+_UNTIL_SAVED = (0.5,) * 6
+"""Seconds, after the store comes back, until whoever could not save an answer has saved it."""
+
 Change = Callable[[Tokens], Tokens]
 
 
@@ -122,12 +126,17 @@ class Refresher:
 
 @dataclass
 class _Attempt:
-    """One call of Refresher.refresh. held: what the record said when the lock was got."""
+    """One call of Refresher.refresh.
+
+    held: what the record said when the lock was got. looks: how often it was read, more than once by who waited for the
+    lock, and so knows that the store was there all the time.
+    """
 
     refresher: Refresher
     session: Session
     seen: Tokens
     held: Held | None = None
+    looks: int = 0
     contested: bool = False
     overtaken: bool = False
 
@@ -151,6 +160,7 @@ class _Attempt:
         """Raises TokenExpired, and what somebody else just met: SessionEnded, RequestFailed with its reason."""
         with suppress(StoreUnavailable):
             self.refresher.save_pending()
+        self.looks += 1
         self.held, noted = self.refresher.store.read_with(self.session.key, _note(self.seen.refresh_token or ""))
         if self.held is None:
             raise TokenExpired
@@ -167,19 +177,32 @@ class _Attempt:
         return None
 
     def work(self) -> Tokens:
-        start, key = time.perf_counter(), self._held.tokens.dpop_key
+        if self.contested and self.looks == 1 and (tokens := self._replaced(*_UNTIL_SAVED)):
+            return tokens
         self.refresher.kv.set(_note(self.spent), STARTED, NOTE_LIFE)
-        form, scope = {"refresh_token": self.spent}, self._held.tokens.access.scope
+        start = time.perf_counter()
         try:
-            return self._taken(self.refresher.endpoint.request(self.provider, REFRESH, form, key=key, scope=scope))
+            issued, trusted = self._asked()
         except GrantRefused as err:
             if err.error == "invalid_grant":
                 return self._rejected()
             raise self._failed("refused") from err
         except RequestFailed as err:
+            with suppress(StoreUnavailable):
+                if tokens := self._replaced(0.0):  # this worker stood still, and somebody else did it meanwhile
+                    return tokens
             raise self._failed(err.reason) from err
         finally:
             metrics.oauth_flow("refresh", time.perf_counter() - start)
+        return self._taken(issued, trusted)
+
+    def _asked(self) -> tuple[Issued, bool]:
+        """The provider's answer, and whether its ID token fits. Raises GrantRefused, RequestFailed."""
+        old = self._held.tokens
+        issued = self.refresher.endpoint.request(
+            self.provider, REFRESH, {"refresh_token": self.spent}, key=old.dpop_key, scope=old.access.scope
+        )
+        return issued, self._id_token_fits(issued)
 
     @property
     def _held(self) -> Held:
@@ -187,12 +210,11 @@ class _Attempt:
             raise TokenExpired
         return self.held
 
-    def _taken(self, issued: Issued) -> Tokens:
+    def _taken(self, issued: Issued, trusted: bool) -> Tokens:
         """A new refresh token is kept whatever else is wrong with the answer: the old one works no more.
 
         Raises RequestFailed, SessionEnded.
         """
-        trusted = self._id_token_fits(issued)
         old = self._held.tokens
         good = issued.access is not None and trusted and (issued.sound or not old.access.live(self.refresher.clock()))
 
@@ -208,15 +230,18 @@ class _Attempt:
 
         tokens = self.refresher.save(self.session, change, issued) or change(old)
         if not good:
-            self._note_failure(tokens.refresh_token or "", "bad_response")
-            raise RequestFailed("bad_response")
-        with suppress(StoreUnavailable):
-            self.refresher.kv.set(_note(self.spent), SUCCESS, NOTE_LIFE)
+            self._say(tokens.refresh_token or "", b"bad_response", FAILURE_LIFE)
+            raise self._failed("bad_response")
+        if tokens.refresh_token == self.spent:  # not replaced, so whoever sends it next need not doubt anything
+            with suppress(StoreUnavailable):
+                self.refresher.kv.delete(_note(self.spent))
+        else:
+            self._say(self.spent, SUCCESS, NOTE_LIFE)
         return tokens
 
     def _id_token_fits(self, issued: Issued) -> bool:
-        """False when it cannot be checked just now. Raises RequestFailed for one that is somebody else's or forged:
-        then nothing of the answer is believed."""
+        """Whether what came with it may be used. Raises RequestFailed for one that is provably somebody else's: then
+        nothing of the answer is believed, since the refresh token may be theirs as well."""
         if issued.id_token is None:
             return True
         try:
@@ -233,35 +258,47 @@ class _Attempt:
             fault = "subject" if err.status == "subject" else "id_token"
             metrics.token_response_fault(REFRESH, fault)
             log.warning("token_response_fault", extra={"idp": self.session.idp, "grant": REFRESH, "fault": fault})
-            raise RequestFailed("bad_response") from err
+            if fault == "subject":
+                raise RequestFailed("bad_response") from err
+            return False
         return True
 
     def _rejected(self) -> Tokens:
         """The provider does not know the refresh token any more. Raises SessionEnded, unless somebody replaced it."""
-        for pause in (0.0, *(_READ_AGAIN_AFTER if self.contested else ())):
+        if tokens := self._replaced(0.0, *(_READ_AGAIN_AFTER if self.contested else ())):
+            return tokens
+        self.refresher.gate.end(self.session, EndReason.REFRESH_REJECTED)
+        self._say(self.spent, REJECTED, NOTE_LIFE)
+        metrics.token_refresh_failed(USER_TOKEN, "invalid_grant")
+        self.refresher.audit.security(SecurityEvent.REFRESH_REJECTED, session=self.session.reference)
+        raise SessionEnded
+
+    def _replaced(self, *pauses: float) -> Tokens | None:
+        """The tokens that somebody else put in the place of these; looked for after each pause, in seconds. Raises
+        SessionEnded when somebody else ended it and has had them revoked."""
+        for pause in pauses:
             self.refresher.wait(pause)
             held = self.refresher.store.read(self.session.key)
             if held is None:
-                raise SessionEnded  # by somebody else, who had its tokens revoked
-            if held.tokens.refresh_token != self.spent:
+                raise SessionEnded
+            if self._differ(held.tokens):
                 self.overtaken = True
                 return held.tokens
-        metrics.token_refresh_failed(USER_TOKEN, "invalid_grant")
-        self.refresher.audit.security(SecurityEvent.REFRESH_REJECTED, session=self.session.reference)
-        self.refresher.gate.end(self.session, EndReason.REFRESH_REJECTED)
-        with suppress(StoreUnavailable):
-            self.refresher.kv.set(_note(self.spent), REJECTED, NOTE_LIFE)
-        raise SessionEnded
+        return None
+
+    def _differ(self, tokens: Tokens) -> bool:
+        return tokens.refresh_token != self.spent or not tokens.access.same(self._held.tokens.access)
 
     def _failed(self, reason: str) -> RequestFailed:
         metrics.token_refresh_failed(USER_TOKEN, reason)
         log.warning("refresh_failed", extra={"session": self.session.reference, "reason": reason})
-        self._note_failure(self.spent, reason)
+        self._say(self.spent, reason.encode(), FAILURE_LIFE)
         return RequestFailed(reason)
 
-    def _note_failure(self, refresh_token: str, reason: str) -> None:
+    def _say(self, refresh_token: str, what: bytes, life: float) -> None:
+        """Note what became of a refresh token. Without the note others find out for themselves."""
         with suppress(StoreUnavailable):
-            self.refresher.kv.set(_note(refresh_token), reason.encode(), FAILURE_LIFE)
+            self.refresher.kv.set(_note(refresh_token), what, life)
 
 
 def _note(refresh_token: str) -> str:

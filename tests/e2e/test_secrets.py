@@ -1,20 +1,25 @@
-"""Nothing secret of a whole login, nor of all that goes wrong beside it, gets into a log, a metric or an error."""
+"""Nothing secret of logins and tokens, nor of what goes wrong beside them, gets into a log, a metric or an error."""
 
 import base64
+import json
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 
+from bff.sessions.tokens import Tokens
+from tests.e2e import deployment
+from tests.e2e.deployment import Deployment
 from tests.peers import bff, openid, process, redis
 from tests.peers.bff import Bff, Visitor
-from tests.peers.openid import Provider
+from tests.peers.openid import Fault, Provider
 
 pytestmark = pytest.mark.e2e
 
 REDIS_PASSWORD = "the-password-of-redis"
+TTL = 300
 SHORTEST = 16  # characters; whatever this module makes up is longer, and no ordinary word is
 
 
@@ -88,6 +93,75 @@ def whole_story(service: Bff, provider: Provider) -> tuple[list[str], dict[str, 
     return errors, cookies
 
 
+@pytest.fixture(scope="module")
+def told_of_tokens(folder: Path) -> Told:
+    """The same of what comes after a login, at a provider that binds every token to a key."""
+    own = folder / "tokens"
+    own.mkdir()
+    with deployment.running(own, TTL, dpop=True) as started:
+        errors, known = life_of_tokens(started)
+        metrics = started.bff.metrics()
+        known |= {name: set(values) for name, values in started.provider.secrets().items()}
+    return Told(started.bff.log.read_text(), metrics, errors, known | {"BFF_SECRETS": {deployment.SECRET}})
+
+
+def life_of_tokens(started: Deployment) -> tuple[list[str], dict[str, set[str]]]:
+    """Two sessions whose tokens are refreshed, exchanged and validated, with every failure; the provider ends the first
+    by a logout token and the second by a refusal: (error bodies, cookie values and private keys)."""
+    errors: list[str] = []
+    known: dict[str, set[str]] = {"bff_session": set(), "dpop_key": set()}
+    service, provider = started.bff, started.provider
+
+    def post(path: str, **body: str) -> None:
+        answer = alice.call("POST", path, json=body, headers={"X-CSRF-Token": alice.csrf_token()})
+        errors.extend([] if answer.ok else [answer.text])
+
+    def login() -> Tokens:
+        assert alice.login(login_hint="alice").status_code == 302
+        held = deployment.stored_tokens(started.store, alice.cookie())
+        known["bff_session"].add(alice.cookie())
+        known["dpop_key"].add(json.loads(held.dpop_key or "")["d"])
+        return held
+
+    with Visitor(service.base_url) as alice:
+        held = login()
+        post("/auth/tokens/refresh")
+        for name in ("api", "billing", "own"):
+            post("/auth/tokens/exchange", service=name)
+        assert errors == []
+        faults: list[tuple[str, Fault, int]] = [("user", "garbage", 0), ("api", "html", 0), ("own", "status", 400)]
+        for name, kind, status in faults:
+            provider.disturb("/token", kind, status=status)
+            post("/auth/tokens/refresh", service=name)
+        for token in (provider.secrets()["access_token"][-1], held.access.value, held.id_token):  # bound, or no such
+            headers = {"Authorization": f"Bearer {token}"}
+            errors.append(alice.call("GET", "/auth/tokens/validate", headers=headers).text)
+        query = urlencode({"id_token_hint": held.id_token, "post_logout_redirect_uri": alice.base_url})
+        alice.walk(f"{provider.issuer}/session/end?{query}", alice.base_url, logout="yes")
+        errors.append(alice.auth_verify().text)
+        (token,) = provider.secrets()["logout_token"]
+        for sent in (token, token[:-9]):  # once more, and broken
+            errors.append(alice.call("POST", "/auth/backchannel-logout", data={"logout_token": sent}).text)
+        login()
+        provider.disturb("/token", "lose_answer")
+        post("/auth/tokens/refresh", service="api")
+        provider.revoke("alice")
+        post("/auth/tokens/refresh")
+        errors.append(alice.auth_verify().text)
+    return errors, known
+
+
+def test_every_kind_of_token_was_there_to_be_told(told_of_tokens: Told) -> None:
+    kinds = {"access_token", "refresh_token", "id_token", "token", "logout_token", "dpop_key", "bff_session"}
+    assert {
+        name for name, values in told_of_tokens.secrets.items() if any(len(value) > SHORTEST for value in values)
+    } >= kinds
+    words = "grant_refused", "refresh_failed", "backchannel_logout", "logout_token_rejected", "refresh_rejected"
+    assert [word for word in words if f'"event": "{word}"' not in told_of_tokens.log] == []
+    codes = {json.loads(error)["code"] for error in told_of_tokens.errors}
+    assert codes >= {"token_unavailable", "token_refused", "invalid_token", "invalid_request", "session_ended"}
+
+
 def test_every_kind_of_secret_was_there_to_be_told(told: Told) -> None:
     kinds = {"state", "nonce", "code", "code_verifier", "access_token", "refresh_token", "id_token", "bff_session"}
     assert {name for name, values in told.secrets.items() if any(len(value) > SHORTEST for value in values)} >= kinds
@@ -97,7 +171,9 @@ def test_every_kind_of_secret_was_there_to_be_told(told: Told) -> None:
 
 
 @pytest.mark.parametrize("place", ["log", "metrics", "errors"])
-def test_nothing_secret_is_told(told: Told, place: str) -> None:
+@pytest.mark.parametrize("story", ["told", "told_of_tokens"])
+def test_nothing_secret_is_told(request: pytest.FixtureRequest, story: str, place: str) -> None:
+    told: Told = request.getfixturevalue(story)
     text = str(getattr(told, place))
     spellings = {
         (name, spelling)

@@ -33,7 +33,7 @@ const DPOP_NONCES = process.env.DPOP_NONCES === '1';
 const DPOP_SECRET = crypto.randomBytes(32);
 const SECRETS = [
   'state', 'nonce', 'code', 'code_verifier', 'client_assertion', 'access_token', 'refresh_token', 'id_token',
-  'id_token_hint', 'token',
+  'id_token_hint', 'token', 'logout_token',
 ];
 
 const PEOPLE = {
@@ -87,7 +87,10 @@ function build() {
     rotateRefreshToken: process.env.ROTATE !== '0',
     extraTokenClaims: (ctx, token) => ({ roles: PEOPLE[token.accountId]?.roles }),
     ttl: { AccessToken: ACCESS_TOKEN_TTL, ClientCredentials: ACCESS_TOKEN_TTL },
-    fetch: (url, { dispatcher, ...options }) => fetch(url, options), // that dispatcher refuses loopback addresses
+    fetch: (url, { dispatcher, ...options }) => { // that dispatcher refuses loopback addresses
+      remember(Object.fromEntries(new URLSearchParams(options.body)));
+      return fetch(url, options);
+    },
     interactions: AUTOLOGIN ? { url: (ctx, interaction) => `/_test/autologin/${interaction.uid}` } : undefined,
     features: {
       backchannelLogout: { enabled: true },
