@@ -63,6 +63,15 @@ class TestASuccess:
         assert worker.tokens(session).access.value != old.access.value
         assert fleet.calls() == 3
 
+    def test_no_rotation_leaves_nothing_to_doubt(self, fleet: Fleet, worker: Worker, session: Session) -> None:
+        """The same refresh token is sent again soon, and nobody waits for somebody else's answer before."""
+        pauses: list[float] = []
+        fleet.wait = pauses.append
+        fleet.idp.later_grants.rotates = False
+        for _ in range(2):
+            worker.refresh(session)
+        assert pauses == []
+
     def test_many_times_in_turn(self, fleet: Fleet, worker: Worker, other: Worker, session: Session) -> None:
         for _ in range(3):
             for each in (worker, other):
@@ -184,6 +193,22 @@ class TestAHerd:
         assert counters.gained(FAILED) == {"lock_timeout": 1}
         assert counters.gained(REFRESHES) == {"user failed": 1}
         assert fleet.calls() == 0
+
+
+def test_a_failure_where_another_worker_succeeded(
+    fleet: Fleet, worker: Worker, other: Worker, session: Session, counters: Counters
+) -> None:
+    """This one stood still for so long that the other took over, and what it hears in the end is of no interest."""
+
+    def answer() -> Any:
+        fleet.idp.repair()
+        steal_and_refresh(fleet, other, session)
+        raise requests.Timeout
+
+    fleet.idp.break_endpoint("token", answer)
+    assert worker.refresh(session) == other.tokens(session)
+    assert counters.gained(FAILED) == {}
+    assert counters.gained(REFRESHES) == {"user success": 1, "user reused": 1}
 
 
 TRANSIENT: dict[str, tuple[Callable[[], Any], str, str]] = {
