@@ -13,8 +13,8 @@ help:  ## list the commands
 run: $(VENV)/.run  ## serve everything on embedded defaults at http://127.0.0.1:8000
 	PORT=$(PORT) $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
 
-test: $(VENV)/.dev  ## run the whole test suite
-	$(BIN)/pytest $(ARGS)
+test: $(VENV)/.dev  ## run the whole test suite, on two cores if there are two
+	$(BIN)/pytest -n auto $(ARGS)
 
 check: $(VENV)/.dev  ## ruff and mypy
 	$(BIN)/ruff check .

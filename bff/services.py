@@ -75,17 +75,24 @@ def build(
     clock: Callable[[], float] = time.time,
     kv: KeyValue | None = None,
     transport: WsgiTransport | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = time.sleep,
     later: Callable[[Callable[[], None]], None] | None = None,
 ) -> Services:
     """Wire everything up; makes no connection and no thread. transport: carries outbound HTTP, the network if None.
-    wait: pauses before an outbound call is repeated. later: does what no request waits for, threads if None."""
+    monotonic: measures outbound calls and their breakers' pauses. wait: pauses before an outbound call is repeated.
+    later: does what no request waits for, threads if None."""
     kv = kv or open_store(settings, clock)
     keys = Keyring(settings.secrets)
     audit, background = Audit(NullSink()), Background()
     clients = [
         HttpClient(
-            f"idp_{provider.id}", timeout=IDP_TIMEOUT, certificate=provider.certificate, adapter=transport, wait=wait
+            f"idp_{provider.id}",
+            timeout=IDP_TIMEOUT,
+            certificate=provider.certificate,
+            adapter=transport,
+            clock=monotonic,
+            wait=wait,
         )
         for provider in settings.providers
     ]

@@ -121,10 +121,11 @@ def _provider(provider: ProviderSettings, config: Settings) -> Iterator[str]:
 
 
 def _services(config: Settings) -> Iterator[str]:
-    aliases = {provider.id for provider in config.providers}
+    aliases = [provider.id for provider in config.providers]
     for service in config.services:
         if service.idp is not None and service.idp not in aliases:
-            yield f"routes.yaml: services.{service.id}.idp: there is no provider {service.idp!r}."
+            known = ", ".join(aliases)
+            yield f"routes.yaml: services.{service.id}.idp: there is no provider {service.idp!r}; there is {known}."
 
 
 def _certificate(provider: ProviderSettings) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, made to leave when it is told to, and to stay with a connection that is busy.
+"""gunicorn's threaded worker, made to leave when told to, to stay with a busy connection, and to forget no request.
 
 As it comes, a worker that was asked to stop waits for idle keep-alive connections until `graceful_timeout` is over, and
 a reverse proxy always holds some. Nobody waits for an answer on an idle connection, so they can be closed at once.
@@ -6,6 +6,9 @@ a reverse proxy always holds some. Nobody waits for an answer on an idle connect
 As it comes, too, a connection goes back to the main thread after each answer, and to another thread for the next
 request: two hand-overs and a wake-up through a pipe, which cost more than a verify. A reverse proxy soon sends its next
 request on the same connection, so the thread looks for it a moment longer, unless somebody else waits for a thread.
+
+As it comes, last, a request that was read together with the end of an unread body before it is left in the buffer, and
+its client without an answer until the connection is closed: the main thread waits for what has arrived already.
 """
 
 import select
@@ -34,9 +37,12 @@ class Worker(ThreadWorker):
     def handle(self, conn: Any) -> Any:
         """Answer the connection's requests for as long as one follows upon the other; in a thread of the pool."""
         keep = super().handle(conn)
-        while keep is True and self.alive and not self.tpool.wanted and _readable(conn.sock):
+        while keep is True and self.alive and (_buffered(conn) or self._stays(conn)):
             keep = super().handle(conn)
         return keep
+
+    def _stays(self, conn: Any) -> bool:
+        return not self.tpool.wanted and _readable(conn.sock)
 
     def murder_keepalived(self) -> None:
         """Called by gunicorn's loop after every event."""
@@ -44,6 +50,11 @@ class Worker(ThreadWorker):
             for connection in self.keepalived_conns:
                 connection.timeout = 0
         super().murder_keepalived()
+
+
+def _buffered(conn: Any) -> bool:
+    """Whether the next request, or its beginning, was read already, behind a body that nobody wanted."""
+    return bool(conn.parser.unreader.buf.getbuffer().nbytes)
 
 
 def _readable(sock: Any) -> bool:

@@ -63,9 +63,9 @@ class Dpop:
 
     def wants_another(self, url: str, answer: Response) -> bool:
         """Take the nonce that an answer offers; whether the request was refused for the want of it, and should be sent
-        once more."""
+        once more. That another request learned the same nonce meanwhile says nothing about this one."""
         nonce = answer.headers.get("DPoP-Nonce", "")
-        if not nonce or len(nonce) > _LONGEST_NONCE or self._nonces.get(_origin(url)) == nonce:
+        if not nonce or len(nonce) > _LONGEST_NONCE:
             return False
         self._nonces[_origin(url)] = nonce
         return answer.status in (400, 401) and b"use_dpop_nonce" in _complaint(answer)

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -176,7 +176,9 @@ class LoginFlow:
             fail("token_endpoint")
         if issued.access is None or issued.id_token is None:
             fail("token_endpoint")
-        return Tokens(provider.id, issued.access, issued.refresh_token, issued.id_token, attempt.dpop_key)
+        # RFC 6749 section 5.1: an answer that names no scope grants what was asked for.
+        access = replace(issued.access, scope=issued.access.scope or provider.config.scopes)
+        return Tokens(provider.id, access, issued.refresh_token, issued.id_token, attempt.dpop_key)
 
     def _claims(self, provider: Provider, tokens: Tokens, attempt: Attempt) -> dict[str, Any]:
         try:

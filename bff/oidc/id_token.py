@@ -28,9 +28,10 @@ def validate_id_token(
 
 
 def validate_refreshed_id_token(
-    token: str, provider: Provider, *, sub: str, access_token: str, clock: Callable[[], float]
+    token: str, provider: Provider, *, sub: str, access_token: str | None, clock: Callable[[], float]
 ) -> dict[str, Any]:
     """The claims of a token that came with refreshed tokens: the same, for the same person, and no login's nonce.
+    access_token: None when none came that could be used.
 
     Raises TokenInvalid, with the status `subject` for another person; ProviderUnavailable when the keys cannot be had.
     """
@@ -41,14 +42,15 @@ def validate_refreshed_id_token(
     return claims
 
 
-def _checked(text: str, provider: Provider, access_token: str, now: float) -> dict[str, Any]:
+def _checked(text: str, provider: Provider, access_token: str | None, now: float) -> dict[str, Any]:
     token = parse(text)
     verify(token, provider)
     _check_issuer_and_audience(token.claims, provider)
     check_times(token.claims, now, demanded=("exp", "iat"))
     if "auth_time" in token.claims and not is_time(token.claims["auth_time"]):
         raise TokenInvalid("malformed")
-    _check_access_token(token.claims, token.header, access_token)
+    if access_token is not None:
+        _check_access_token(token.claims, token.header, access_token)
     return token.claims
 
 

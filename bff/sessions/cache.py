@@ -82,7 +82,7 @@ class SessionCache:
     def lookup(self, key: str, now: float) -> Entry | None:
         """The session filed under key, from memory or from the store; None when the store knows none.
 
-        Raises StoreUnavailable. The entry's session may have expired: the caller decides what that means.
+        Raises SessionEnded, StoreUnavailable. The entry's session may have expired: the caller decides what that means.
         """
         entry = self._entries.get(key)
         if entry is not None and now < entry.valid_until:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bff.crypto import digest
-from bff.errors import BindingMismatch, SessionExpired, Unauthenticated
+from bff.errors import BindingMismatch, SessionEnded, SessionExpired, Unauthenticated
 from bff.events.audit import Audit
 from bff.events.model import SecurityEvent
 from bff.observability import metrics
@@ -51,7 +51,7 @@ class Gate:
     def admit(self, cookie_header: str, client: Client, *, touch: bool = True) -> Entry:
         """The session that the request's cookies name.
 
-        Raises Unauthenticated, SessionExpired, BindingMismatch, StoreUnavailable.
+        Raises Unauthenticated, SessionExpired, SessionEnded, BindingMismatch, StoreUnavailable.
         """
         now = self._clock()
         entry = self._find(cookie_header, now)
@@ -80,14 +80,18 @@ class Gate:
             raise
 
     def _find(self, cookie_header: str, now: float) -> Entry:
-        known = None
+        known, refusal = None, Unauthenticated()
         for value in self._candidates(cookie_header):
-            entry = self._cache.lookup(digest(value), now)
+            try:
+                entry = self._cache.lookup(digest(value), now)
+            except SessionEnded as err:
+                refusal = err
+                continue
             if entry is not None and now < entry.session.expires_at:
                 return entry
             known = known or entry
         if known is None:
-            raise Unauthenticated
+            raise refusal
         return known
 
     def _candidates(self, cookie_header: str) -> Iterator[str]:

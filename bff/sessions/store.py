@@ -8,6 +8,7 @@ once in the fleet, however many workers try at the same moment. Records are neve
     hot:{key}      sealed: who, when, binding       key = SHA-256 of the cookie
     sessions       index: key at the time when it expires
     user:{digest}  index: the user's keys at last use
+    ended:{key}    for an hour: it ended by the provider's word, not by its user's doing
     sid:{digest}   index: the provider session's keys (OpenID Connect Back-Channel Logout)
 """
 
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from bff.crypto import Keyring, SealError, digest, random_id
+from bff.errors import SessionEnded
 from bff.kv import Batch, KeyValue
 from bff.observability import metrics
 from bff.sessions.binding import Binding
@@ -38,6 +40,10 @@ EXPIRY_INDEX = "sessions"
 # Records outlive the session's own end, so that the sweep can still name and count what it ends.
 GRACE = 86400
 MOST_PER_USER = 1000
+TOLD_FOR = 3600
+"""Seconds for which a browser is told that its session ended, rather than that there is none."""
+
+_NOT_THE_USERS_DOING = frozenset({EndReason.REFRESH_REJECTED, EndReason.BACKCHANNEL, EndReason.REVOKED})
 
 
 class SessionStore:
@@ -84,8 +90,14 @@ class SessionStore:
         return cookie, session
 
     def find(self, key: str) -> Session | None:
-        """The session as the store knows it, expired or not; None when there is none, or none that opens."""
-        raw, expires_at = self._kv.execute(Batch().get(_hot(key)).index_score(EXPIRY_INDEX, key))
+        """The session as the store knows it, expired or not; None when there is none, or none that opens.
+
+        Raises SessionEnded when it ended lately and not by its user's doing.
+        """
+        batch = Batch().get(_hot(key)).index_score(EXPIRY_INDEX, key).get(_ended(key))
+        raw, expires_at, ended = self._kv.execute(batch)
+        if ended is not None:
+            raise SessionEnded
         if raw is None or expires_at is None:
             return None
         return self._opened(key, raw, expires_at)
@@ -151,6 +163,8 @@ class SessionStore:
                 .publish(INVALIDATIONS, session.key)
             )
             self._tokens.give_up(batch, session.key)
+            if reason in _NOT_THE_USERS_DOING:
+                batch.set(_ended(session.key), reason.encode(), TOLD_FOR)
             for name in self._indexes(session):
                 batch.index_remove(name, session.key)
             if self._kv.execute(batch)[0]:
@@ -217,3 +231,7 @@ class SessionStore:
 
 def _hot(key: str) -> str:
     return f"hot:{key}"
+
+
+def _ended(key: str) -> str:
+    return f"ended:{key}"

@@ -33,8 +33,8 @@ class AccessToken:
         return other is not None and (self.value, self.expires_at) == (other.value, other.expires_at)
 
     def left_alone(self, until: float) -> "AccessToken":
-        """The same token, not to be refreshed before then."""
-        return replace(self, refresh_at=until)
+        """The same token, not to be refreshed before then, unless it ends sooner."""
+        return replace(self, refresh_at=until if self.expires_at is None else min(until, self.expires_at))
 
 
 @dataclass(frozen=True)

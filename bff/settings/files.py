@@ -23,6 +23,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 _ALIAS = validate.Regexp(r"[a-z0-9][a-z0-9_-]{0,31}$", error="must be a short lower-case name such as corporate.")
 
 
+_RESOURCE = re.compile(r"https?://[^\s/?#]+[^\s#]*")  # RFC 8707 section 2
 _ONLY_WITH = {
     "idp": (TokenKind.CLIENT_CREDENTIALS,),
     "audience": (TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS),
@@ -65,23 +66,38 @@ class Idps(Schema):
     providers = fields.Dict(keys=fields.String(validate=_ALIAS), values=fields.Nested(Provider), load_default=dict)
 
 
+def _absolute_url(text: str) -> None:
+    if not _RESOURCE.fullmatch(text):
+        raise ValidationError("must be an absolute URL without a fragment, such as https://orders.example.com.")
+
+
 class Service(Schema):
+    error_messages = {  # noqa: RUF012 - marshmallow's own name
+        "unknown": "There is no such key; there are token, idp, audience, resource, scope.",
+        "type": "must be a mapping.",
+    }
     token = fields.Enum(TokenKind, by_value=True)
     idp = fields.String()
     audience = fields.String()
-    resource = fields.Url(require_tld=False)
+    resource = fields.String(validate=_absolute_url)
     scope = fields.String()
 
-    @validates_schema
-    def _fits_its_token(self, data: Mapping[str, Any], **_: Any) -> None:
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def _fits_its_token(self, data: Mapping[str, Any], original: Any, **_: Any) -> None:
+        """Also when something else is wrong, so judged by what was written."""
+        given = original.keys() if isinstance(original, dict) else set()
+        if "token" in given and "token" not in data:
+            return  # no such kind, as its own field says
         kind = data.get("token", TokenKind.USER)
-        for name, kinds in _ONLY_WITH.items():
-            if name in data and kind not in kinds:
-                raise ValidationError(f"goes with token: {' or '.join(kinds)}, not with {kind}.", name)
-        if kind is TokenKind.EXCHANGE and not data.keys() & {"audience", "resource"}:
-            raise ValidationError(
-                "needs an audience or a resource, to tell the provider for whom the token is.", "token"
-            )
+        wrong = {
+            name: [f"goes with token: {' or '.join(kinds)}, not with {kind}."]
+            for name, kinds in _ONLY_WITH.items()
+            if name in given and kind not in kinds
+        }
+        if kind is TokenKind.EXCHANGE and not given & {"audience", "resource"}:
+            wrong["token"] = ["needs an audience or a resource, to tell the provider for whom the token is."]
+        if wrong:
+            raise ValidationError(wrong)
 
 
 class Routes(Schema):
@@ -176,7 +192,7 @@ def _lines(messages: Mapping[Any, Any], path: str = "") -> list[str]:
     """marshmallow's tree of messages as `path.to.field: what is wrong`."""
     lines = []
     for key, value in messages.items():
-        here = path if key in ("value", "key") else f"{path}.{key}".lstrip(".")
+        here = path if key in ("value", "key", "_schema") else f"{path}.{key}".lstrip(".")
         if isinstance(value, Mapping):
             lines += _lines(value, here)
         else:

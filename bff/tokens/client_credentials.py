@@ -50,15 +50,16 @@ class OwnTokens:
             return Usable(known.access, known.dpop_key)
         if known.access.live(now):
             self._ahead(service, known)
+            known = self._known[service.id]
             return Usable(known.access, known.dpop_key)
         metrics.token_expired(service.id)
         return self._patiently(service, known)
 
     def renew(self, session: Session | None, service: ServiceSettings) -> Usable:
-        return self._patiently(service, self._known.get(service.id))
+        return self._patiently(service, self._opened(_record(service)))
 
     def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken | None:
-        known = self._known.get(service.id)
+        known = self._opened(_record(service))
         return known.access if known else None
 
     def refreshable(self, tokens: Tokens) -> bool:

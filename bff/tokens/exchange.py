@@ -14,13 +14,15 @@ from bff.oidc.token_endpoint import TOKEN_EXCHANGE, GrantRefused, RequestFailed
 from bff.sessions.model import Session
 from bff.sessions.token_store import TokenStore
 from bff.sessions.tokens import AccessToken, Tokens
-from bff.settings import ServiceSettings
+from bff.settings import USER_TOKEN, ServiceSettings
 from bff.tokens.refresh import FAILURE_LIFE
 from bff.tokens.single_flight import Busy
 from bff.tokens.source import Issuer, Usable, answered
 from bff.tokens.user import UserTokens
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - RFC 8693 section 3
+
+_REFUSED_SUBJECT = ("invalid_grant", "invalid_request")  # the latter by RFC 8693 section 2.2.2
 
 
 class ExchangedTokens:
@@ -52,7 +54,7 @@ class ExchangedTokens:
             return Usable(token, tokens.dpop_key)
         if token.live(now):
             self._ahead(session, service, tokens, token)
-            return Usable(token, tokens.dpop_key)
+            return Usable(self._users.known(session).services.get(service.id, token), tokens.dpop_key)
         metrics.token_expired(service.id)
         return self._exchanged(session, service, token)
 
@@ -73,17 +75,17 @@ class ExchangedTokens:
 
     def _exchange_ahead(self, session: Session, service: ServiceSettings, token: AccessToken) -> None:
         with suppress(Busy, RequestFailed, GrantRefused, BFFError):  # said and counted where they happened
-            subject = self._users.current(session, service.id)
+            subject = self._users.current(session, USER_TOKEN)
             self._users.keep(session, self._asked(session, service, subject, token, patient=False))
 
     def _exchanged(self, session: Session, service: ServiceSettings, former: AccessToken | None) -> Usable:
         """A refused subject token may have been revoked before its time: then another one, and once more."""
-        subject = self._users.current(session, service.id)
+        subject = self._users.current(session, USER_TOKEN)
         with answered():
             try:
                 tokens = self._asked(session, service, subject, former, patient=True)
             except GrantRefused as err:
-                if err.error != "invalid_grant" or subject.refresh_token is None:
+                if err.error not in _REFUSED_SUBJECT or subject.refresh_token is None:
                     raise
                 subject = self._users.successor(session, subject)
                 tokens = self._asked(session, service, subject, former, patient=True)

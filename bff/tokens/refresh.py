@@ -6,6 +6,7 @@ take its result. What became of a refresh token is noted for a moment under its 
 
     started    somebody sent it to the provider and has not said yet how that ended
     success    it was replaced; the record in the store holds its successor, or soon will
+    rejected   the provider knows it no more, and the session was ended for that
     a reason   the provider could not be asked; for a moment nobody else tries
 
 A refusal is believed only when nobody else may have used the token: the record is read again first, and if the note
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from bff.crypto import digest
 from bff.errors import ProviderUnavailable, SessionEnded, StoreUnavailable, TokenExpired
@@ -40,7 +42,7 @@ from bff.tokens.single_flight import SingleFlight, TookTooLong
 
 log = logging.getLogger(__name__)
 
-STARTED, SUCCESS = b"started", b"success"
+STARTED, SUCCESS, REJECTED = b"started", b"success", b"rejected"
 NOTE_LIFE = 60.0
 FAILURE_LIFE = 2.0
 """Seconds for which a failure speaks for everybody who comes meanwhile."""
@@ -79,7 +81,7 @@ class Refresher:
         self.wait = wait
         self._flight = flight
         self._pseudonym = pseudonym
-        self._unsaved: dict[str, Change] = {}
+        self._unsaved: dict[str, Callable[[], Tokens]] = {}
 
     def refresh(self, session: Session, seen: Tokens, *, patient: bool) -> Tokens:
         """Newer tokens than those that were seen and found wanting. patient: wait for whoever is at it already.
@@ -98,22 +100,28 @@ class Refresher:
     def save(self, session: Session, change: Change, lost: Issued) -> Tokens | None:
         """Apply what a refresh brought. When the store is away just now, the provider's answer is all there is: it is
         kept here until it can be written, and None returned. Raises SessionEnded; lost is then revoked."""
+        write = partial(self._write, session, change, lost)
         try:
-            saved = self.store.update(session.key, change)
+            return write()
         except StoreUnavailable:
-            self._unsaved[session.key] = change
+            self._unsaved[session.key] = write
             log.warning("tokens_not_saved_yet", extra={"session": session.reference})
             return None
+
+    def save_pending(self) -> None:
+        """Write what could not be written. Raises StoreUnavailable; what failed is kept."""
+        for key, write in list(self._unsaved.items()):
+            with suppress(SessionEnded):
+                write()
+            if self._unsaved.get(key) is write:  # several threads may be at it; writing twice does no harm
+                self._unsaved.pop(key, None)
+
+    def _write(self, session: Session, change: Change, lost: Issued) -> Tokens:
+        saved = self.store.update(session.key, change)
         if saved is None:
             self.revocations.orphan(self.providers[session.idp], lost)
             raise SessionEnded
         return saved
-
-    def save_pending(self) -> None:
-        """Write what could not be written. Raises StoreUnavailable; what failed is kept."""
-        for key, change in list(self._unsaved.items()):
-            self.store.update(key, change)
-            del self._unsaved[key]
 
 
 @dataclass
@@ -149,15 +157,20 @@ class _Attempt:
         return token
 
     def look(self) -> Tokens | None:
-        """Raises TokenExpired, RequestFailed with the reason for which somebody else just failed."""
+        """Raises TokenExpired, and what somebody else just met: SessionEnded, RequestFailed with its reason."""
         with suppress(StoreUnavailable):
             self.refresher.save_pending()
         self.looks += 1
         self.held, noted = self.refresher.store.read_with(self.session.key, _note(self.seen.refresh_token or ""))
         if self.held is None:
             raise TokenExpired
-        if not self.held.tokens.access.same(self.seen.access):
+        access, token = self.held.tokens.access, self.held.tokens.refresh_token
+        if not access.same(self.seen.access) and access.live(self.refresher.clock()):
             return self.held.tokens
+        if token is not None and token != self.seen.refresh_token:
+            noted = self.refresher.kv.get(_note(token))
+        if noted == REJECTED:
+            raise SessionEnded
         self.contested = noted in (STARTED, SUCCESS)
         if noted and not self.contested:
             raise RequestFailed(noted.decode())
@@ -198,7 +211,10 @@ class _Attempt:
         return self.held
 
     def _taken(self, issued: Issued, trusted: bool) -> Tokens:
-        """A new refresh token is kept whatever else is wrong with the answer: the old one works no more."""
+        """A new refresh token is kept whatever else is wrong with the answer: the old one works no more.
+
+        Raises RequestFailed, SessionEnded.
+        """
         old = self._held.tokens
         good = issued.access is not None and trusted and (issued.sound or not old.access.live(self.refresher.clock()))
 
@@ -214,22 +230,26 @@ class _Attempt:
 
         tokens = self.refresher.save(self.session, change, issued) or change(old)
         if not good:
-            raise self._failed("bad_response", _note(tokens.refresh_token or ""))
-        with suppress(StoreUnavailable):
-            self.refresher.kv.set(_note(self.spent), SUCCESS, NOTE_LIFE)
+            self._say(tokens.refresh_token or "", b"bad_response", FAILURE_LIFE)
+            raise self._failed("bad_response")
+        if tokens.refresh_token == self.spent:  # not replaced, so whoever sends it next need not doubt anything
+            with suppress(StoreUnavailable):
+                self.refresher.kv.delete(_note(self.spent))
+        else:
+            self._say(self.spent, SUCCESS, NOTE_LIFE)
         return tokens
 
     def _id_token_fits(self, issued: Issued) -> bool:
-        """False when it cannot be checked just now. Raises RequestFailed for one that is somebody else's or forged:
-        then nothing of the answer is believed."""
-        if issued.id_token is None or issued.access is None:
+        """Whether what came with it may be used. Raises RequestFailed for one that is provably somebody else's: then
+        nothing of the answer is believed, since the refresh token may be theirs as well."""
+        if issued.id_token is None:
             return True
         try:
             validate_refreshed_id_token(
                 issued.id_token,
                 self.provider,
                 sub=self.session.user.sub,
-                access_token=issued.access.value,
+                access_token=issued.access.value if issued.access else None,
                 clock=self.refresher.clock,
             )
         except ProviderUnavailable:
@@ -238,24 +258,30 @@ class _Attempt:
             fault = "subject" if err.status == "subject" else "id_token"
             metrics.token_response_fault(REFRESH, fault)
             log.warning("token_response_fault", extra={"idp": self.session.idp, "grant": REFRESH, "fault": fault})
-            raise RequestFailed("bad_response") from err
+            if fault == "subject":
+                raise RequestFailed("bad_response") from err
+            return False
         return True
 
     def _rejected(self) -> Tokens:
         """The provider does not know the refresh token any more. Raises SessionEnded, unless somebody replaced it."""
         if tokens := self._replaced(0.0, *(_READ_AGAIN_AFTER if self.contested else ())):
             return tokens
+        self.refresher.gate.end(self.session, EndReason.REFRESH_REJECTED)
+        self._say(self.spent, REJECTED, NOTE_LIFE)
         metrics.token_refresh_failed(USER_TOKEN, "invalid_grant")
         self.refresher.audit.security(SecurityEvent.REFRESH_REJECTED, session=self.session.reference)
-        self.refresher.gate.end(self.session, EndReason.REFRESH_REJECTED)
         raise SessionEnded
 
     def _replaced(self, *pauses: float) -> Tokens | None:
-        """The tokens that somebody else put in the place of these; looked for after each pause, in seconds."""
+        """The tokens that somebody else put in the place of these; looked for after each pause, in seconds. Raises
+        SessionEnded when somebody else ended it and has had them revoked."""
         for pause in pauses:
             self.refresher.wait(pause)
             held = self.refresher.store.read(self.session.key)
-            if held is not None and self._differ(held.tokens):
+            if held is None:
+                raise SessionEnded
+            if self._differ(held.tokens):
                 self.overtaken = True
                 return held.tokens
         return None
@@ -263,13 +289,16 @@ class _Attempt:
     def _differ(self, tokens: Tokens) -> bool:
         return tokens.refresh_token != self.spent or not tokens.access.same(self._held.tokens.access)
 
-    def _failed(self, reason: str, *more_notes: str) -> RequestFailed:
+    def _failed(self, reason: str) -> RequestFailed:
         metrics.token_refresh_failed(USER_TOKEN, reason)
         log.warning("refresh_failed", extra={"session": self.session.reference, "reason": reason})
-        with suppress(StoreUnavailable):
-            for note in (_note(self.spent), *more_notes):
-                self.refresher.kv.set(note, reason.encode(), FAILURE_LIFE)
+        self._say(self.spent, reason.encode(), FAILURE_LIFE)
         return RequestFailed(reason)
+
+    def _say(self, refresh_token: str, what: bytes, life: float) -> None:
+        """Note what became of a refresh token. Without the note others find out for themselves."""
+        with suppress(StoreUnavailable):
+            self.refresher.kv.set(_note(refresh_token), what, life)
 
 
 def _note(refresh_token: str) -> str:

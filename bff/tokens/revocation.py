@@ -39,8 +39,7 @@ class Revocations:
 
     def orphan(self, provider: Provider, issued: Issued) -> None:
         """Revoke what was issued for a session that ended meanwhile; nobody holds it, so it is tried once."""
-        if issued.access is not None:
-            _revoked(provider, Tokens(provider.id, issued.access, issued.refresh_token))
+        _revoked(provider, issued)
 
     def _turn(self, due: DueRevocation) -> None:
         held = self._store.read(due.key)
@@ -54,14 +53,14 @@ class Revocations:
             self._store.postpone(due, min(2.0**due.attempt, _LONGEST_PAUSE))
 
 
-def _revoked(provider: Provider, tokens: Tokens) -> bool:
+def _revoked(provider: Provider, tokens: Tokens | Issued) -> bool:
     """Whether there is nothing left to do: False when it may work later."""
     token, kind = tokens.refresh_token, "refresh_token"
     if token is None:
-        token, kind = tokens.access.value, "access_token"
+        token, kind = tokens.access.value if tokens.access else None, "access_token"
     try:
         endpoint = provider.metadata().revocation_endpoint
-        if endpoint is None:
+        if endpoint is None or token is None:
             return True
         form = {"token": token, "token_type_hint": kind}
         answer = provider.post("revocation", endpoint, form, repeatable=True)

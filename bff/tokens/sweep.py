@@ -51,18 +51,22 @@ class RefreshSweep:
                 list(pool.map(self._turn, due))
 
     def _turn(self, key: str) -> None:
-        session = self._sessions.find(key)
-        if session is None or self._idle(session):
-            self._tokens.refresh_not_before(key, None)
-            return
         try:
-            self._refresh(session)
+            self._refresh(self._at_work(key))
         except Busy:
             return
-        except Unauthenticated:  # the session is over, or there is nothing to refresh
+        except Unauthenticated:  # it is over or idle, or there is nothing to refresh
             self._tokens.refresh_not_before(key, None)
         except (RequestFailed, StoreUnavailable):
             self._tokens.refresh_not_before(key, self._clock() + _TRY_AGAIN_AFTER * random.uniform(0.5, 1.0))
+
+    def _at_work(self, key: str) -> Session:
+        """Raises Unauthenticated for a session that is over or was not used lately. Last use is told by the idle end,
+        unless the absolute end comes first."""
+        session, now = self._sessions.find(key), self._clock()
+        if session is None or session.expired(now) or now - session.expires_at + self._idle_timeout > USED_WITHIN:
+            raise Unauthenticated
+        return session
 
     def _refresh(self, session: Session) -> None:
         held = self._tokens.read(session.key)
@@ -72,8 +76,3 @@ class RefreshSweep:
             self._tokens.refresh_not_before(session.key, held.tokens.access.refresh_at)
         else:
             self._refresher.refresh(session, held.tokens, patient=False)
-
-    def _idle(self, session: Session) -> bool:
-        """Last use is told by the idle end, unless the absolute end comes first."""
-        used_at = session.expires_at - self._idle_timeout
-        return self._clock() - used_at > USED_WITHIN

@@ -106,11 +106,11 @@ class UserTokens:
             entry.tokens = tokens
 
     def _ahead(self, session: Session, tokens: Tokens) -> Tokens:
-        """Have them refreshed before they must be; meanwhile the old ones serve. In this worker nobody else tries for a
+        """Have them refreshed before they must be; what is known by then serves. In this worker nobody else tries for a
         while, whatever comes of it."""
         self.keep(session, replace(tokens, access=tokens.access.left_alone(self._clock() + FAILURE_LIFE)))
         self._later(lambda: self._refresh_ahead(session, tokens))
-        return tokens
+        return self.known(session)
 
     def _refresh_ahead(self, session: Session, tokens: Tokens) -> None:
         with suppress(Busy, RequestFailed, StoreUnavailable, Unauthenticated):  # said and counted where they happened

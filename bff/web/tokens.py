@@ -50,7 +50,7 @@ def exchange() -> Response:
 
 def _service(schema: Schema) -> str:
     try:
-        wanted = schema.load((request.get_json() if request.get_data() else None) or {})
+        wanted = schema.load(request.get_json() if request.get_data() else {})
     except (ValidationError, RecursionError) as err:
         raise BadRequest("The body may hold `service`, a name from the configuration, and nothing else.") from err
     return str(wanted["service"])

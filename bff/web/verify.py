@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
 
-from bff.errors import BFFError, BindingMismatch, InvalidReturnUrl, SessionExpired, Unauthenticated
+from bff.errors import BFFError, BindingMismatch, InvalidReturnUrl, SessionEnded, SessionExpired, Unauthenticated
 from bff.observability import labels, logs, metrics
 from bff.observability.traces import exemplar
 from bff.oidc.return_url import ReturnUrls
@@ -25,6 +25,7 @@ StartResponse = Callable[[str, Headers], Any]
 PATHS = frozenset({"/auth/verify", "/auth/forward"})
 _OUTCOMES: dict[type[BFFError], str] = {
     Unauthenticated: "unauthenticated",
+    SessionEnded: "unauthenticated",
     SessionExpired: "expired",
     BindingMismatch: "binding",
 }

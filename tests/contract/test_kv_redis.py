@@ -511,6 +511,7 @@ class TestSentinel:
         inbox = Inbox()
         store.subscribe("c", inbox.message, inbox.state)
         store.set("k", b"before")
+        assert eventually(lambda: fleet.replica.command("EXISTS", "bff:k:k") == 1)  # copying takes its time
         assert works(silent)
         assert eventually(lambda: inbox.states == [True])
         assert eventually(lambda: failover(fleet.watching), 10)

@@ -94,17 +94,14 @@ def test_an_outage_while_tokens_are_good_for_twice_as_long(deployment: Deploymen
     deployment.network.disturb("delay", delay=SLOW)
     with watched(deployment) as states:
         deployment.network.up()
-        deadline, fresh = time.monotonic() + PATIENCE, False
-        while not fresh or deployment.bff.value("circuit_breaker_status", **BREAKER) > 0:
+        deadline = time.monotonic() + PATIENCE
+        while deployment.bff.value("circuit_breaker_status", **BREAKER) > 0:
             assert time.monotonic() < deadline
-            if fresh:  # and yet a worker has not noticed
-                deployment.clock.advance(AHEAD)
-            answers = asked(workers, cookies)
-            assert {answer.problem for answer in answers} == {""}
-            fresh = min(answer.content["expires_in"] for answer in answers) > TTL / 2
+            assert {answer.problem for answer in asked(workers, cookies)} == {""}
             time.sleep(EVERY)
     assert [state for state, _ in itertools.groupby(states)] == [2, 1, 0]
     deployment.network.heal()
+    deployment.wait(lambda: min(answer.content["expires_in"] for answer in asked(workers, cookies)) > AHEAD / 2)
     before = failures(deployment)
     deployment.clock.advance(TTL)
     assert {answer.problem for answer in asked(workers, cookies)} == {""}
@@ -143,7 +140,7 @@ def test_whatever_goes_wrong_a_token_that_is_good_is_used(deployment: Deployment
                 line.ask(cookie)
             answers = [line.answer() for line in workers]
             assert [(answer.status, answer.digest) for answer in answers] == [(200, digest)] * WORKERS, kind
-            deployment.wait(lambda: failures(deployment) != before)  # noqa: B023 - called at once
+            deployment.wait(lambda: len(since(before, deployment)) > 0)  # noqa: B023 - called at once
             assert since(before, deployment) == {reason: 1}, kind
         for cookie, digest in zip(cookies, old, strict=True):
             deployment.wait(lambda: workers[0].token(cookie).digest != digest)  # noqa: B023 - called at once
@@ -178,12 +175,11 @@ def test_an_answer_that_is_lost_costs_the_session(deployment: Deployment, worker
         assert [(answer.status, answer.digest) for answer in answers] == [(200, old)] * WORKERS
         deployment.wait(lambda: len(since(before, deployment)) > 0)
         assert deployment.refreshes() == refreshed + 1
-        assert since(before, deployment) == {"connection": 1}
         deadline = time.monotonic() + PATIENCE
         while (answer := workers[0].token(cookie)).status == 200:
             assert answer.digest == old
             assert time.monotonic() < deadline
-        assert (answer.status, answer.content["code"]) == (401, "unauthenticated")
+        assert (answer.status, answer.content["code"]) == (401, "session_ended")
         assert since(before, deployment) == {"connection": 1, "invalid_grant": 1}
         assert [line.token(cookie).status for line in workers] == [401] * WORKERS
         assert workers[0].token(deployment.cookie()).status == 200

@@ -11,6 +11,7 @@ from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
 from tests.flows.internet import Site, SiteFactory, site
 from tests.flows.provider import OpenIdProvider
+from tests.flows.token_use import TokenSites
 from tests.flows.witness import Witness
 
 
@@ -69,3 +70,14 @@ def counters() -> Counters:
 @pytest.fixture
 def witness(bff: Site, counters: Counters) -> Witness:
     return Witness(bff, counters)
+
+
+@pytest.fixture
+def token_site(new_site: SiteFactory, tmp_path: Path) -> TokenSites:
+    return TokenSites(new_site, tmp_path)
+
+
+@pytest.fixture
+def at_work(token_site: TokenSites) -> Site:
+    """A BFF with services; nothing started, as `bff`."""
+    return token_site()

@@ -92,7 +92,15 @@ def site(
     store = WatchedStore(SqliteStore(settings.store.path, clock))
     hosts: dict[str, WsgiApp] = {provider.origin: provider for provider in providers.values()}
     network = network or WsgiTransport(dict(hosts))
-    services = service_layer.build(settings, clock=clock, kv=store, transport=network, wait=lambda _seconds: None)
+    services = service_layer.build(
+        settings,
+        clock=clock,
+        kv=store,
+        transport=network,
+        monotonic=clock,
+        wait=lambda _seconds: None,
+        later=lambda work: work(),
+    )
     app = create_app(services=services)
     hosts[BFF] = app.wsgi_app
     return Site(services, app, store, clock, providers, hosts)

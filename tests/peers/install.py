@@ -25,14 +25,21 @@ def debian(program: str, package: str) -> Path:
     """The path of a program that Debian packages, installed with apt-get when this user may."""
     found = shutil.which(program)
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        _apt(package)
+        _apt(program, package)
         found = shutil.which(program)
     if found is None:
         unavailable(program, f"install it with: apt-get install {package}")
     return Path(found)
 
 
-def _apt(package: str) -> None:
+def _apt(program: str, package: str) -> None:
+    with Path(__file__).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several pytest processes one installs, the others wait
+        if shutil.which(program) is None:
+            _apt_install(package)
+
+
+def _apt_install(package: str) -> None:
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     policy = Path("/usr/sbin/policy-rc.d")
     if not policy.exists():  # a freshly installed server must not start by itself
@@ -48,7 +55,7 @@ def npm(folder: Path) -> Path:
     if shutil.which("npm") is None:
         unavailable(folder.name, "Node.js with npm is needed")
     with (folder / "package-lock.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one of several pytest processes installs, the others wait
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several pytest processes one installs, the others wait
         modules = folder / "node_modules"
         if not _fresh(modules / ".package-lock.json", Path(lock.name)):
             _npm_ci(folder)

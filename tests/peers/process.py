@@ -12,21 +12,48 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 POLL = 0.02
 MARK = "STARTED_BY_TEST_PROCESS"
 os.environ[MARK] = str(os.getpid())
 _sessions: set[int] = set()
 
-# Who ends the test run politely gets what Ctrl-C gives: every server is ended, too.
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+def _end(*_: object) -> NoReturn:
+    """Who ends the test run politely gets what Ctrl-C gives: every server is ended, too. Asking twice disturbs nothing.
+
+    In a terminal, Ctrl-C reaches every process of the run, and pytest-xdist asks its workers once more.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+for _number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(_number, _end)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, and that no other test process on this machine was given."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            port: int = probe.getsockname()[1]
+        if _reserve(port):
+            return port
+
+
+def _reserve(port: int) -> bool:
+    """The kernel gives a port away again before a server binds it, so its number is held as a name until we end."""
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        name.bind(f"\0tests-of-the-bff-{port}")
+    except OSError:
+        name.close()
+        return False
+    name.detach()
+    return True
 
 
 def wait_for_port(

@@ -1,5 +1,6 @@
 """A thread of the worker stays with a connection whose next request is there, and with no other."""
 
+import io
 import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -16,7 +17,9 @@ class Bench:
 
     def __init__(self) -> None:
         self.client, served = socket.socketpair()
-        self.conn = SimpleNamespace(sock=served)
+        self.read_ahead = io.BytesIO()
+        parser = SimpleNamespace(unreader=SimpleNamespace(buf=self.read_ahead))
+        self.conn = SimpleNamespace(sock=served, parser=parser)
         self.worker: Any = Worker.__new__(Worker)
         self.worker.alive = True
         self.worker.tpool = Threads(max_workers=1)
@@ -35,7 +38,9 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     def handle(_worker: Any, conn: Any) -> bool:
         """One byte is one request; the last one ends the connection."""
         made.handled += 1
-        byte: bytes = conn.sock.recv(1)
+        ahead = conn.parser.unreader.buf.getvalue()
+        byte: bytes = ahead[:1] or conn.sock.recv(1)
+        conn.parser.unreader.buf = io.BytesIO(ahead[1:])
         return byte != b"x"
 
     monkeypatch.setattr(ThreadWorker, "handle", handle)
@@ -60,6 +65,15 @@ def test_a_leaving_worker_takes_no_further_request(bench: Bench) -> None:
     bench.worker.alive = False
     assert bench.worker.handle(bench.conn) is True
     assert bench.handled == 1
+
+
+def test_a_request_that_was_read_already_is_answered_whoever_waits(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.read_ahead.write(b"ab")
+    monkeypatch.setattr(Threads, "wanted", True)
+    assert bench.worker.handle(bench.conn) is True
+    assert bench.handled == 2
 
 
 def test_who_waits_for_a_thread_comes_first(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
