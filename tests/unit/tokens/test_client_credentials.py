@@ -113,6 +113,13 @@ def test_it_is_replaced_while_it_serves(fleet: Fleet, worker: Worker, other: Wor
     assert fleet.calls(GRANT) == 2
 
 
+def test_an_old_one_is_not_good_enough_to_begin_with(fleet: Fleet, worker: Worker, other: Worker, clock: Clock) -> None:
+    old = stock(worker)
+    clock.now = refresh_at(worker)
+    assert stock(other) != old
+    assert fleet.calls(GRANT) == 2
+
+
 def test_after_a_failure_it_is_left_alone_for_a_while(fleet: Fleet, worker: Worker, clock: Clock) -> None:
     old = stock(worker)
     clock.now = refresh_at(worker)

@@ -93,6 +93,19 @@ class TestASuccess:
         assert worker.refresh(session, seen).access.value != dead.access.value
         assert fleet.calls() == 2
 
+    def test_nor_is_it_replaced_where_somebody_just_failed(
+        self, fleet: Fleet, worker: Worker, other: Worker, session: Session, clock: Clock
+    ) -> None:
+        """The note is about the refresh token that the store holds, not the one that was seen."""
+        seen = worker.tokens(session)
+        worker.refresh(session, seen)
+        clock.now += LIFE
+        fleet.refuses("temporarily_unavailable", 503)
+        for each, tokens in ((worker, worker.tokens(session)), (other, seen)):
+            with pytest.raises(RequestFailed, match="server_error"):
+                each.refresh(session, tokens)
+        assert fleet.idp.count("token") == 2
+
     def test_a_session_without_tokens(self, worker: Worker, session: Session) -> None:
         seen = worker.tokens(session)
         worker.store.delete(f"cold:{session.key}")
@@ -302,7 +315,7 @@ class TestInvalidGrant:
         assert counters.gained(FAILED) == {}
         assert counters.gained(REFRESHES) == {"user success": 1, "user reused": 1}
 
-    @pytest.mark.parametrize("seen_at", [1, 2])
+    @pytest.mark.parametrize("seen_at", [1, 5, 6, 7, 8])
     def test_nor_when_that_shows_later(
         self, fleet: Fleet, worker: Worker, other: Worker, session: Session, seen_at: int, counters: Counters
     ) -> None:
@@ -323,7 +336,9 @@ class TestInvalidGrant:
 
         fleet.wait = wait
         assert worker.refresh(session, seen).access.value == "late"
-        assert pauses == [0.5] * (seen_at + 1), "before the refresh token is sent a second time"
+        before, after = [0.5] * 6, [0.0, 0.3, 0.7]  # the refresh token is sent a second time, and refused
+        assert pauses == [*before, *after][: seen_at + 1]
+        assert fleet.calls() == (1 if seen_at < len(before) else 2)
         assert alive(worker, session)
         assert counters.gained(ENDED) == {}
         assert counters.gained(REFRESHES) == {"user reused": 1}
