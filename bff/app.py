@@ -70,7 +70,7 @@ def _jobs(services: Services) -> list[Job]:
     jobs = [
         Job("session_touch", 1.0, services.gate.flush),
         Job("session_sweep", 30.0, services.store.sweep, fleet=True),
-        Job("token_save", 1.0, services.tokens.refresher.save_pending),
+        Job("token_save", 1.0, services.tokens.unsaved.write),
         Job("token_refresh", 5.0, services.tokens.sweep.run, fleet=True),
         Job("token_revocation", 1.0, services.tokens.revocations.revoke_due, fleet=True),
     ]

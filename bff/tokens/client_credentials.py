@@ -16,7 +16,7 @@ from bff.oidc.token_endpoint import CLIENT_CREDENTIALS, GrantRefused, RequestFai
 from bff.sessions.model import Session
 from bff.sessions.tokens import AccessToken, Tokens, tokens_from_bytes, tokens_to_bytes
 from bff.settings import ServiceSettings
-from bff.tokens.refresh import FAILURE_LIFE
+from bff.tokens.notes import FAILURE_LIFE
 from bff.tokens.single_flight import Busy
 from bff.tokens.source import Issuer, Usable, answered
 

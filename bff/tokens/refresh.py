@@ -2,16 +2,12 @@
 
 Providers rotate refresh tokens and take a second use of an old one for theft (RFC 9700 section 4.14.2): then every
 token of the login is revoked. So of all workers that find a session's token old, one asks the provider, and the others
-take its result. What became of a refresh token is noted for a moment under its digest:
-
-    started    somebody sent it to the provider and has not said yet how that ended
-    success    it was replaced; the record in the store holds its successor, or soon will
-    rejected   the provider knows it no more, and the session was ended for that
-    a reason   the provider could not be asked; for a moment nobody else tries
+take its result, and what became of the refresh token is noted for a moment (notes.py).
 
 A refusal is believed only when nobody else may have used the token: the record is read again first, and if the note
-said `started`, a while later once more. Nor is a token sent at once that somebody else has started to use when the lock
-was free all the same: the store may have been away, and that one may hold an answer which it could not save.
+said that somebody started to, a while later once more. Nor is a token sent at once that somebody else has started to
+use when the lock was free all the same: the store may have been away, and that one may hold an answer which it could
+not save.
 """
 
 import logging
@@ -19,13 +15,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 
-from bff.crypto import digest
 from bff.errors import ProviderUnavailable, SessionEnded, StoreUnavailable, TokenExpired
 from bff.events.audit import Audit
 from bff.events.model import SecurityEvent
-from bff.kv import KeyValue
 from bff.observability import metrics
 from bff.oidc.id_token import validate_refreshed_id_token
 from bff.oidc.issued import Issued
@@ -37,51 +30,44 @@ from bff.sessions.model import EndReason, Session
 from bff.sessions.token_store import Held, TokenStore
 from bff.sessions.tokens import Tokens
 from bff.settings import USER_TOKEN
-from bff.tokens.revocation import Revocations
+from bff.tokens.notes import REJECTED, STARTED, SUCCESS, Notes
 from bff.tokens.single_flight import SingleFlight, TookTooLong
+from bff.tokens.unsaved import Unsaved
 
 log = logging.getLogger(__name__)
-
-STARTED, SUCCESS, REJECTED = b"started", b"success", b"rejected"
-NOTE_LIFE = 60.0
-FAILURE_LIFE = 2.0
-"""Seconds for which a failure speaks for everybody who comes meanwhile."""
 
 _READ_AGAIN_AFTER = (0.3, 0.7)  # seconds, before a refusal is believed of a token that somebody else may have used
 _UNTIL_SAVED = (0.5,) * 6
 """Seconds, after the store comes back, until whoever could not save an answer has saved it."""
 
-Change = Callable[[Tokens], Tokens]
-
 
 class Refresher:
     def __init__(
         self,
-        kv: KeyValue,
+        notes: Notes,
         store: TokenStore,
+        unsaved: Unsaved,
         gate: Gate,
         providers: Mapping[str, Provider],
         endpoint: TokenEndpoint,
         flight: SingleFlight,
-        revocations: Revocations,
         audit: Audit,
         pseudonym: Callable[[str], str],
         clock: Callable[[], float],
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         """pseudonym: what stands for a user in a metric's label."""
-        self.kv = kv
+        self.notes = notes
         self.store = store
+        self.unsaved = unsaved
         self.gate = gate
         self.providers = providers
         self.endpoint = endpoint
-        self.revocations = revocations
         self.audit = audit
         self.clock = clock
         self.wait = wait
         self._flight = flight
         self._pseudonym = pseudonym
-        self._unsaved: dict[str, Callable[[], Tokens]] = {}
 
     def refresh(self, session: Session, seen: Tokens, *, patient: bool) -> Tokens:
         """Newer tokens than those that were seen and found wanting. patient: wait for whoever is at it already.
@@ -96,32 +82,6 @@ class Refresher:
             raise RequestFailed("lock_timeout") from err
         metrics.token_refreshed(USER_TOKEN, "success" if own and not attempt.overtaken else "reused", bucket)
         return tokens
-
-    def save(self, session: Session, change: Change, lost: Issued) -> Tokens | None:
-        """Apply what a refresh brought. When the store is away just now, the provider's answer is all there is: it is
-        kept here until it can be written, and None returned. Raises SessionEnded; lost is then revoked."""
-        write = partial(self._write, session, change, lost)
-        try:
-            return write()
-        except StoreUnavailable:
-            self._unsaved[session.key] = write
-            log.warning("tokens_not_saved_yet", extra={"session": session.reference})
-            return None
-
-    def save_pending(self) -> None:
-        """Write what could not be written. Raises StoreUnavailable; what failed is kept."""
-        for key, write in list(self._unsaved.items()):
-            with suppress(SessionEnded):
-                write()
-            if self._unsaved.get(key) is write:  # several threads may be at it; writing twice does no harm
-                self._unsaved.pop(key, None)
-
-    def _write(self, session: Session, change: Change, lost: Issued) -> Tokens:
-        saved = self.store.update(session.key, change)
-        if saved is None:
-            self.revocations.orphan(self.providers[session.idp], lost)
-            raise SessionEnded
-        return saved
 
 
 @dataclass
@@ -159,16 +119,16 @@ class _Attempt:
     def look(self) -> Tokens | None:
         """Raises TokenExpired, and what somebody else just met: SessionEnded, RequestFailed with its reason."""
         with suppress(StoreUnavailable):
-            self.refresher.save_pending()
+            self.refresher.unsaved.write()
         self.looks += 1
-        self.held, noted = self.refresher.store.read_with(self.session.key, _note(self.seen.refresh_token or ""))
+        self.held, noted = self.refresher.store.read_with(self.session.key, Notes.name(self.seen.refresh_token))
         if self.held is None:
             raise TokenExpired
         access, token = self.held.tokens.access, self.held.tokens.refresh_token
         if not access.same(self.seen.access) and access.live(self.refresher.clock()):
             return self.held.tokens
         if token is not None and token != self.seen.refresh_token:
-            noted = self.refresher.kv.get(_note(token))
+            noted = self.refresher.notes.of(token)
         if noted == REJECTED:
             raise SessionEnded
         self.contested = noted in (STARTED, SUCCESS)
@@ -179,7 +139,7 @@ class _Attempt:
     def work(self) -> Tokens:
         if self.contested and self.looks == 1 and (tokens := self._replaced(*_UNTIL_SAVED)):
             return tokens
-        self.refresher.kv.set(_note(self.spent), STARTED, NOTE_LIFE)
+        self.refresher.notes.started(self.spent)
         start = time.perf_counter()
         try:
             issued, trusted = self._asked()
@@ -228,15 +188,14 @@ class _Attempt:
                 id_token=issued.id_token if issued.id_token and trusted else current.id_token,
             )
 
-        tokens = self.refresher.save(self.session, change, issued) or change(old)
+        tokens = self.refresher.unsaved.save(self.session, change, issued) or change(old)
         if not good:
-            self._say(tokens.refresh_token or "", b"bad_response", FAILURE_LIFE)
+            self.refresher.notes.failed(tokens.refresh_token or "", "bad_response")
             raise self._failed("bad_response")
-        if tokens.refresh_token == self.spent:  # not replaced, so whoever sends it next need not doubt anything
-            with suppress(StoreUnavailable):
-                self.refresher.kv.delete(_note(self.spent))
+        if tokens.refresh_token == self.spent:
+            self.refresher.notes.forget(self.spent)
         else:
-            self._say(self.spent, SUCCESS, NOTE_LIFE)
+            self.refresher.notes.ended(self.spent, SUCCESS)
         return tokens
 
     def _id_token_fits(self, issued: Issued) -> bool:
@@ -268,7 +227,7 @@ class _Attempt:
         if tokens := self._replaced(0.0, *(_READ_AGAIN_AFTER if self.contested else ())):
             return tokens
         self.refresher.gate.end(self.session, EndReason.REFRESH_REJECTED)
-        self._say(self.spent, REJECTED, NOTE_LIFE)
+        self.refresher.notes.ended(self.spent, REJECTED)
         metrics.token_refresh_failed(USER_TOKEN, "invalid_grant")
         self.refresher.audit.security(SecurityEvent.REFRESH_REJECTED, session=self.session.reference)
         raise SessionEnded
@@ -292,14 +251,5 @@ class _Attempt:
     def _failed(self, reason: str) -> RequestFailed:
         metrics.token_refresh_failed(USER_TOKEN, reason)
         log.warning("refresh_failed", extra={"session": self.session.reference, "reason": reason})
-        self._say(self.spent, reason.encode(), FAILURE_LIFE)
+        self.refresher.notes.failed(self.spent, reason)
         return RequestFailed(reason)
-
-    def _say(self, refresh_token: str, what: bytes, life: float) -> None:
-        """Note what became of a refresh token. Without the note others find out for themselves."""
-        with suppress(StoreUnavailable):
-            self.refresher.kv.set(_note(refresh_token), what, life)
-
-
-def _note(refresh_token: str) -> str:
-    return f"refresh:{digest(refresh_token)}"

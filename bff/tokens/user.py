@@ -17,7 +17,8 @@ from bff.sessions.model import Session
 from bff.sessions.token_store import TokenStore
 from bff.sessions.tokens import AccessToken, Tokens
 from bff.settings import ServiceSettings
-from bff.tokens.refresh import FAILURE_LIFE, Refresher
+from bff.tokens.notes import FAILURE_LIFE
+from bff.tokens.refresh import Refresher
 from bff.tokens.single_flight import Busy
 from bff.tokens.source import Usable, answered
 

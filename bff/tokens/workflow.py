@@ -16,20 +16,23 @@ from bff.settings import Settings
 from bff.tokens.client_credentials import OwnTokens
 from bff.tokens.exchange import ExchangedTokens
 from bff.tokens.keeper import TokenKeeper
+from bff.tokens.notes import Notes
 from bff.tokens.refresh import Refresher
 from bff.tokens.revocation import Revocations
 from bff.tokens.single_flight import SingleFlight
 from bff.tokens.source import Issuer
 from bff.tokens.sweep import RefreshSweep
+from bff.tokens.unsaved import Unsaved
 from bff.tokens.user import UserTokens
 
 
 @dataclass(frozen=True)
 class TokenWorkflow:
-    """keeper: for requests. refresher, sweep and revocations also have work in the background."""
+    """keeper: for requests. unsaved, sweep and revocations have work in the background."""
 
     keeper: TokenKeeper
     refresher: Refresher
+    unsaved: Unsaved
     sweep: RefreshSweep
     revocations: Revocations
 
@@ -53,7 +56,8 @@ def token_workflow(
     """pseudonym: what stands for a user in a metric's label. wait: seconds, until somebody else's work is looked at
     again. later: does some work while the caller goes on."""
     flight, revocations = SingleFlight(kv, wait=wait), Revocations(tokens, providers)
-    refresher = Refresher(kv, tokens, gate, providers, endpoint, flight, revocations, audit, pseudonym, clock, wait)
+    unsaved = Unsaved(tokens, providers, revocations)
+    refresher = Refresher(Notes(kv), tokens, unsaved, gate, providers, endpoint, flight, audit, pseudonym, clock, wait)
     users = UserTokens(tokens, cache, refresher, later, clock)
     issuer = Issuer(endpoint, flight, clock, pseudonym)
     exchanged = ExchangedTokens(users, tokens, providers, issuer, later, clock)
@@ -61,6 +65,7 @@ def token_workflow(
     return TokenWorkflow(
         TokenKeeper(settings.services, users, exchanged, own, clock),
         refresher,
+        unsaved,
         RefreshSweep(sessions, tokens, refresher, settings.sessions, clock),
         revocations,
     )

@@ -28,6 +28,7 @@ COMMAND = (*bff.COMMAND[:-1], "tests.e2e.tokens:app")
 PATIENCE = 40
 AT_ONCE = 16
 SWEEP = "bff:k:lock:task:token_refresh"
+REFRESHED_AHEAD = "bff:i:token-refresh"
 SECRET = base64.b64encode(secrets.token_bytes(32)).decode()
 API, BILLING = "https://api.example.test", "https://billing.example.test"
 ROUTES = f"""
@@ -147,6 +148,11 @@ class Deployment:
             yield
         finally:
             self.store.command("DEL", SWEEP)
+
+    def forget_sessions(self) -> None:
+        """Begin anew: nobody refreshes those that are there when the clock is set forward for others."""
+        self.store.command("DEL", REFRESHED_AHEAD)
+        self.clock.reset()
 
     @staticmethod
     def wait(condition: Callable[[], bool]) -> None:

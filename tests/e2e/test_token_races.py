@@ -36,7 +36,7 @@ def _as_before(deployment: Deployment) -> Iterator[None]:
     yield
     deployment.provider.heal()
     deployment.store.resume()
-    deployment.clock.reset()
+    deployment.forget_sessions()
 
 
 def test_one_refresh_for_64_requests_in_four_workers(deployment: Deployment) -> None:
@@ -44,7 +44,7 @@ def test_one_refresh_for_64_requests_in_four_workers(deployment: Deployment) -> 
         everybody = [line for those in zip(*found.values(), strict=True) for line in those]
         assert len(everybody) == WORKERS * EACH
         for start in range(0, ROUNDS, BLOCK):
-            deployment.clock.reset()
+            deployment.forget_sessions()
             cookie = deployment.cookie()
             for _ in range(min(BLOCK, ROUNDS - start)):
                 one_round(deployment, everybody, cookie)

@@ -328,7 +328,7 @@ def test_the_store_goes_down_while_the_provider_answers(
     second = used(browser)
     assert second != first
     at_work.store.down = False
-    at_work.services.tokens.refresher.save_pending()
+    at_work.services.tokens.unsaved.write()
     assert used(browser) == second
     clock.now += EXPIRED
     assert used(browser) not in (first, second)
@@ -339,23 +339,23 @@ def test_the_store_goes_down_while_the_provider_answers(
 
 def test_two_who_write_what_could_not_be_written(at_work: Site, browser: Browser, clock: Clock) -> None:
     """A request and the background job do it at the same moment."""
-    refresher = at_work.services.tokens.refresher
+    unsaved, store = at_work.services.tokens.unsaved, at_work.services.token_store
     session = at_work.services.store.find(session_key(browser))
     assert session is not None
     at_work.store.down = True
-    assert refresher.save(session, lambda tokens: tokens, None) is None  # type: ignore[arg-type]  # nothing is lost
+    assert unsaved.save(session, lambda tokens: tokens, None) is None  # type: ignore[arg-type]  # nothing is lost
     at_work.store.down = False
-    original = refresher.store.update
+    original = store.update
     nested: list[str] = []
 
     def update(key: str, change: Callable[[Any], Any]) -> Any:
         if not nested:
             nested.append(key)
-            refresher.save_pending()
+            unsaved.write()
         return original(key, change)
 
-    refresher.store.update = update  # type: ignore[method-assign]
-    refresher.save_pending()
+    store.update = update  # type: ignore[method-assign]
+    unsaved.write()
     assert nested == [session.key]
 
 

@@ -12,7 +12,7 @@ from bff.http import MAX_BODY
 from bff.oidc.issued import ASSUMED_LIFE
 from bff.oidc.token_endpoint import RequestFailed
 from bff.sessions.model import Session
-from bff.tokens.refresh import FAILURE_LIFE
+from bff.tokens.notes import FAILURE_LIFE
 from tests.clock import Clock
 from tests.flows.instruments import Counters
 from tests.flows.provider import html
@@ -288,7 +288,7 @@ def test_the_store_fails_after_a_lie(
     with pytest.raises(RequestFailed, match="bad_response"):
         worker.refresh(session)
     worker.store.down = False
-    worker.services.tokens.refresher.save_pending()
+    worker.services.tokens.unsaved.write()
     fleet.idp.later_grants.response = {}
     assert worker.tokens(session).refresh_token != old.refresh_token
     assert other.refresh(session).access.value != old.access.value

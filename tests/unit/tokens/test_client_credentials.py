@@ -10,7 +10,7 @@ import requests
 from bff.errors import InsufficientScope, StoreUnavailable, TokenRefused, TokenUnavailable
 from bff.sessions.model import Session
 from bff.settings import ServiceSettings, TokenKind
-from bff.tokens.refresh import FAILURE_LIFE
+from bff.tokens.notes import FAILURE_LIFE
 from tests.clock import Clock
 from tests.flows.instruments import Counters
 from tests.flows.internet import OLD_KEY

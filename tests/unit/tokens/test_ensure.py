@@ -8,7 +8,7 @@ import requests
 from bff.errors import InsufficientScope, NotRefreshable, SessionEnded, TokenExpired, UnknownService
 from bff.sessions.model import EndReason, Session
 from bff.settings import ServiceSettings, TokenKind
-from bff.tokens.refresh import FAILURE_LIFE
+from bff.tokens.notes import FAILURE_LIFE
 from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.instruments import Counters

@@ -12,7 +12,7 @@ from bff.errors import InsufficientScope, SessionEnded, TokenExpired, TokenRefus
 from bff.sessions.model import Session
 from bff.settings import ServiceSettings, TokenKind
 from bff.tokens.exchange import ACCESS_TOKEN
-from bff.tokens.refresh import FAILURE_LIFE
+from bff.tokens.notes import FAILURE_LIFE
 from tests.clock import Clock
 from tests.flows.instruments import Counters
 from tests.flows.later_grants import EXCHANGE

@@ -14,7 +14,7 @@ from bff.errors import SessionEnded, StoreUnavailable, TokenExpired, TokenUnavai
 from bff.oidc.token_endpoint import RequestFailed
 from bff.sessions.model import EndReason, Session
 from bff.sessions.tokens import AccessToken
-from bff.tokens.refresh import FAILURE_LIFE
+from bff.tokens.notes import FAILURE_LIFE
 from bff.tokens.single_flight import Busy
 from tests.clock import Clock
 from tests.flows.instruments import Counters
@@ -434,10 +434,10 @@ class TestTheStoreFailsAfterTheAnswer:
         renewed = worker.refresh(session)
         assert renewed.refresh_token != old.refresh_token
         with pytest.raises(StoreUnavailable):
-            worker.services.tokens.refresher.save_pending()
+            worker.services.tokens.unsaved.write()
         worker.store.down = False
         assert worker.tokens(session) == old
-        worker.services.tokens.refresher.save_pending()
+        worker.services.tokens.unsaved.write()
         assert worker.tokens(session) == renewed
         other.refresh(session)
         assert fleet.idp.last("token").form["refresh_token"] == renewed.refresh_token
@@ -459,7 +459,7 @@ class TestTheStoreFailsAfterTheAnswer:
         worker.refresh(session)
         worker.store.down = False
         newest = other.refresh(session)
-        worker.services.tokens.refresher.save_pending()
+        worker.services.tokens.unsaved.write()
         assert worker.tokens(session) == newest
 
     def test_a_session_that_ended_before_it_was_written(
@@ -469,17 +469,17 @@ class TestTheStoreFailsAfterTheAnswer:
         renewed = worker.refresh(session)
         worker.store.down = False
         log_out(other, session)
-        worker.services.tokens.refresher.save_pending()
+        worker.services.tokens.unsaved.write()
         assert renewed.refresh_token in fleet.idp.revoked
         fleet.idp.revoked.clear()
-        worker.services.tokens.refresher.save_pending()
+        worker.services.tokens.unsaved.write()
         assert fleet.idp.revoked == []
 
     def test_two_threads_write_at_once(
         self, fleet: Fleet, worker: Worker, session: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The background job and a request."""
-        refresher, store = worker.services.tokens.refresher, worker.services.token_store
+        unsaved, store = worker.services.tokens.unsaved, worker.services.token_store
         fleet.then(lambda: setattr(worker.store, "down", True))
         renewed = worker.refresh(session)
         worker.store.down = False
@@ -488,11 +488,11 @@ class TestTheStoreFailsAfterTheAnswer:
         def both(*arguments: Any) -> Any:
             if not nested:
                 nested.append(True)
-                refresher.save_pending()
+                unsaved.write()
             return update(*arguments)
 
         monkeypatch.setattr(store, "update", both)
-        refresher.save_pending()
+        unsaved.write()
         assert nested == [True]
         assert worker.tokens(session) == renewed
 
@@ -556,7 +556,7 @@ def test_nothing_of_a_token_in_a_log(
     fleet.then(lambda: setattr(worker.store, "down", True))
     worker.refresh(session)
     worker.store.down = False
-    worker.services.tokens.refresher.save_pending()
+    worker.services.tokens.unsaved.write()
     fleet.refuses("invalid_client", 401)
     with pytest.raises(RequestFailed):
         worker.refresh(session)
