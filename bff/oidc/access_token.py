@@ -23,6 +23,11 @@ _KINDS = {
 }
 
 
+class MayBeIdToken(TokenInvalid):
+    """A JWT for us that its provider did not type, and that names its own client as audience as an ID token does. Only
+    the provider can tell."""
+
+
 @dataclass(frozen=True)
 class AccessToken:
     """What a valid token says, in one form for all providers.
@@ -47,16 +52,16 @@ class AccessToken:
 def from_jwt(token: Compact, provider: Provider, for_us: tuple[str, ...], now: float) -> AccessToken:
     """A JWT of this provider, typed as RFC 9068 has it or plain. for_us: audiences of which it must name one.
 
-    Raises TokenInvalid; ProviderUnavailable when the keys cannot be had.
+    Raises TokenInvalid, and of its kind MayBeIdToken; ProviderUnavailable when the keys cannot be had.
     """
     verify(token, provider)
     kind = str(token.header.get("typ", "JWT")).lower().removeprefix("application/")
     if kind not in ("at+jwt", "jwt"):
         raise TokenInvalid("malformed")
     check_times(token.claims, now, demanded=("exp",))
+    _check_audience(token.claims, for_us)
     if kind == "jwt":
         _check_not_an_id_token(token.claims, provider.config.client_id)
-    _check_audience(token.claims, for_us)
     return _normalised(token.claims, provider)
 
 
@@ -77,13 +82,12 @@ def from_introspection(
 
 def _check_not_an_id_token(claims: Mapping[str, Any], client_id: str) -> None:
     """A plain JWT does not say what it is. An ID token names its own client as audience (OpenID Connect Core section
-    2), so a token that does so is taken for one, even where the operator listed that audience: whoever wants that
-    must let the provider type its access tokens."""
+    2), so a token that does so is not believed by itself, even where the operator listed that audience."""
     if _OF_OTHER_TOKENS & claims.keys():
         raise TokenInvalid("malformed")
     named = audiences(claims)
     if client_id in named or _client(claims) in named:
-        raise TokenInvalid("bad_audience")
+        raise MayBeIdToken("bad_audience")
 
 
 def _check_audience(claims: Mapping[str, Any], for_us: tuple[str, ...]) -> None:

@@ -1,4 +1,5 @@
-"""Bearer tokens of callers (RFC 6750): validated here when they are JWTs, else at the provider, and remembered.
+"""Bearer tokens of callers (RFC 6750): validated here when they are JWTs that say what they are, else at the provider,
+and remembered.
 
 A JWT that was accepted costs one digest and a look-up from then on, for at most five minutes, never beyond its `exp`,
 and only while the provider's keys are the very set that it was verified with: when they were fetched anew, for
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 from bff.errors import InvalidToken
 from bff.observability import metrics
-from bff.oidc.access_token import AccessToken, from_jwt
+from bff.oidc.access_token import AccessToken, MayBeIdToken, from_jwt
 from bff.oidc.introspection import introspected
 from bff.oidc.jwt import TokenInvalid, counted, parse
 from bff.oidc.provider import Provider, of_issuer
@@ -65,8 +66,15 @@ class BearerTokens:
             if provider is None:
                 raise TokenInvalid("bad_issuer")
             keys = provider.keys()  # taken before the check: a set that arrives meanwhile has verified nothing yet
-            accepted = from_jwt(parsed, provider, provider.config.audiences or (self._default_audience,), now)
-        self._verified.keep(key, Verified(accepted, provider, keys), min(accepted.exp or now, now + JWT_LIFE))
+            try:
+                accepted = from_jwt(parsed, provider, provider.config.audiences or (self._default_audience,), now)
+                life = JWT_LIFE
+            except MayBeIdToken:
+                if provider.metadata().introspection_endpoint is None:
+                    raise
+                accepted, life = introspected(token, [provider], self._default_audience, now), ACTIVE_LIFE
+        until = min(accepted.exp or parsed.claims["exp"], now + life)
+        self._verified.keep(key, Verified(accepted, provider, keys), until)
         return accepted
 
     def _opaque(self, token: str, key: bytes, now: float) -> AccessToken:

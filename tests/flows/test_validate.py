@@ -145,9 +145,9 @@ BAD: dict[str, tuple[Issue, str]] = {
     "a nonce": (plain(nonce="n"), "malformed"),
     "an ID token's hash": (plain(at_hash="x"), "malformed"),
     "an event": (plain(events={BACKCHANNEL: {}}), "malformed"),
-    "plain, with our client beside us": (plain(aud=["bff", BFF]), "bad_audience"),
-    "plain, with its own client beside us": (plain(aud=["service", BFF]), "bad_audience"),
-    "plain, with its own azp beside us": (plain(client_id=REMOVED, azp="a", aud=["a", BFF]), "bad_audience"),
+    "plain, with our client beside us": (plain(aud=["bff", BFF]), "inactive"),
+    "plain, with its own client beside us": (plain(aud=["service", BFF]), "inactive"),
+    "plain, with its own azp beside us": (plain(client_id=REMOVED, azp="a", aud=["a", BFF]), "inactive"),
     "an ID token by Keycloak": (plain(typ="ID"), "malformed"),
     "a refresh token by Keycloak": (plain(typ="Refresh"), "malformed"),
     "an ID token by Cognito": (plain(token_use="id"), "malformed"),
@@ -178,6 +178,26 @@ def test_what_a_login_brings_is_no_access_token(new_site: SiteFactory) -> None:
     assert "nonce" not in parse(id_token).claims
     assert refused(validate(bff, id_token), id_token)
     assert validate(bff, access_token(bff.idp, aud="bff")).status_code == 200, "typed, it says what it is"
+
+
+def test_what_may_be_an_id_token_is_known_by_its_provider(bff: Site, counters: Counters) -> None:
+    token = access_token(bff.idp, {"typ": "JWT"}, aud=["service", BFF])
+    bff.idp.introspected[token] = {"active": True, "sub": "alice", "aud": BFF}
+    assert validate(bff, token).status_code == validate(bff, token).status_code == 200
+    assert bff.idp.count("introspect") == 1, "remembered"
+    assert counters.gained(VALIDATION) == {"access_token_jwt valid": 2}
+
+
+def test_what_may_be_an_id_token_is_refused_where_nobody_can_tell(bff: Site, counters: Counters) -> None:
+    bff.idp.metadata = {"introspection_endpoint": REMOVED}
+    assert refused(validate(bff, access_token(bff.idp, {"typ": "JWT"}, aud=["service", BFF])))
+    assert counters.gained(VALIDATION) == {"access_token_jwt bad_audience": 1}
+
+
+def test_what_may_be_an_id_token_is_no_verdict_while_its_provider_is_away(bff: Site, counters: Counters) -> None:
+    bff.idp.break_endpoint("introspect", html(500))
+    assert validate(bff, access_token(bff.idp, {"typ": "JWT"}, aud=["service", BFF])).status_code == 503
+    assert counters.gained(VALIDATION) == {"access_token_jwt error": 1}
 
 
 def test_the_audiences_of_the_operator_count_instead_of_ours(new_site: SiteFactory) -> None:
