@@ -125,6 +125,10 @@ def test_a_user_cannot_claim_to_be_another(site: Site, alice: Visitor) -> None:
     assert "mallory" not in str(identity(seen))
 
 
+def test_the_provider_finds_our_public_keys(site: Site) -> None:
+    assert site.request("GET", "/.well-known/jwks.json", []) == (200, {"keys": []})
+
+
 def test_an_open_path_carries_no_claim_either(site: Site) -> None:
     status, seen = site.request("GET", "/public/logo.svg", claims())
     assert (status, identity(seen)) == (200, {})
