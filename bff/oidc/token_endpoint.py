@@ -23,9 +23,8 @@ CODE = "authorization_code"
 REFRESH = "refresh_token"
 CLIENT_CREDENTIALS = "client_credentials"
 TOKEN_EXCHANGE = "token_exchange"  # noqa: S105 - a grant's name
-_GRANT_TYPES = {
-    TOKEN_EXCHANGE: "urn:ietf:params:oauth:grant-type:token-exchange"
-}  # RFC 8693; the others are their name
+# RFC 8693 section 2.1; every other grant type is its own name
+_GRANT_TYPES = {TOKEN_EXCHANGE: "urn:ietf:params:oauth:grant-type:token-exchange"}
 
 _TRY_LATER = frozenset({408, 425, 429})
 

@@ -4,7 +4,6 @@ A request that finds its token old has to ask the provider itself. This job asks
 used lately. An idle session's tokens are not kept alive: that would keep a stolen cookie useful, and the provider busy.
 """
 
-import logging
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,6 @@ from bff.sessions.token_store import TokenStore
 from bff.settings import SessionSettings
 from bff.tokens.refresh import Refresher
 from bff.tokens.single_flight import Busy
-
-log = logging.getLogger(__name__)
 
 USED_WITHIN = 300.0
 """Seconds since its last use within which a session counts as used lately."""
