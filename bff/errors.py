@@ -41,6 +41,13 @@ class InvalidRequest(BadRequest):
     oauth_error = "invalid_request"
 
 
+class AmbiguousTarget(BadRequest):
+    """A request target that two servers could read as two different ones (RFC 3986 section 6, RFC 9112 section 3.2)."""
+
+    code = "bad_path"
+    title = "The address cannot be understood in one way only"
+
+
 class InvalidReturnUrl(BadRequest):
     code = "invalid_return_to"
     title = "The return address is not allowed"
@@ -112,6 +119,13 @@ class Forbidden(BFFError):
     title = "Not allowed"
 
 
+class AccessDenied(Forbidden):
+    """The policy says no, or nobody could say yes. code: deny, no_mapping, error, or what was wrong with the request
+    that the policy was to be asked about. detail: the policy's own reason, where it has one."""
+
+    code = "deny"
+
+
 class CsrfViolation(Forbidden):
     """code is the metric's reason: missing_cookie, missing_header, mismatch, bad_signature, foreign_origin."""
 
@@ -138,6 +152,29 @@ class StoreUnavailable(BFFError):
 
 class StoreTimeout(StoreUnavailable):
     """The store did not answer in time."""
+
+
+class NoSuchRoute(BFFError):
+    status = 404
+    code = "not_found"
+    title = "There is nothing at this address"
+
+
+class MethodNotAllowed(BFFError):
+    """methods: those that the address knows."""
+
+    status = 405
+    code = "method_not_allowed"
+    title = "The method is not allowed at this address"
+
+    def __init__(self, methods: Sequence[str]) -> None:
+        super().__init__(headers=[("Allow", ", ".join(methods))])
+
+
+class BodyTooLarge(BFFError):
+    status = 413
+    code = "too_large"
+    title = "The body is larger than this address takes"
 
 
 class RateLimited(BFFError):
@@ -183,6 +220,31 @@ class UpstreamError(BFFError):
         super().__init__(detail)
         self.outcome = outcome
         self.fault = fault
+
+
+class BadGateway(BFFError):
+    """A service behind the BFF could not be asked, or what it answered is no HTTP."""
+
+    status = 502
+    code = "upstream_unreachable"
+    title = "The service cannot be reached"
+
+
+class UpstreamUnavailable(BFFError):
+    """It failed so often just now that it is not asked."""
+
+    status = 503
+    code = "upstream_unavailable"
+    title = "The service is not available"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail, headers=[("Retry-After", "1")])
+
+
+class UpstreamTimeout(BFFError):
+    status = 504
+    code = "upstream_timeout"
+    title = "The service did not answer in time"
 
 
 class TokenUnavailable(BFFError):

@@ -16,25 +16,34 @@ from marshmallow import ValidationError
 from bff.settings import environment, files
 from bff.settings.model import (
     DEVELOPMENT,
+    IDENTITY_HEADERS,
     PRODUCTION,
     USER_TOKEN,
+    Auth,
+    AuthzMap,
     ClaimNames,
     CookieSettings,
     MetricsSettings,
     Network,
+    OnError,
+    PdpSettings,
     ProviderSettings,
     RateLimit,
+    RouteSettings,
     ServiceSettings,
     SessionSettings,
     Settings,
     StoreSettings,
     TokenKind,
+    UpstreamSettings,
+    VerifyProfile,
 )
 
 __all__ = [
-    "DEVELOPMENT", "PRODUCTION", "USER_TOKEN", "ClaimNames", "CookieSettings", "MetricsSettings", "Network",
-    "ProviderSettings", "RateLimit", "ServiceSettings", "SessionSettings", "Settings", "StoreSettings", "TokenKind",
-    "load",
+    "DEVELOPMENT", "IDENTITY_HEADERS", "PRODUCTION", "USER_TOKEN", "Auth", "AuthzMap", "ClaimNames",
+    "CookieSettings", "MetricsSettings", "Network", "OnError", "PdpSettings", "ProviderSettings", "RateLimit",
+    "RouteSettings", "ServiceSettings", "SessionSettings", "Settings", "StoreSettings", "TokenKind",
+    "UpstreamSettings", "VerifyProfile", "load",
 ]  # fmt: skip
 
 EMBEDDED_PROVIDER_PATH = "/dev/idp"
@@ -81,6 +90,10 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         ),
         providers=(_embedded(base_url),) if embedded else providers or _from_environment(values),
         services=services,
+        upstreams=(),
+        routes=(),
+        pdp=PdpSettings(),
+        verify_profiles=(),
         token_refresh_threshold=values["token_refresh_threshold"],
         trusted_proxies=values["trusted_proxies"],
         allowed_redirect_origins=frozenset(values["allowed_redirect_origins"]),

@@ -155,6 +155,125 @@ class ServiceSettings:
 
 
 @dataclass(frozen=True)
+class UpstreamSettings:
+    """Where a service is. base_url: without a trailing slash. timeout: seconds to connect, and again until it says
+    something. ca_file: PEM file of who vouches for it, None for those that the machine trusts. request_headers: names
+    in lower case that it gets on top of those that every service gets."""
+
+    service: str
+    base_url: str
+    timeout: float = 30.0
+    ca_file: Path | None = None
+    request_headers: tuple[str, ...] = ()
+
+
+class Auth(StrEnum):
+    """What opens a route: a session, a Bearer token (RFC 6750), or nothing."""
+
+    SESSION = "session"
+    BEARER = "bearer"
+    NONE = "none"
+
+
+class OnError(StrEnum):
+    """What becomes of a request about which no decision can be had."""
+
+    DENY = "deny"
+    ALLOW = "allow"
+
+
+@dataclass(frozen=True)
+class AuthzMap:
+    """The question that a route puts to the policy decision point (AuthZEN 1.0 section 5).
+
+    id_from and the values of props are JSONPath (RFC 9535) into `{"path": {...}, "query": {...}, "body": ...}`.
+    id_from: None for a question about the resource type as a whole.
+    """
+
+    resource: str
+    action: str
+    id_from: str | None = None
+    props: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class RouteSettings:
+    """One line of the API: which requests, to which service, for whom.
+
+    path: literal segments, `{name}` for one segment, `*` at the end for the rest. upstream_path: the same with the
+    names of path; None for path itself, without /api unless preserve_path. authz: whether the policy is asked; without
+    an authz_map it then denies. on_error: None as PdpSettings has it. timeout: seconds, None as the service has it.
+    streaming: an answer may pause for longer than that once it has begun. body_limit: bytes. scopes: what the caller's
+    token must be good for. line: of routes.yaml.
+    """
+
+    id: str
+    path: str
+    service: str
+    methods: tuple[str, ...] = ("GET",)
+    auth: Auth = Auth.SESSION
+    authz: bool = False
+    authz_map: AuthzMap | None = None
+    on_error: OnError | None = None
+    upstream_path: str | None = None
+    preserve_path: bool = False
+    streaming: bool = False
+    timeout: float | None = None
+    body_limit: int = 10 * 1024 * 1024
+    rate_limit: RateLimit | None = None
+    scopes: tuple[str, ...] = ()
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class PdpSettings:
+    """The policy decision point: an AuthZEN 1.0 service at base_url, or, when that is None, Cedar in this process with
+    the policies of a folder.
+
+    timeout: seconds for a whole decision. bearer: a token to show it; service: one to get for it instead (client
+    credentials). roles_property: the subject's property that holds the user's roles. allow_ttl, deny_ttl: seconds a
+    decision is remembered; cache_size: how many, in each worker. strict: whether a route that asks without an
+    authz_map is a mistake, rather than denied. invalidation_token: what the PDP shows when it says that its policies
+    changed.
+    """
+
+    base_url: str | None = None
+    timeout: float = 2.0
+    ca_file: Path | None = None
+    bearer: str | None = field(default=None, repr=False)
+    service: ServiceSettings | None = None
+    subject_type: str = "user"
+    roles_property: str = "roles"
+    allow_ttl: float = 60.0
+    deny_ttl: float = 10.0
+    cache_size: int = 10_000
+    on_error: OnError = OnError.DENY
+    strict: bool = True
+    invalidation_token: str | None = field(default=None, repr=False)
+    policies: Path = Path("config/policies")
+
+
+IDENTITY_HEADERS = ("X-User-ID", "X-Session-ID", "X-Auth-Time", "X-User-Email", "X-User-Name", "X-User-Roles")
+
+
+@dataclass(frozen=True)
+class VerifyProfile:
+    """How verify answers at `/auth/verify@{id}`.
+
+    redirect: whether a person without a session is sent to log in. resource: what the policy is asked about, None for
+    not asking; the original request's method is the action, its path the id. service: whose token goes into
+    `Authorization`. headers: the identity headers of an answer.
+    """
+
+    id: str
+    redirect: bool = False
+    resource: str | None = None
+    on_error: OnError | None = None
+    service: str | None = None
+    headers: tuple[str, ...] = IDENTITY_HEADERS[:3]
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything an operator decides. `problems` holds what could not be read; see bff.settings_check."""
 
@@ -169,6 +288,10 @@ class Settings:
     sessions: SessionSettings
     providers: tuple[ProviderSettings, ...]
     services: tuple[ServiceSettings, ...]
+    upstreams: tuple[UpstreamSettings, ...]
+    routes: tuple[RouteSettings, ...]
+    pdp: PdpSettings
+    verify_profiles: tuple[VerifyProfile, ...]
     token_refresh_threshold: int
     trusted_proxies: tuple[Network, ...]
     allowed_redirect_origins: frozenset[str]

@@ -14,7 +14,7 @@ from tests.architecture.source import Import
 # `bff.kv.*` is the package and everything in it that has no line of its own.
 LEVELS: tuple[tuple[str, ...], ...] = (
     # packages that only hold others, and the version
-    ("bff", "bff.events", "bff.observability"),
+    ("bff", "bff.events", "bff.observability", "bff.pdp"),
     (
         "bff.errors",
         "bff.crypto",
@@ -25,7 +25,15 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.background",
     ),
     # typed data and declared names
-    ("bff.settings.*", "bff.observability.labels", "bff.observability.metrics", "bff.events.model", "bff.kv.redis_url"),
+    (
+        "bff.settings.*",
+        "bff.observability.labels",
+        "bff.observability.metrics",
+        "bff.events.model",
+        "bff.kv.redis_url",
+        "bff.pdp",
+        "bff.pdp.model",
+    ),
     # start-up
     (
         "bff.settings_check",

@@ -1,0 +1,1 @@
+"""May this subject do that to this resource? Asked of a policy decision point (AuthZEN 1.0)."""

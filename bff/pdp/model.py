@@ -1,0 +1,86 @@
+"""The information model of AuthZEN 1.0 (section 5): a question and its decision, and who answers.
+
+A question is a tuple of texts, so that it is its own key in a cache. Properties are texts, too: JSON objects with their
+keys in order, which most questions share.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
+
+NOTHING = "{}"
+"""No properties."""
+
+
+class Question(NamedTuple):
+    """Properties and context are JSON objects as `properties` writes them."""
+
+    subject_type: str
+    subject_id: str
+    subject_properties: str
+    action: str
+    resource_type: str
+    resource_id: str
+    resource_properties: str = NOTHING
+    context: str = NOTHING
+    action_properties: str = NOTHING
+
+    def __repr__(self) -> str:
+        return f"Question({self.action} {self.resource_type})"  # neither the person nor the thing
+
+    def document(self) -> dict[str, Any]:
+        """As AuthZEN sends it, properties only where there are any."""
+        parts: dict[str, dict[str, Any]] = {
+            "subject": {"type": self.subject_type, "id": self.subject_id},
+            "action": {"name": self.action},
+            "resource": {"type": self.resource_type, "id": self.resource_id},
+        }
+        written = self.subject_properties, self.action_properties, self.resource_properties
+        for part, text in zip(parts.values(), written, strict=True):
+            if text != NOTHING:
+                part["properties"] = json.loads(text)
+        if self.context != NOTHING:
+            parts["context"] = json.loads(self.context)
+        return parts
+
+
+def properties(values: Mapping[str, Any]) -> str:
+    """Raises ValueError for what JSON cannot say, such as NaN."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False) if values else NOTHING
+
+
+class Decision(NamedTuple):
+    """reason: what may be told to the person who asked, in the policy's own words; empty when it has none."""
+
+    allowed: bool
+    reason: str = ""
+
+
+class Semantic(StrEnum):
+    """How far a list of questions is answered (AuthZEN 1.0 section 7.1.2.1)."""
+
+    EXECUTE_ALL = "execute_all"
+    DENY_ON_FIRST_DENY = "deny_on_first_deny"
+    PERMIT_ON_FIRST_PERMIT = "permit_on_first_permit"
+
+
+class Undecided(Exception):
+    """No decision can be had. reason: one word, such as timeout, connection, circuit_open, bad_response, policy."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class PolicyDecisionPoint(Protocol):
+    """correlation_id goes along for the PDP's own log; no decision may depend on it."""
+
+    def decide(self, question: Question, correlation_id: str = "") -> Decision:
+        """Raises Undecided."""
+
+    def decide_all(self, questions: Sequence[Question], semantic: Semantic, correlation_id: str = "") -> list[Decision]:
+        """One decision per question in order, as far as the semantic goes. Raises Undecided."""
+
+    def check(self) -> None:
+        """Raises Undecided unless it would answer."""
