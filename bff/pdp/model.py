@@ -50,6 +50,29 @@ def properties(values: Mapping[str, Any]) -> str:
     return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False) if values else NOTHING
 
 
+class Subject(NamedTuple):
+    """Who asks. properties: as `properties` writes them."""
+
+    type: str
+    id: str
+    properties: str = NOTHING
+
+    def __repr__(self) -> str:
+        return "Subject(...)"
+
+
+class Asked(NamedTuple):
+    """What a request wants to do, and to what. properties: of the resource, as `properties` writes them."""
+
+    resource: str
+    action: str
+    id: str
+    properties: str = NOTHING
+
+    def __repr__(self) -> str:
+        return f"Asked({self.action} {self.resource})"
+
+
 class Decision(NamedTuple):
     """reason: what may be told to the person who asked, in the policy's own words; empty when it has none."""
 
