@@ -230,6 +230,14 @@ class BadGateway(BFFError):
     title = "The service cannot be reached"
 
 
+class ClientGone(BFFError):
+    """Whoever asked went away while somebody worked for them; nobody reads this answer. The status is nginx's."""
+
+    status = 499
+    code = "client_closed"
+    title = "The client went away"
+
+
 class UpstreamUnavailable(BFFError):
     """It failed so often just now that it is not asked."""
 

@@ -1,6 +1,11 @@
 """Outbound HTTP: the only package that knows `requests`."""
 
 from bff.http.client import MAX_BODY, HttpClient, Response
-from bff.http.wsgi import WsgiApp, WsgiTransport
+from bff.http.upstream import AnswerBroken, HttpUpstream, Incoming, Outgoing, Upstream, head
+from bff.http.watch import Watcher
+from bff.http.wsgi import WsgiApp, WsgiTransport, WsgiUpstream
 
-__all__ = ["MAX_BODY", "HttpClient", "Response", "WsgiApp", "WsgiTransport"]
+__all__ = [
+    "MAX_BODY", "AnswerBroken", "HttpClient", "HttpUpstream", "Incoming", "Outgoing", "Response", "Upstream", "Watcher",
+    "WsgiApp", "WsgiTransport", "WsgiUpstream", "head",
+]  # fmt: skip

@@ -1,13 +1,19 @@
 """Outbound HTTP without a network: requests go into WSGI apps of this process (PEP 3333)."""
 
 import io
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
-from urllib3 import HTTPResponse
+from urllib3 import HTTPHeaderDict, HTTPResponse
+
+from bff.http.upstream import Incoming, Outgoing
+from bff.observability import metrics
+from bff.settings import UpstreamSettings
 
 WsgiApp = Callable[..., Any]
 
@@ -45,20 +51,19 @@ class WsgiTransport(BaseAdapter):
         return self._run(app, request)
 
     def _run(self, app: WsgiApp, request: requests.PreparedRequest) -> requests.Response:
-        started: dict[str, Any] = {}
-
-        def start_response(status: str, headers: list[tuple[str, str]], _error: Any = None) -> None:
-            started.update(status=status, headers=headers)
-
-        chunks = app(_environ(request), start_response)
+        body = request.body or b""
+        body = body.encode() if isinstance(body, str) else bytes(body)
+        answer = _Answer(app, _environ(request.method or "", request.url or "", request.headers, body))
         try:
-            body = b"".join(chunks)
+            content = b"".join(answer)
         finally:
-            if hasattr(chunks, "close"):
-                chunks.close()
-        code, _, reason = started["status"].partition(" ")
+            answer.close()
         raw = HTTPResponse(
-            io.BytesIO(body), headers=started["headers"], status=int(code), reason=reason, preload_content=False
+            io.BytesIO(content),
+            headers=HTTPHeaderDict(answer.headers),
+            status=answer.status,
+            reason=answer.reason,
+            preload_content=False,
         )
         return HTTPAdapter().build_response(request, raw)
 
@@ -67,13 +72,54 @@ class WsgiTransport(BaseAdapter):
             self._others.close()
 
 
-def _environ(request: requests.PreparedRequest) -> dict[str, Any]:
-    """The WSGI environment (PEP 3333) of an outgoing request."""
-    parts = urlsplit(request.url or "")
-    body = request.body or b""
-    body = body.encode() if isinstance(body, str) else bytes(body)
+class WsgiUpstream:
+    """A service in this process: an Upstream whose answers come from a WSGI app, each part when it is there."""
+
+    def __init__(self, settings: UpstreamSettings, app: Callable[[], WsgiApp]) -> None:
+        """app: gives the app when it is needed, since it may be made later than this."""
+        self._settings = settings
+        self._app = app
+
+    def send(self, request: Outgoing, client: Any = None) -> Incoming:
+        start, body = time.perf_counter(), request.body or b""
+        body = body if isinstance(body, bytes) else b"".join(body)
+        url = self._settings.base_url + request.target
+        answer = _Answer(self._app(), _environ(request.method, url, request.headers, body))
+        metrics.upstream_call(self._settings.service, str(answer.status), time.perf_counter() - start)
+        return answer
+
+    def close(self) -> None:
+        return
+
+
+class _Answer:
+    """What a WSGI app answers, once it has begun to."""
+
+    def __init__(self, app: WsgiApp, environ: dict[str, Any]) -> None:
+        self.status, self.reason = 0, ""
+        self.headers: list[tuple[str, str]] = []
+        self._parts = app(environ, self._start_response)
+        self._rest = iter(self._parts)
+        self._first = next(self._rest, b"")  # an app may wait until then before it says how it answers
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from filter(None, chain([self._first], self._rest))
+
+    def close(self) -> None:
+        if hasattr(self._parts, "close"):
+            self._parts.close()
+
+    def _start_response(self, status: str, headers: list[tuple[str, str]], _error: Any = None) -> None:
+        code, _, self.reason = status.partition(" ")
+        self.status, self.headers = int(code), headers
+
+
+def _environ(method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    """The WSGI environment (PEP 3333) of a request, with the target as it was sent where gunicorn has it, too."""
+    parts = urlsplit(url)
     environ: dict[str, Any] = {
-        "REQUEST_METHOD": request.method,
+        "REQUEST_METHOD": method,
+        "RAW_URI": parts.path + (f"?{parts.query}" if parts.query else ""),
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote(parts.path, "latin-1"),
         "QUERY_STRING": parts.query,
@@ -89,10 +135,10 @@ def _environ(request: requests.PreparedRequest) -> dict[str, Any]:
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
-        "CONTENT_LENGTH": str(len(body)),
     }
-    for name, value in request.headers.items():
+    for name, value in headers.items():
         key = name.upper().replace("-", "_")
         environ["CONTENT_TYPE" if key == "CONTENT_TYPE" else f"HTTP_{key}"] = value
     environ.pop("HTTP_CONTENT_LENGTH", None)
+    environ["CONTENT_LENGTH"] = str(len(body))
     return environ

@@ -55,8 +55,12 @@ class OwnTokens:
         metrics.token_expired(service.id)
         return self._patiently(service, known)
 
-    def renew(self, session: Session | None, service: ServiceSettings) -> Usable:
-        return self._patiently(service, self._opened(_record(service)))
+    def renew(self, session: Session | None, service: ServiceSettings, refused: AccessToken | None = None) -> Usable:
+        present = self._opened(_record(service))
+        if refused is not None and present is not None and not present.access.same(refused):
+            self._known[service.id] = present
+            return Usable(present.access, present.dpop_key)
+        return self._patiently(service, present)
 
     def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken | None:
         known = self._opened(_record(service))

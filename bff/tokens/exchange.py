@@ -58,8 +58,12 @@ class ExchangedTokens:
         metrics.token_expired(service.id)
         return self._exchanged(session, service, token)
 
-    def renew(self, session: Session, service: ServiceSettings) -> Usable:
-        return self._exchanged(session, service, self._users.read(session).services.get(service.id))
+    def renew(self, session: Session, service: ServiceSettings, refused: AccessToken | None = None) -> Usable:
+        tokens = self._users.read(session)
+        present = tokens.services.get(service.id)
+        if refused is not None and present is not None and not present.same(refused):
+            return self._taken(session, service, tokens)
+        return self._exchanged(session, service, present)
 
     def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken | None:
         return tokens.services.get(service.id)

@@ -30,7 +30,7 @@ class NoTokens:
     def ensure(self, session: Session, service: ServiceSettings) -> None:
         return
 
-    def renew(self, session: Session, service: ServiceSettings) -> None:
+    def renew(self, session: Session, service: ServiceSettings, refused: AccessToken | None = None) -> None:
         raise NotRefreshable
 
     def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken | None:
@@ -50,6 +50,7 @@ class TokenKeeper:
         clock: Callable[[], float],
     ) -> None:
         self._users = users
+        self._own = own
         self._clock = clock
         sources: Mapping[TokenKind, Source] = {
             TokenKind.USER: users,
@@ -68,10 +69,26 @@ class TokenKeeper:
         wanted, source = self._wanted(service)
         return source.ensure(session, wanted)
 
-    def renew(self, session: Session, service: str = USER_TOKEN) -> Usable | None:
-        """As ensure_token, but a newer one than the present one, however fresh that is. Raises NotRefreshable, too."""
+    def renew(self, session: Session, service: str = USER_TOKEN, refused: AccessToken | None = None) -> Usable | None:
+        """As ensure_token, but a newer one than the present one, however fresh that is. Raises NotRefreshable, too.
+
+        refused: the one that the service did not take, if that is why: then any other that is there will do.
+        """
         wanted, source = self._wanted(service)
-        return source.renew(session, wanted)
+        return source.renew(session, wanted, refused)
+
+    def own_token(self, service: str, refused: AccessToken | None = None) -> Usable | None:
+        """The BFF's own token for the service, None where that takes none: for requests without a session.
+
+        refused: as `renew` has it. Raises UnknownService, TokenUnavailable, TokenRefused, InsufficientScope,
+        StoreUnavailable; NotRefreshable for services that take another kind.
+        """
+        wanted, _ = self._wanted(service)
+        if wanted.token is TokenKind.NONE and refused is None:
+            return None
+        if wanted.token is not TokenKind.CLIENT_CREDENTIALS:
+            raise NotRefreshable
+        return self._own.ensure(None, wanted) if refused is None else self._own.renew(None, wanted, refused)
 
     def kind(self, service: str) -> TokenKind:
         """Raises UnknownService."""

@@ -35,8 +35,11 @@ class Source(Protocol):
     def ensure(self, session: Session, service: ServiceSettings) -> Usable | None:
         """A token that is good for now; None where none is wanted."""
 
-    def renew(self, session: Session, service: ServiceSettings) -> Usable | None:
-        """A newer one than the present one, however fresh that is. Raises NotRefreshable, too."""
+    def renew(self, session: Session, service: ServiceSettings, refused: AccessToken | None = None) -> Usable | None:
+        """A newer one than the present one, however fresh that is. Raises NotRefreshable, too.
+
+        refused: the one that the service did not take, if that is why: then any other that is there will do.
+        """
 
     def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken | None:
         """The one that is there, good or not. tokens: the session's."""

@@ -47,8 +47,11 @@ class UserTokens:
             raise InsufficientScope("The session's token is not good for this service.")
         return Usable(tokens.access, tokens.dpop_key)
 
-    def renew(self, session: Session, service: ServiceSettings) -> Usable:
+    def renew(self, session: Session, service: ServiceSettings, refused: AccessToken | None = None) -> Usable:
         tokens = self.read(session)
+        if refused is not None and not tokens.access.same(refused):
+            self.keep(session, tokens)
+            return Usable(tokens.access, tokens.dpop_key)
         if tokens.refresh_token is None:
             raise NotRefreshable
         renewed = self.successor(session, tokens)

@@ -56,6 +56,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("bff.oidc.*",),
     # domain, third line: what sessions and providers do together
     ("bff.tokens.*",),
+    # domain, last line: requests that are passed on with those tokens
+    ("bff.proxy.*",),
     # wiring
     ("bff.services",),
     # the edges

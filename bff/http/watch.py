@@ -1,0 +1,102 @@
+"""Notices that a client went away while a service works for it, so that the service can stop, too.
+
+A thread that waits for a service hears nothing of its client. One thread of the worker looks at the clients of all
+calls that have been under way for a moment; when a client has closed its connection, what was to be done then is done.
+"""
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+LOOK_EVERY = 0.2
+"""Seconds between two looks, and the age from which a call is looked after: most are over sooner."""
+
+
+class Watch:
+    """One client that is looked after, until `end`. gone: whether it went away."""
+
+    __slots__ = ("client", "gone", "on_gone", "since")
+
+    def __init__(self, client: Any, on_gone: Callable[[], None], since: float) -> None:
+        self.client = client
+        self.on_gone = on_gone
+        self.since = since
+        self.gone = False
+
+
+class Watcher:
+    """Start it by watching; its thread is made in the process that does, and never before a fork."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._watches: set[Watch] = set()
+        self._changing = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    def watch(self, client: Any, on_gone: Callable[[], None]) -> Watch:
+        """client: the connected socket. on_gone: called in the watcher's thread, once, and not after `end`."""
+        watch = Watch(client, on_gone, self._clock())
+        with self._changing:
+            self._watches.add(watch)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="client-watcher", daemon=True)
+                self._thread.start()
+        return watch
+
+    def end(self, watch: Watch) -> None:
+        with self._changing:
+            self._watches.discard(watch)
+
+    def close(self) -> None:
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def look(self) -> None:
+        """One look at every client whose call is not new."""
+        old = self._clock() - LOOK_EVERY
+        watched = {file: watch for watch in self._snapshot() if watch.since <= old and (file := _file(watch)) >= 0}
+        if not watched:
+            return
+        poller = select.poll()
+        for file in watched:
+            poller.register(file, select.POLLIN)
+        for file, _ in poller.poll(0):
+            self._readable(watched[file])
+
+    def _run(self) -> None:
+        while not self._closed.wait(LOOK_EVERY):
+            self.look()
+
+    def _snapshot(self) -> list[Watch]:
+        with self._changing:
+            return list(self._watches)
+
+    def _readable(self, watch: Watch) -> None:
+        """Either it is gone, or it sends more: then nothing can be told until that is read, which is not done here."""
+        gone = _ended(watch.client)
+        with self._changing:
+            if watch not in self._watches:
+                return
+            self._watches.discard(watch)
+            if gone:
+                watch.gone = True
+                watch.on_gone()
+
+
+def _file(watch: Watch) -> int:
+    """Its descriptor; -1 when it was closed."""
+    return int(watch.client.fileno())
+
+
+def _ended(client: Any) -> bool:
+    """Whether the other side has closed a connection that is readable. One that was closed here tells nothing, nor does
+    TLS, whose data cannot be looked at without taking it."""
+    with suppress(OSError, ValueError):
+        return bool(client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"")
+    return False

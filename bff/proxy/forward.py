@@ -1,0 +1,116 @@
+"""A request on its way to a service: with the token that opens it, and once more when that token is not taken.
+
+A service may refuse a token before its time: the provider revoked it, or changed its keys. Then another one is asked
+for, once for all who notice it at the same moment, and the request is sent again if its body still can be. A service
+that refuses that one as well is believed for a while, or each of its refusals would cost a refresh.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import Any
+
+from bff.crypto import digest
+from bff.errors import BFFError, InsufficientScope, NotRefreshable, TokenRefused, TokenUnavailable
+from bff.http import Incoming, Outgoing, Upstream, head
+from bff.oidc.dpop import Dpop
+from bff.oidc.seen import Seen
+from bff.sessions.model import Session
+from bff.settings import TokenKind
+from bff.tokens.keeper import TokenKeeper
+from bff.tokens.source import Usable
+
+BELIEVED_FOR = 30.0
+"""Seconds for which a service that refused a brand-new token gets no other one."""
+
+_MOST_BELIEVED = 10_000
+
+
+@dataclass(frozen=True)
+class OnBehalfOf:
+    """Whose request it is. arn: of the user, empty when there is none. bearer: the token that came with the request."""
+
+    session: Session | None = None
+    arn: str = field(default="", repr=False)
+    bearer: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service, ready to be called."""
+
+    id: str
+    base_url: str
+    upstream: Upstream
+
+
+class Forwarder:
+    def __init__(
+        self, services: Mapping[str, Service], keeper: TokenKeeper, dpop: Dpop, clock: Callable[[], float]
+    ) -> None:
+        self._services = services
+        self._keeper = keeper
+        self._dpop = dpop
+        self._clock = clock
+        self._believed: Seen[bool] = Seen(_MOST_BELIEVED)
+
+    def send(self, service: str, request: Outgoing, caller: OnBehalfOf, client: Any = None) -> Incoming:
+        """The service's answer, which the caller must close. request: without credentials. client: see Upstream.send.
+
+        Raises what `TokenKeeper.ensure_token` and `Upstream.send` raise.
+        """
+        to = self._services[service]
+        if caller.bearer is not None and self._keeper.kind(service) is TokenKind.USER:
+            return to.upstream.send(_with(request, {"Authorization": f"Bearer {caller.bearer}"}), client)
+        usable = self._token(service, caller)
+        answer = self._attempt(to, request, usable, client)
+        if usable is None or answer.status != HTTPStatus.UNAUTHORIZED or not request.replayable:
+            return answer
+        if self._dpop.wants_another(to.base_url + request.target, head(answer)):
+            answer.close()
+            answer = self._attempt(to, request, usable, client)
+        if answer.status != HTTPStatus.UNAUTHORIZED:
+            return answer
+        return self._with_another(to, request, caller, usable, answer, client)
+
+    def close(self) -> None:
+        for service in self._services.values():
+            service.upstream.close()
+
+    def _with_another(
+        self, to: Service, request: Outgoing, caller: OnBehalfOf, usable: Usable, answer: Incoming, client: Any
+    ) -> Incoming:
+        """The answer to the same request with another token, or this one when there is none."""
+        pair = digest(f"{caller.session.key if caller.session else ''}.{to.id}").encode()
+        if self._believed.get(pair, self._clock()):
+            return answer
+        try:
+            another = self._token(to.id, caller, refused=usable)
+        except (NotRefreshable, TokenUnavailable, TokenRefused, InsufficientScope):
+            return answer
+        except BFFError:
+            answer.close()
+            raise
+        answer.close()
+        answer = self._attempt(to, request, another, client)
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            self._believed.keep(pair, True, self._clock() + BELIEVED_FOR)
+        return answer
+
+    def _token(self, service: str, caller: OnBehalfOf, refused: Usable | None = None) -> Usable | None:
+        former = refused.token if refused else None
+        if caller.session is None:
+            return self._keeper.own_token(service, former)
+        if former is None:
+            return self._keeper.ensure_token(caller.session, service)
+        return self._keeper.renew(caller.session, service, former)
+
+    def _attempt(self, to: Service, request: Outgoing, usable: Usable | None, client: Any) -> Incoming:
+        if usable is not None:
+            url = to.base_url + request.target
+            request = _with(request, self._dpop.authorization(usable.token, usable.key, request.method, url))
+        return to.upstream.send(request, client)
+
+
+def _with(request: Outgoing, headers: Mapping[str, str]) -> Outgoing:
+    return replace(request, headers={**request.headers, **headers})

@@ -1,0 +1,102 @@
+"""Which header fields pass, in either direction.
+
+Towards a service only those pass that are listed here or in the service's `request_headers`. A list of those that must
+not pass could never be complete: it would have to hold every name by which some framework believes who is asking, which
+method is meant or which address (`Remote-User`, `X-HTTP-Method-Override`, `X-Original-URL`), in every spelling.
+
+Towards the browser everything passes that is about the answer; what is about the connection (RFC 9110 section 7.6.1) or
+about the site as a whole is the BFF's to say.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+Headers = list[tuple[str, str]]
+
+PASSED = (
+    "Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Cache-Control", "Content-Digest",
+    "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Location", "Content-Type", "Date", "Digest",
+    "Idempotency-Key", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since",
+    "Last-Event-ID", "Max-Forwards", "Pragma", "Prefer", "Priority", "Range", "Repr-Digest", "Save-Data", "Traceparent",
+    "Tracestate", "Upload-Length", "Upload-Metadata", "Upload-Offset", "User-Agent", "Want-Content-Digest",
+    "Want-Repr-Digest", "X-Requested-With",
+)  # fmt: skip
+
+_KEPT_HOME = frozenset({
+    # about the connection
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info", "proxy-connection", "te", "trailer",
+    "transfer-encoding", "upgrade",
+    # about the site: a service cannot end the browser's session, nor say who may call the BFF
+    "access-control-allow-credentials", "access-control-allow-headers", "access-control-allow-methods",
+    "access-control-allow-origin", "access-control-expose-headers", "access-control-max-age", "alt-svc",
+    "clear-site-data", "public-key-pins", "service-worker-allowed", "set-cookie", "set-cookie2",
+    "strict-transport-security",
+    # about credentials that the browser never had
+    "authentication-info", "dpop-nonce", "www-authenticate",
+    # the BFF's own words
+    "x-correlation-id", "x-denied-reason",
+})  # fmt: skip
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FOLD = re.compile(r"[ \t]*\r?\n[ \t]+")  # RFC 9112 section 5.2
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+class Origin(NamedTuple):
+    """Where the browser believes it is: as `Forwarded` and `X-Forwarded-*` tell a service."""
+
+    scheme: str
+    host: str
+
+    @classmethod
+    def of(cls, base_url: str) -> "Origin":
+        parts = urlsplit(base_url)
+        return cls(parts.scheme, parts.netloc)
+
+
+class RequestHeaders:
+    """What a service gets of a request's header fields, and what it is told about the client."""
+
+    def __init__(self, more: Sequence[str], origin: Origin) -> None:
+        """more: names that this service gets on top of PASSED."""
+        self._passed = [(_wsgi_key(name), name) for name in (*PASSED, *map(str.title, more))]
+        self._origin = origin
+
+    def of(self, environ: Mapping[str, Any], client_address: str) -> dict[str, str]:
+        """environ: a WSGI environment (PEP 3333), in which all spellings of a name are one."""
+        headers = {name: environ[key] for key, name in self._passed if key in environ}
+        headers["X-Forwarded-For"] = client_address
+        headers["X-Forwarded-Proto"], headers["X-Forwarded-Host"] = self._origin
+        headers["Forwarded"] = (
+            f"for={_node(client_address)};host={_quoted(self._origin.host)};proto={self._origin.scheme}"
+        )
+        return headers
+
+
+def answered(headers: Iterable[tuple[str, str]]) -> Headers:
+    """What the browser gets of a service's header fields. What is no header field is dropped."""
+    headers = list(headers)
+    named = {
+        word.strip().lower() for name, value in headers if name.lower() == "connection" for word in value.split(",")
+    }
+    passed = []
+    for name, value in headers:
+        unfolded, known = _FOLD.sub(" ", value), name.lower()
+        if known not in _KEPT_HOME and known not in named and _NAME.fullmatch(name) and _VALUE.fullmatch(unfolded):
+            passed.append((name, unfolded))
+    return passed
+
+
+def _wsgi_key(name: str) -> str:
+    key = name.upper().replace("-", "_")
+    return key if key == "CONTENT_TYPE" else f"HTTP_{key}"
+
+
+def _node(address: str) -> str:
+    """RFC 7239 section 6: an IPv6 address in brackets and quotes."""
+    return f'"[{address}]"' if ":" in address else _quoted(address)
+
+
+def _quoted(text: str) -> str:
+    return text if _NAME.fullmatch(text) else f'"{text}"'
