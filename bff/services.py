@@ -21,6 +21,11 @@ from bff.oidc.provider import Provider
 from bff.oidc.provider_logout import ProviderLogout
 from bff.oidc.return_url import ReturnUrls
 from bff.oidc.token_endpoint import TokenEndpoint
+from bff.pdp.cedar import Cedar
+from bff.pdp.decisions import Decisions
+from bff.pdp.guard import Guard, Names
+from bff.pdp.model import PolicyDecisionPoint
+from bff.pdp.subjects import Subjects
 from bff.ratelimit import Memory, RateLimits
 from bff.sessions.cache import SessionCache
 from bff.sessions.csrf import Csrf
@@ -51,6 +56,9 @@ class Services:
     background: Background
     bearers: BearerTokens
     provider_logout: ProviderLogout
+    subjects: Subjects
+    decisions: Decisions
+    guard: Guard
     return_urls: ReturnUrls
     limits: RateLimits
     audit: Audit
@@ -60,9 +68,11 @@ class Services:
         """Make connections and threads; called in the process that serves, after any fork."""
         self.kv.start()
         self.cache.start()
+        self.decisions.start()
 
     def close(self) -> None:
         self.background.close()
+        self.decisions.close()
         self.cache.close()
         for client in self.http:
             client.close()
@@ -105,6 +115,8 @@ def build(
     gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock)
     endpoint = TokenEndpoint(Dpop(clock), Reader(settings.token_refresh_threshold, clock))
     return_urls = ReturnUrls(settings.base_url, settings.allowed_redirect_origins)
+    decisions = Decisions(_pdp(settings), kv, settings.pdp, monotonic)
+    names = Names(settings.routes, settings.verify_profiles)
     pseudonyms = Pseudonyms(settings.metrics.user_label, settings.metrics.user_buckets, keys.mac("metrics-bucket"))
     return Services(
         settings=settings,
@@ -137,6 +149,9 @@ def build(
         background=background,
         bearers=BearerTokens(providers, settings.base_url, clock),
         provider_logout=ProviderLogout(providers, store, gate, kv, audit, clock),
+        subjects=Subjects(settings.pdp, settings.providers),
+        decisions=decisions,
+        guard=Guard(decisions, audit, names, keys.mac("audit-user"), settings.pdp.on_error),
         return_urls=return_urls,
         limits=RateLimits(settings.rate_limits, Memory(clock), pseudonyms.of, clock),
         audit=audit,
@@ -153,6 +168,10 @@ def open_store(settings: Settings, clock: Callable[[], float]) -> KeyValue:
     from bff.kv.sqlite import SqliteStore
 
     return SqliteStore(settings.store.path, clock)
+
+
+def _pdp(settings: Settings) -> PolicyDecisionPoint:
+    return Cedar(settings.pdp.policies, settings.pdp.roles_property)
 
 
 def _health(settings: Settings, kv: KeyValue, providers: Mapping[str, Provider], clock: Callable[[], float]) -> Health:

@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 
 from bff import settings, signing
 from bff.kv import redis_url
+from bff.pdp import cedar
 from bff.settings import ProviderSettings, Settings
 
 EX_CONFIG = 78
 MASK = "********"
-_SECRETS = frozenset({"secrets", "client_secret", "client_key", "redis_url", "token"})
+_SECRETS = frozenset({"secrets", "client_secret", "client_key", "redis_url", "token", "bearer", "invalidation_token"})
 _CHECKS = ("store", "idp")
 # What OpenSSL says of a key that is another certificate's; the last is of a key of another kind.
 _STRANGERS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
@@ -41,6 +42,7 @@ def problems(config: Settings) -> list[str]:
         *_cookies(config),
         *_providers(config),
         *_services(config),
+        *_policies(config),
         *_production(config),
     ]
 
@@ -126,6 +128,13 @@ def _services(config: Settings) -> Iterator[str]:
         if service.idp is not None and service.idp not in aliases:
             known = ", ".join(aliases)
             yield f"routes.yaml: services.{service.id}.idp: there is no provider {service.idp!r}; there is {known}."
+
+
+def _policies(config: Settings) -> list[str]:
+    if config.pdp.base_url is not None:
+        return []
+    asked = any(route.authz for route in config.routes) or any(one.resource for one in config.verify_profiles)
+    return cedar.problems(config.pdp.policies, needed=asked)
 
 
 def _certificate(provider: ProviderSettings) -> Iterator[str]:

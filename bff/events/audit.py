@@ -1,8 +1,8 @@
-"""Security events: counted, logged and handed to the sink, in one place."""
+"""Security events: counted, logged and handed to the sink, in one place. Decisions: handed to the sink."""
 
 import logging
 
-from bff.events.model import SEVERITY, EventSink, SecurityEvent, Severity
+from bff.events.model import AUTHZ_DECISION, SEVERITY, Data, EventSink, SecurityEvent, Severity
 from bff.observability import metrics
 
 log = logging.getLogger("bff.security")
@@ -19,3 +19,7 @@ class Audit:
         metrics.security_event(event, severity)
         log.log(_LEVELS[severity], event.value, extra={"severity": severity.value, **facts})
         self._sink.emit(event.value, facts)
+
+    def decision(self, facts: Data) -> None:
+        """One for each request that the policy protects, so it costs little: no log line, no metric."""
+        self._sink.emit(AUTHZ_DECISION, facts)

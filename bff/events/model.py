@@ -49,13 +49,19 @@ SEVERITY: Mapping[SecurityEvent, Severity] = {
 }
 
 
+AUTHZ_DECISION = "authz.decision"
+"""One for every request that the policy protects. It names the resource, but its user by a keyed pseudonym only."""
+
+Data = Mapping[str, str | float]
+
+
 class EventSink(Protocol):
-    def emit(self, event_type: str, data: Mapping[str, str]) -> None:
+    def emit(self, event_type: str, data: Data) -> None:
         """Take one event. Never raises and never waits."""
 
 
 class NullSink:
     """Where events go until a deployment says otherwise; they are logged and counted all the same."""
 
-    def emit(self, event_type: str, data: Mapping[str, str]) -> None:
+    def emit(self, event_type: str, data: Data) -> None:
         return

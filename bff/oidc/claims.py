@@ -18,6 +18,7 @@ def user_from_claims(claims: Mapping[str, Any], config: ProviderSettings) -> Use
         name=_text(_at(claims, config.claims.name)) or _text(claims.get("preferred_username")),
         email=_text(_at(claims, config.claims.email)),
         roles=words(claims, config.claims.roles),
+        permissions=words(claims, config.claims.permissions),
     )
 
 

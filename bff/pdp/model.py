@@ -87,6 +87,12 @@ class Semantic(StrEnum):
     DENY_ON_FIRST_DENY = "deny_on_first_deny"
     PERMIT_ON_FIRST_PERMIT = "permit_on_first_permit"
 
+    def ends(self, decision: Decision) -> bool:
+        """Whether nothing behind this decision is answered."""
+        if self is Semantic.EXECUTE_ALL:
+            return False
+        return decision.allowed == (self is Semantic.PERMIT_ON_FIRST_PERMIT)
+
 
 class Undecided(Exception):
     """No decision can be had. reason: one word, such as timeout, connection, circuit_open, bad_response, policy."""

@@ -32,6 +32,7 @@ class User:
     name: str = ""
     email: str = ""
     roles: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return "User(...)"  # a person must not end up in a log by accident
@@ -84,9 +85,10 @@ def session_to_bytes(session: Session) -> bytes:
 def session_from_bytes(raw: bytes, *, key: str, expires_at: float) -> Session:
     record: dict[str, Any] = json.loads(raw)
     user = record["user"]
+    permissions = tuple(user.get("permissions", ()))  # which older records do not have
     return Session(
         key=key,
-        user=User(user["id"], user["sub"], user["name"], user["email"], tuple(user["roles"])),
+        user=User(user["id"], user["sub"], user["name"], user["email"], tuple(user["roles"]), permissions),
         idp=record["idp"],
         auth_time=record["auth_time"],
         created_at=record["created_at"],

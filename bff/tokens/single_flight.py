@@ -13,12 +13,12 @@ while the work goes on, and which ends by itself when its holder is killed:
 `look` is asked again after the lock was got, since somebody else may have finished just before.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from bff.flights import Flights
 from bff.kv import KeyValue
 from bff.kv.lock import Lock
 
@@ -58,8 +58,7 @@ class SingleFlight:
         self._patience = patience
         self._clock = clock
         self._wait = wait
-        self._under_way: dict[str, Future[Any]] = {}
-        self._changing = threading.Lock()
+        self._flights = Flights()
 
     def run(
         self, name: str, look: Callable[[], T | None], work: Callable[[], T], *, patient: bool = True
@@ -70,37 +69,19 @@ class SingleFlight:
         TookTooLong, StoreUnavailable, and whatever look and work raise, for those who waited as well.
         """
         while True:
-            with self._changing:
-                first = self._under_way.get(name)
-                if first is None:
-                    own = self._under_way[name] = Future()
-            if first is None:
-                return self._lead(name, own, lambda: self._locked(name, look, work, patient))
+            flight, leads = self._flights.board(name)
+            if leads:
+                return self._flights.lead(name, flight, lambda: self._locked(name, look, work, patient))
             if not patient:
                 raise Busy
             try:
-                return self._followed(first), False
+                return self._followed(flight), False
             except Busy:  # the first one had no patience; perhaps it is this one's turn now
                 continue
 
-    def _lead(self, name: str, own: "Future[Any]", work: Callable[[], tuple[T, bool]]) -> tuple[T, bool]:
+    def _followed(self, first: "Future[tuple[T, bool]]") -> T:
         try:
-            result = work()
-        except BaseException as err:
-            self._land(name)
-            own.set_exception(err)
-            raise
-        self._land(name)
-        own.set_result(result[0])
-        return result
-
-    def _land(self, name: str) -> None:
-        with self._changing:
-            del self._under_way[name]
-
-    def _followed(self, first: "Future[T]") -> T:
-        try:
-            return first.result(2 * self._patience)
+            return first.result(2 * self._patience)[0]
         except TimeoutError as err:
             raise TookTooLong from err
 

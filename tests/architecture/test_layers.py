@@ -23,6 +23,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.observability.multiprocess.*",
         "bff.observability.traces",
         "bff.background",
+        "bff.flights",
     ),
     # typed data and declared names
     (
@@ -31,9 +32,10 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.observability.metrics",
         "bff.events.model",
         "bff.kv.redis_url",
-        "bff.pdp",
         "bff.pdp.model",
     ),
+    # the embedded policy engine: the settings are checked with it
+    ("bff.pdp.cedar",),
     # start-up
     (
         "bff.settings_check",
@@ -56,8 +58,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("bff.oidc.*",),
     # domain, third line: what sessions and providers do together
     ("bff.tokens.*",),
-    # domain, last line: requests that are passed on with those tokens
-    ("bff.proxy.*",),
+    # domain, last line: whether somebody may do something, and requests that are passed on with those tokens
+    ("bff.pdp.*", "bff.proxy.*"),
     # wiring
     ("bff.services",),
     # the edges
@@ -72,6 +74,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 # Library -> the files that may import it. A library that is not here has no door yet.
 DOORS: Mapping[str, tuple[str, ...]] = {
     "authlib": ("bff/dev/*",),
+    "cedarpy": ("bff/pdp/cedar.py",),
     "cryptography": ("bff/crypto.py", "bff/signing.py"),
     "flask": ("bff/web/*", "bff/dev/*", "bff/app.py", "wsgi.py"),
     "gevent": ("gunicorn.conf.py",),

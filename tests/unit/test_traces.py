@@ -50,7 +50,7 @@ def test_headers_for_a_called_service() -> None:
         ("http_request_duration_seconds", lambda: metrics.http_request("GET", "/traced", 200, 0.02)),
         ("http_request_duration_seconds", lambda: metrics.http_recorder("PUT", "/traced", 200)(0.02, exemplar())),
         ("bff_oauth_flow_duration_seconds", lambda: metrics.oauth_flow("logout", 0.02)),
-        ("bff_authz_latency_seconds", lambda: metrics.authz_decision("orders", "read", "allow", 0.02)),
+        ("bff_authz_latency_seconds", lambda: metrics.authz_recorder("orders", "read", "allow")(0.02, exemplar())),
     ],
 )
 def test_recorded_with_the_observation(metric: str, record: Callable[[], None]) -> None:

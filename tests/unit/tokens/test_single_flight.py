@@ -76,7 +76,7 @@ class Held:
 
 def followers(flight: SingleFlight) -> int:
     """How many threads wait for the one who leads."""
-    return sum(len(vars(first)["_condition"]._waiters) for first in flight._under_way.values())
+    return sum(len(vars(first)["_condition"]._waiters) for first in flight._flights._under_way.values())
 
 
 def refuse() -> str:

@@ -1,0 +1,210 @@
+"""Policies in this process: the Cedar language (https://docs.cedarpolicy.com) by its own engine.
+
+A question becomes what Cedar asks about so: the subject is the principal, an entity of the subject's type with its
+properties as attributes and `role::"..."` for each of its roles as parents; the action is `Action::"..."`; the resource
+is an entity of its type with its properties; the context is a record. No entity has any other relation.
+
+`@id` names a policy in what operators read. `@reason` is what the person is told when a forbid decides.
+
+Nothing of a question is ever parsed as Cedar: values go in as data, and what Cedar cannot say (null, fractions, keys
+that its JSON gives another meaning) leaves the question undecided rather than decided about something else.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cedarpy
+
+from bff.pdp.model import NOTHING, Decision, Question, Semantic, Undecided
+
+log = logging.getLogger(__name__)
+
+ROLE = "role"
+ACTION = "Action"
+NOT_PERMITTED = "No policy permits this."
+LONGEST_REASON = 500
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:::[A-Za-z_][A-Za-z0-9_]*)*")
+_ESCAPE = "__"  # begins the keys that Cedar's JSON gives a meaning, such as __entity
+_LONG = 2**63
+_DEEPEST = 32
+
+
+@dataclass(frozen=True)
+class Policies:
+    """effects, reasons: by the id that Cedar gives a policy, which is its place. names: every @id."""
+
+    handle: cedarpy.PolicySet
+    effects: dict[str, str]
+    reasons: dict[str, str]
+    names: tuple[str, ...]
+
+
+class Cedar:
+    """A PolicyDecisionPoint."""
+
+    def __init__(self, folder: Path, roles_property: str) -> None:
+        """folder: its `*.cedar` files, parsed now. Raises ValueError for what `problems` tells of."""
+        self._policies = _parsed("\n".join(text for _, text in _texts(folder)))
+        self._roles_property = roles_property
+
+    def decide(self, question: Question, correlation_id: str = "") -> Decision:
+        """Raises Undecided (type, properties, policy)."""
+        request, entities = self._translated(question)
+        result = cedarpy.is_authorized(request, self._policies.handle, entities)
+        if result.decision is cedarpy.Decision.NoDecision:
+            log.warning("cedar_no_decision")  # Cedar's own words quote the question
+            raise Undecided("properties")
+        failed = _failed(result.diagnostics.errors)
+        if result.allowed:
+            self._refuse_doubt(failed)
+            return Decision(True)
+        return Decision(False, self._told(result.diagnostics.reasons))
+
+    def decide_all(self, questions: Sequence[Question], semantic: Semantic, correlation_id: str = "") -> list[Decision]:
+        """Raises Undecided."""
+        decisions = []
+        for question in questions:
+            decisions.append(self.decide(question, correlation_id))
+            if semantic.ends(decisions[-1]):
+                break
+        return decisions
+
+    def check(self) -> None:
+        return
+
+    def _refuse_doubt(self, failed: Sequence[str | None]) -> None:
+        """Cedar leaves out a policy that fails. A forbid that was left out might have said no."""
+        doubtful = [name for name in failed if name is None or self._policies.effects.get(name) != "permit"]
+        if doubtful:
+            log.warning("cedar_policy_failed", extra={"policy": str(doubtful[0])})
+            raise Undecided("policy")
+
+    def _told(self, deciding: Sequence[str]) -> str:
+        if not deciding:
+            return NOT_PERMITTED
+        return next((self._policies.reasons[name] for name in sorted(deciding) if name in self._policies.reasons), "")
+
+    def _translated(self, question: Question) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """(request, entities) as cedarpy takes them."""
+        subject = _uid(question.subject_type, question.subject_id)
+        resource = _uid(question.resource_type, question.resource_id)
+        attributes = _record(question.subject_properties)
+        principal = {"uid": subject, "attrs": attributes, "parents": self._parents(attributes)}
+        request = {
+            "principal": subject,
+            "action": _uid(ACTION, question.action),
+            "resource": resource,
+            "context": _record(question.context),
+        }
+        about = _record(question.resource_properties)
+        if question.action_properties != NOTHING:
+            raise Undecided("properties")  # to Cedar an action has none, and a policy elsewhere may need them
+        if resource == subject:
+            if about:  # one entity has one set of attributes, and nobody may add to the subject's
+                raise Undecided("properties")
+            return request, [principal]
+        return request, [principal, {"uid": resource, "attrs": about, "parents": []}]
+
+    def _parents(self, attributes: dict[str, Any]) -> list[dict[str, str]]:
+        roles = attributes.get(self._roles_property, [])
+        if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
+            raise Undecided("properties")
+        return [{"type": ROLE, "id": role} for role in dict.fromkeys(roles)]
+
+
+def problems(folder: Path, *, needed: bool) -> list[str]:
+    """A sentence for each mistake in the policies. needed: whether anything asks them."""
+    try:
+        texts = list(_texts(folder))
+    except (OSError, UnicodeDecodeError) as err:
+        return [f"{folder}: cannot be read ({type(err).__name__})."]
+    found: list[str] = []
+    named: dict[str, Path] = {}
+    number = 0
+    for path, text in texts:
+        try:
+            policies = _parsed(text)
+        except ValueError as err:
+            found.append(f"{path}: is not Cedar: {str(err)[:200]}.")
+            continue
+        number += len(policies.effects)
+        found += _mistakes(path, policies, named)
+    if needed and not number and not found:
+        found.append(f"{folder}: holds no policy in *.cedar, so whatever asks the policy would be denied.")
+    return found
+
+
+def _mistakes(path: Path, policies: Policies, named: dict[str, Path]) -> Iterator[str]:
+    """named: every @id so far, and where; this file's are added."""
+    if policies.handle.templates():
+        yield f"{path}: holds a template (?principal or ?resource), which nothing here fills in."
+    for name in policies.names:
+        if name in named:
+            yield f"{path}: @id({json.dumps(name)}) names another policy already, in {named[name].name}."
+        named.setdefault(name, path)
+
+
+def _texts(folder: Path) -> Iterator[tuple[Path, str]]:
+    for path in sorted(folder.glob("*.cedar")):
+        yield path, path.read_text()
+
+
+def _parsed(text: str) -> Policies:
+    """Raises ValueError."""
+    handle = cedarpy.PolicySet.from_str(text)
+    policies = handle.to_pst().static_policies
+    notes = {name: policy.annotations for name, policy in policies.items()}
+    return Policies(
+        handle,
+        {name: policy.effect for name, policy in policies.items()},
+        {name: _cleaned(note["reason"]) for name, note in notes.items() if "reason" in note},
+        tuple(note["id"] for note in notes.values() if "id" in note),
+    )
+
+
+def _cleaned(reason: str) -> str:
+    return " ".join(reason.split())[:LONGEST_REASON]
+
+
+_FAILED = re.compile(r"error while evaluating policy `([^`]+)`")
+
+
+def _failed(errors: Sequence[str]) -> list[str | None]:
+    """The policies that Cedar says it left out; None where it does not say which."""
+    found = [_FAILED.match(error) for error in errors]
+    return [match[1] if match else None for match in found]
+
+
+def _uid(entity_type: str, entity_id: str) -> dict[str, str]:
+    if not _IDENTIFIER.fullmatch(entity_type):
+        raise Undecided("type")
+    return {"type": entity_type, "id": entity_id}
+
+
+def _record(text: str) -> dict[str, Any]:
+    if text == NOTHING:
+        return {}
+    values: dict[str, Any] = json.loads(text)
+    _check(values, _DEEPEST)
+    return values
+
+
+def _check(value: object, deeper: int) -> None:
+    """Raises Undecided for what is not, or not only, data to Cedar."""
+    if deeper == 0 or value is None or isinstance(value, float):
+        raise Undecided("properties")
+    if isinstance(value, int) and not -_LONG <= value < _LONG:
+        raise Undecided("properties")
+    if isinstance(value, dict):
+        if any(key.startswith(_ESCAPE) for key in value):
+            raise Undecided("properties")
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            _check(each, deeper - 1)

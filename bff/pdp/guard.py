@@ -1,0 +1,171 @@
+"""Whoever protects something asks here: the answer is let through or AccessDenied, and it is counted and audited.
+
+What a decision is made of: who asks (with roles and permissions), what they want to do to what, and the client's
+address as context. A request that is not clearly allowed is denied, unless its route was declared to go on without a
+decision (`on_error: allow`).
+"""
+
+import functools
+import json
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bff.crypto import Mac
+from bff.errors import AccessDenied
+from bff.events.audit import Audit
+from bff.observability import labels, metrics
+from bff.observability.traces import exemplar
+from bff.pdp.decisions import Decisions
+from bff.pdp.model import NOTHING, Asked, Decision, Question, Semantic, Subject, Undecided, properties
+from bff.settings import OnError, RouteSettings, VerifyProfile
+
+log = logging.getLogger(__name__)
+
+ALLOW, DENY, ERROR, NO_MAPPING = "allow", "deny", "error", "no_mapping"
+UNDECIDED = "No decision can be had at the moment."
+ADDRESS = "client_address"
+_REMEMBERED = 4096
+_Record = Callable[[float, metrics.Exemplar], None]
+
+
+class Request(NamedTuple):
+    """What is audited of the request behind a question. route: its id, or a path template. user: as applications see
+    it; only a keyed pseudonym of it is told."""
+
+    correlation_id: str
+    route: str
+    user: str
+
+    def __repr__(self) -> str:
+        return f"Request({self.route})"
+
+
+class Names:
+    """Which resources and actions have a metric label of their own: those that a route or a verify profile names."""
+
+    def __init__(self, routes: Collection[RouteSettings], profiles: Collection[VerifyProfile]) -> None:
+        maps = [route.authz_map for route in routes if route.authz and route.authz_map]
+        asked = {profile.resource for profile in profiles if profile.resource}
+        self.resources = frozenset({each.resource for each in maps} | asked)
+        self.actions = frozenset({each.action for each in maps} | (labels.METHODS if asked else set()))
+
+
+class Guard:
+    def __init__(
+        self, decisions: Decisions, audit: Audit, names: Names, pseudonyms: Mac, on_error: OnError = OnError.DENY
+    ) -> None:
+        """on_error: where a caller does not say its own."""
+        self._decisions = decisions
+        self._audit = audit
+        self._names = names
+        self._on_error = on_error
+        self._pseudonym = functools.lru_cache(maxsize=_REMEMBERED)(pseudonyms.sign)
+        self._records: dict[tuple[str, str, str], _Record] = {}
+
+    def require(
+        self,
+        subject: Subject,
+        asked: Asked,
+        *,
+        client_address: str,
+        correlation_id: str,
+        route: str,
+        user: str,
+        on_error: OnError | None = None,
+    ) -> None:
+        """Raises AccessDenied: deny, with the policy's reason, or error when no decision can be had."""
+        start = time.perf_counter()
+        request = Request(correlation_id, route, user)
+        try:
+            decision = self._decisions.decide(question(subject, asked, client_address), correlation_id)
+        except Undecided as err:
+            passes = (on_error or self._on_error) is OnError.ALLOW
+            self._tell(ERROR, asked, request, start, err.reason, passes)
+            if not passes:
+                raise AccessDenied(UNDECIDED, code=ERROR) from err
+            return
+        self._tell(ALLOW if decision.allowed else DENY, asked, request, start, decision.reason, decision.allowed)
+        if not decision.allowed:
+            raise AccessDenied(decision.reason)
+
+    def answer(self, questions: Sequence[Question], semantic: Semantic, request: Request) -> list[Decision]:
+        """The same without an exception, for callers who want to know rather than to do. Whatever is undecided is not
+        allowed, and says so. One decision per question in order, as far as the semantic goes."""
+        start = time.perf_counter()
+        try:
+            decisions = self._decided(questions, semantic, request.correlation_id)
+        except Undecided as err:
+            for each in questions:
+                self._tell(ERROR, _asked(each), request, start, err.reason, False)
+            decided = [Decision(False, UNDECIDED) for _ in questions]
+            return decided[:1] if semantic is Semantic.DENY_ON_FIRST_DENY else decided
+        for each, decision in zip(questions, decisions, strict=False):
+            told = ALLOW if decision.allowed else DENY
+            self._tell(told, _asked(each), request, start, decision.reason, decision.allowed)
+        return decisions
+
+    def refused(
+        self, code: str, asked: Asked, *, correlation_id: str, route: str, user: str, detail: str = ""
+    ) -> AccessDenied:
+        """The error for a request about which no question could be put. code: no_mapping, or what was wrong with it."""
+        counted = NO_MAPPING if code == NO_MAPPING else DENY
+        self._tell(counted, asked, Request(correlation_id, route, user), time.perf_counter(), code, False)
+        return AccessDenied(detail, code=code)
+
+    def _decided(self, questions: Sequence[Question], semantic: Semantic, correlation_id: str) -> list[Decision]:
+        if len(questions) == 1:
+            return [self._decisions.decide(questions[0], correlation_id)]
+        return self._decisions.decide_all(questions, semantic, correlation_id)
+
+    def _tell(self, decision: str, asked: Asked, request: Request, start: float, reason: str, passes: bool) -> None:
+        resource = asked.resource if asked.resource in self._names.resources else labels.OTHER
+        action = asked.action if asked.action in self._names.actions else labels.OTHER
+        seconds = time.perf_counter() - start
+        self._record(resource, action, decision)(seconds, exemplar())
+        self._audit.decision(
+            {
+                "decision": decision,
+                "passed": passes,
+                "resource": asked.resource,
+                "action": asked.action,
+                "id": asked.id,
+                "route": request.route,
+                "user": self._pseudonym(request.user),
+                "correlation_id": request.correlation_id,
+                "latency": seconds,
+                "reason": reason,
+            }
+        )
+        if decision != ALLOW:
+            self._log(decision, resource, action, request.route, passes)
+
+    def _record(self, resource: str, action: str, decision: str) -> _Record:
+        names = resource, action, decision
+        record = self._records.get(names)
+        if record is None:
+            record = self._records[names] = metrics.authz_recorder(*names)
+        return record
+
+    @staticmethod
+    def _log(decision: str, resource: str, action: str, route: str, passes: bool) -> None:
+        log.info(
+            "access_undecided" if decision == ERROR else "access_denied",
+            extra={"decision": decision, "resource": resource, "action": action, "route": route, "passed": passes},
+        )
+
+
+def question(subject: Subject, asked: Asked, client_address: str) -> Question:
+    return Question(*subject, asked.action, asked.resource, asked.id, asked.properties, context(client_address))
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def context(client_address: str, more: str = NOTHING) -> str:
+    """AuthZEN's context. more: what a caller adds, as `properties` writes it; the address stays ours."""
+    added: Mapping[str, Any] = json.loads(more)
+    return properties({**added, ADDRESS: client_address})
+
+
+def _asked(question: Question) -> Asked:
+    return Asked(question.resource_type, question.action, question.resource_id, question.resource_properties)

@@ -1,0 +1,43 @@
+"""The AuthZEN subject of a caller: a session's user, or whoever a Bearer token speaks for."""
+
+import functools
+from collections.abc import Iterable, Sequence
+
+from bff.oidc.access_token import AccessToken
+from bff.pdp.model import Subject, properties
+from bff.sessions.model import User
+from bff.settings import PdpSettings, ProviderSettings
+
+CLIENT = "client"
+"""The type of a subject that is no person but a client with a token of its own (RFC 6749 section 4.4)."""
+
+_REMEMBERED = 4096
+
+
+def is_own(token: AccessToken) -> bool:
+    """Whether a client speaks for itself: its token's subject is the client (RFC 9068 section 2.2)."""
+    return bool(token.client_id) and token.sub == token.client_id
+
+
+class Subjects:
+    def __init__(self, settings: PdpSettings, providers: Iterable[ProviderSettings]) -> None:
+        self._type = settings.subject_type
+        self._roles_property = settings.roles_property
+        self._by_arn = frozenset(provider.id for provider in providers if provider.user_id == "arn")
+        self._written = functools.lru_cache(maxsize=_REMEMBERED)(self._written_anew)
+
+    def of_user(self, user: User, idp: str) -> Subject:
+        """idp: the alias of the provider where the user logged in."""
+        return self._written(self._type, user.id, user.roles, user.permissions, idp)
+
+    def of_token(self, token: AccessToken) -> Subject:
+        """A user's token gives the subject that the user's session would."""
+        kind = CLIENT if is_own(token) else self._type
+        name = token.arn if token.idp in self._by_arn else token.sub
+        return self._written(kind, name, token.roles, token.permissions, token.idp)
+
+    def _written_anew(
+        self, kind: str, name: str, roles: Sequence[str], permissions: Sequence[str], idp: str
+    ) -> Subject:
+        said = {self._roles_property: list(roles), "permissions": list(permissions), "idp": idp}
+        return Subject(kind, name, properties(said))
