@@ -3,17 +3,20 @@
 Building makes no connection and no thread, so it may happen in a gunicorn master; `start` is called in each worker.
 """
 
+from typing import Any
+
 from flask import Flask
 
 from bff import services as service_layer
 from bff import settings as settings_layer
-from bff.http import WsgiApp, WsgiTransport
+from bff.http import HttpUpstream, Upstream, Watcher, WsgiTransport, WsgiUpstream
 from bff.observability.exposition import metrics_app
+from bff.routes import Table
 from bff.services import Services
-from bff.settings import Settings
+from bff.settings import Settings, UpstreamSettings
 from bff.settings_check import require_valid
 from bff.tasks import Job, Tasks
-from bff.web import auth, beacon, health, javascript, keys, metrics, pipeline, provider_logout, tokens, validate
+from bff.web import api, auth, beacon, health, javascript, keys, metrics, pipeline, provider_logout, tokens, validate
 from bff.web.client import Clients
 from bff.web.verify import Verify
 
@@ -24,13 +27,10 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     """The BFF as a Flask app. Raises InvalidSettings with every problem at once."""
     settings = settings or (services.settings if services else settings_layer.load())
     require_valid(settings)
-    own_origin: dict[str, WsgiApp] = {}
-    if services is None:
-        transport = WsgiTransport(own_origin) if settings.embedded_provider else None
-        services = service_layer.build(settings, transport=transport)
-    clients = Clients(settings.trusted_proxies)
-
     app = Flask("bff", static_folder=None, template_folder="web/templates")
+    if services is None:
+        services = _in_development(settings, app) if settings.development else service_layer.build(settings)
+    clients = Clients(settings.trusted_proxies)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["bff"] = services
     app.extensions["bff_clients"] = clients
@@ -41,6 +41,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         app.register_blueprint(blueprint)
     app.register_blueprint(beacon.blueprint(settings.metrics.public_events))
     app.register_blueprint(javascript.blueprint())
+    app.register_blueprint(api.blueprint(Table(settings.routes)))
     if settings.metrics.bind is None:
         page = metrics_app(services.store.active, settings.version, services.clock)
         app.register_blueprint(metrics.blueprint(metrics.Guarded(page, settings.metrics, clients)))
@@ -50,7 +51,6 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.wsgi_app = Verify(  # type: ignore[method-assign]  # as Flask documents for WSGI middleware
         app.wsgi_app, services.gate, clients, services.return_urls, login_url
     )
-    own_origin[settings.base_url] = app.wsgi_app
     return app
 
 
@@ -78,6 +78,20 @@ def _jobs(services: Services) -> list[Job]:
         period = 30.0 if name.startswith("idp") else 1.0
         jobs.append(Job(f"health_{name}", period, lambda name=name: services.health.refresh(name)))  # type: ignore[misc]
     return jobs
+
+
+def _in_development(settings: Settings, app: Flask) -> Services:
+    """The embedded provider and the sample API are reached in process, so that one worker with one thread will do."""
+
+    def own(environ: Any, start_response: Any) -> Any:
+        return app.wsgi_app(environ, start_response)
+
+    def upstream(config: UpstreamSettings, watcher: Watcher) -> Upstream:
+        ours = config.base_url.startswith(settings.base_url + "/")
+        return WsgiUpstream(config, own) if ours else HttpUpstream(config, watcher)
+
+    transport = WsgiTransport({settings.base_url: own}) if settings.embedded_provider else None
+    return service_layer.build(settings, transport=transport, upstream=upstream)
 
 
 def _register_development_parts(app: Flask, services: Services) -> None:

@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from bff.background import Background
 from bff.crypto import Keyring
 from bff.events.audit import Audit
 from bff.events.model import NullSink
 from bff.health import Health
-from bff.http import HttpClient, WsgiTransport
+from bff.http import HttpClient, HttpUpstream, Upstream, Watcher, WsgiTransport
 from bff.kv import KeyValue
 from bff.observability.labels import Pseudonyms
 from bff.oidc.attempts import Attempts
@@ -26,13 +27,15 @@ from bff.pdp.decisions import Decisions
 from bff.pdp.guard import Guard, Names
 from bff.pdp.model import PolicyDecisionPoint
 from bff.pdp.subjects import Subjects
+from bff.proxy.forward import Forwarder, Service
+from bff.proxy.headers import Origin, RequestHeaders
 from bff.ratelimit import Memory, RateLimits
 from bff.sessions.cache import SessionCache
 from bff.sessions.csrf import Csrf
 from bff.sessions.gate import Gate
 from bff.sessions.store import SessionStore
 from bff.sessions.token_store import TokenStore
-from bff.settings import Settings
+from bff.settings import RateLimit, Settings, UpstreamSettings
 from bff.tokens.workflow import TokenWorkflow, token_workflow
 
 IDP_TIMEOUT = 5.0
@@ -59,6 +62,8 @@ class Services:
     subjects: Subjects
     decisions: Decisions
     guard: Guard
+    proxy: Forwarder
+    watcher: Watcher
     return_urls: ReturnUrls
     limits: RateLimits
     audit: Audit
@@ -72,6 +77,8 @@ class Services:
 
     def close(self) -> None:
         self.background.close()
+        self.watcher.close()
+        self.proxy.close()
         self.decisions.close()
         self.cache.close()
         for client in self.http:
@@ -88,10 +95,14 @@ def build(
     monotonic: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = time.sleep,
     later: Callable[[Callable[[], None]], None] | None = None,
+    upstream: Callable[[UpstreamSettings, Watcher], Upstream] | None = None,
 ) -> Services:
-    """Wire everything up; makes no connection and no thread. transport: carries outbound HTTP, the network if None.
-    monotonic: measures outbound calls and their breakers' pauses. wait: pauses before an outbound call is repeated.
-    later: does what no request waits for, threads if None."""
+    """Wire everything up; makes no connection and no thread.
+
+    transport: carries outbound HTTP, the network if None. monotonic: measures outbound calls and breakers' pauses.
+    wait: pauses before an outbound call is repeated. later: does what no request waits for, threads if None. upstream:
+    makes what carries proxied requests to a service, the network if None.
+    """
     kv = kv or open_store(settings, clock)
     keys = Keyring(settings.secrets)
     audit, background = Audit(NullSink()), Background()
@@ -109,15 +120,34 @@ def build(
     providers = {
         config.id: Provider(config, client, clock) for config, client in zip(settings.providers, clients, strict=True)
     }
+    watcher = Watcher()
+    upstream = upstream or partial(HttpUpstream, clock=monotonic, wait=wait)
     token_store = TokenStore(kv, keys, clock)
     store = SessionStore(kv, keys, settings.sessions, clock, token_store)
     cache = SessionCache(store, kv, settings.sessions, clock)
     gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock)
-    endpoint = TokenEndpoint(Dpop(clock), Reader(settings.token_refresh_threshold, clock))
+    dpop = Dpop(clock)
+    endpoint = TokenEndpoint(dpop, Reader(settings.token_refresh_threshold, clock))
     return_urls = ReturnUrls(settings.base_url, settings.allowed_redirect_origins)
     decisions = Decisions(_pdp(settings), kv, settings.pdp, monotonic)
     names = Names(settings.routes, settings.verify_profiles)
     pseudonyms = Pseudonyms(settings.metrics.user_label, settings.metrics.user_buckets, keys.mac("metrics-bucket"))
+    tokens = token_workflow(
+        settings,
+        kv,
+        keys,
+        store,
+        token_store,
+        cache,
+        gate,
+        providers,
+        endpoint,
+        audit,
+        pseudonyms.of,
+        clock,
+        wait,
+        later or background,
+    )
     return Services(
         settings=settings,
         clock=clock,
@@ -130,30 +160,17 @@ def build(
         gate=gate,
         csrf=Csrf(keys.mac("csrf"), {settings.base_url, *settings.cors_allow_origins}),
         login=LoginFlow(providers, Attempts(kv, keys, clock), endpoint, return_urls, settings.base_url, clock),
-        tokens=token_workflow(
-            settings,
-            kv,
-            keys,
-            store,
-            token_store,
-            cache,
-            gate,
-            providers,
-            endpoint,
-            audit,
-            pseudonyms.of,
-            clock,
-            wait,
-            later or background,
-        ),
+        tokens=tokens,
         background=background,
         bearers=BearerTokens(providers, settings.base_url, clock),
         provider_logout=ProviderLogout(providers, store, gate, kv, audit, clock),
         subjects=Subjects(settings.pdp, settings.providers),
         decisions=decisions,
         guard=Guard(decisions, audit, names, keys.mac("audit-user"), settings.pdp.on_error),
+        proxy=Forwarder(_services(settings, upstream, watcher), tokens.keeper, dpop, clock),
+        watcher=watcher,
         return_urls=return_urls,
-        limits=RateLimits(settings.rate_limits, Memory(clock), pseudonyms.of, clock),
+        limits=RateLimits(_limits(settings), Memory(clock), pseudonyms.of, clock),
         audit=audit,
         health=_health(settings, kv, providers, clock),
     )
@@ -168,6 +185,22 @@ def open_store(settings: Settings, clock: Callable[[], float]) -> KeyValue:
     from bff.kv.sqlite import SqliteStore
 
     return SqliteStore(settings.store.path, clock)
+
+
+def _services(
+    settings: Settings, upstream: Callable[[UpstreamSettings, Watcher], Upstream], watcher: Watcher
+) -> list[Service]:
+    origin = Origin.of(settings.base_url)
+    return [
+        Service(each, upstream(each, watcher), RequestHeaders(each.request_headers, origin))
+        for each in settings.upstreams
+    ]
+
+
+def _limits(settings: Settings) -> list[RateLimit]:
+    """Those of our own endpoints, and those of routes, whose names cannot be the same."""
+    of_routes = [replace(route.rate_limit, name=f"route:{route.id}") for route in settings.routes if route.rate_limit]
+    return [*settings.rate_limits, *of_routes]
 
 
 def _pdp(settings: Settings) -> PolicyDecisionPoint:

@@ -75,8 +75,7 @@ class WsgiTransport(BaseAdapter):
 class WsgiUpstream:
     """A service in this process: an Upstream whose answers come from a WSGI app, each part when it is there."""
 
-    def __init__(self, settings: UpstreamSettings, app: Callable[[], WsgiApp]) -> None:
-        """app: gives the app when it is needed, since it may be made later than this."""
+    def __init__(self, settings: UpstreamSettings, app: WsgiApp) -> None:
         self._settings = settings
         self._app = app
 
@@ -84,7 +83,7 @@ class WsgiUpstream:
         start, body = time.perf_counter(), request.body or b""
         body = body if isinstance(body, bytes) else b"".join(body)
         url = self._settings.base_url + request.target
-        answer = _Answer(self._app(), _environ(request.method, url, request.headers, body))
+        answer = _Answer(self._app, _environ(request.method, url, request.headers, body))
         metrics.upstream_call(self._settings.service, str(answer.status), time.perf_counter() - start)
         return answer
 

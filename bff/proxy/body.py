@@ -40,9 +40,9 @@ class RequestBody:
         most = SMALL if self.length is None else min(SMALL, self.length - received)
         try:
             return _read_some(self._stream, most) if most else b""
-        except OSError as err:
+        except (ConnectionError, TimeoutError) as err:
             raise ClientGone from err
-        except Exception as err:  # the server's own exceptions for a body that is no HTTP
+        except Exception as err:  # the server's own, for a body that is no HTTP
             raise BadRequest("The body cannot be read.") from err
 
 

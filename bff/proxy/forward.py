@@ -5,7 +5,7 @@ for, once for all who notice it at the same moment, and the request is sent agai
 that refuses that one as well is believed for a while, or each of its refusals would cost a refresh.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
@@ -15,8 +15,9 @@ from bff.errors import BFFError, InsufficientScope, NotRefreshable, TokenRefused
 from bff.http import Incoming, Outgoing, Upstream, head
 from bff.oidc.dpop import Dpop
 from bff.oidc.seen import Seen
+from bff.proxy.headers import RequestHeaders
 from bff.sessions.model import Session
-from bff.settings import TokenKind
+from bff.settings import TokenKind, UpstreamSettings
 from bff.tokens.keeper import TokenKeeper
 from bff.tokens.source import Usable
 
@@ -37,22 +38,37 @@ class OnBehalfOf:
 
 @dataclass(frozen=True)
 class Service:
-    """One service, ready to be called."""
+    """One service, ready to be called. request_headers: what it gets of a request's header fields."""
 
-    id: str
-    base_url: str
+    settings: UpstreamSettings
     upstream: Upstream
+    request_headers: RequestHeaders
+
+    @property
+    def id(self) -> str:
+        return self.settings.service
+
+    def url(self, request: Outgoing) -> str:
+        return self.settings.base_url + request.target
 
 
 class Forwarder:
     def __init__(
-        self, services: Mapping[str, Service], keeper: TokenKeeper, dpop: Dpop, clock: Callable[[], float]
+        self, services: Iterable[Service], keeper: TokenKeeper, dpop: Dpop, clock: Callable[[], float]
     ) -> None:
-        self._services = services
+        self._services = {service.id: service for service in services}
         self._keeper = keeper
         self._dpop = dpop
         self._clock = clock
         self._believed: Seen[bool] = Seen(_MOST_BELIEVED)
+
+    def headers(self, service: str, environ: Mapping[str, Any], client_address: str) -> dict[str, str]:
+        """What a service gets of a request's header fields. environ: its WSGI environment (PEP 3333)."""
+        return self._services[service].request_headers.of(environ, client_address)
+
+    def timeout(self, service: str) -> float:
+        """Seconds."""
+        return self._services[service].settings.timeout
 
     def send(self, service: str, request: Outgoing, caller: OnBehalfOf, client: Any = None) -> Incoming:
         """The service's answer, which the caller must close. request: without credentials. client: see Upstream.send.
@@ -66,7 +82,7 @@ class Forwarder:
         answer = self._attempt(to, request, usable, client)
         if usable is None or answer.status != HTTPStatus.UNAUTHORIZED or not request.replayable:
             return answer
-        if self._dpop.wants_another(to.base_url + request.target, head(answer)):
+        if self._dpop.wants_another(to.url(request), head(answer)):
             answer.close()
             answer = self._attempt(to, request, usable, client)
         if answer.status != HTTPStatus.UNAUTHORIZED:
@@ -107,8 +123,8 @@ class Forwarder:
 
     def _attempt(self, to: Service, request: Outgoing, usable: Usable | None, client: Any) -> Incoming:
         if usable is not None:
-            url = to.base_url + request.target
-            request = _with(request, self._dpop.authorization(usable.token, usable.key, request.method, url))
+            proof = self._dpop.authorization(usable.token, usable.key, request.method, to.url(request))
+            request = _with(request, proof)
         return to.upstream.send(request, client)
 
 

@@ -24,6 +24,8 @@ _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
     "Cache-Control": "no-store",
 }
+_SECURITY_OF_OTHERS = {"X-Content-Type-Options": "nosniff"}
+"""A service behind the BFF knows best what its answer may do."""
 
 
 def install(app: Flask) -> None:
@@ -70,11 +72,11 @@ def check_csrf(header: str | None) -> None:
 
 def _finish(response: Response) -> Response:
     response.headers["X-Correlation-ID"] = g.correlation_id
-    for name, value in _SECURITY_HEADERS.items():
+    for name, value in (_SECURITY_HEADERS if g.get("own_answer", True) else _SECURITY_OF_OTHERS).items():
         response.headers.setdefault(name, value)
     cors.allow(response)
     rule = request.url_rule.rule if request.url_rule else None
-    metrics.http_request(request.method, rule, response.status_code, time.perf_counter() - g.started)
+    metrics.http_request(request.method, g.get("endpoint", rule), response.status_code, time.perf_counter() - g.started)
     return response
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from joserfc.jwk import ECKey, Key, RSAKey
 
+from bff.http import WsgiApp
 from tests.clock import Clock
 from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
@@ -40,8 +41,14 @@ def new_site(tmp_path: Path, clock: Clock, rsa: Key) -> Iterator[SiteFactory]:
     """Makes sites on one store. Settings are environment variables."""
     made: list[Site] = []
 
-    def make(providers: Mapping[str, OpenIdProvider] | None = None, *, start: bool = False, **environ: str) -> Site:
-        made.append(site(tmp_path, clock, rsa, environ, providers))
+    def make(
+        providers: Mapping[str, OpenIdProvider] | None = None,
+        *,
+        start: bool = False,
+        behind: Mapping[str, WsgiApp] | None = None,
+        **environ: str,
+    ) -> Site:
+        made.append(site(tmp_path, clock, rsa, environ, providers, behind=behind))
         if start:
             made[-1].services.start()
         return made[-1]

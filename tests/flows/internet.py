@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask
 from joserfc.jwk import Key
@@ -13,7 +14,7 @@ from werkzeug.test import TestResponse
 from bff import services as service_layer
 from bff import settings as settings_layer
 from bff.app import create_app
-from bff.http import WsgiApp, WsgiTransport
+from bff.http import WsgiApp, WsgiTransport, WsgiUpstream
 from bff.kv.sqlite import SqliteStore
 from bff.services import Services
 from tests.clock import Clock
@@ -72,9 +73,11 @@ def site(
     environ: Mapping[str, str] | None = None,
     providers: Mapping[str, OpenIdProvider] | None = None,
     network: WsgiTransport | None = None,
+    behind: Mapping[str, WsgiApp] | None = None,
 ) -> Site:
     """A BFF whose files are in folder. Two of them with one folder and one clock are two workers of one fleet.
-    network: what carries the BFF's own calls, only to the providers if None."""
+    network: what carries the BFF's own calls, only to the providers if None. behind: the services behind it, by
+    origin."""
     environ = {
         "ENVIRONMENT": "staging",
         "BFF_BASE_URL": BFF,
@@ -100,10 +103,16 @@ def site(
         monotonic=clock,
         wait=lambda _seconds: None,
         later=lambda work: work(),
+        upstream=lambda config, _watcher: WsgiUpstream(config, _app(behind or {}, config.base_url)),
     )
     app = create_app(services=services)
     hosts[BFF] = app.wsgi_app
     return Site(services, app, store, clock, providers, hosts)
+
+
+def _app(hosts: Mapping[str, WsgiApp], url: str) -> WsgiApp:
+    parts = urlsplit(url)
+    return hosts[f"{parts.scheme}://{parts.netloc}"]
 
 
 def begin(browser: Browser, query: str = "") -> TestResponse:

@@ -1,0 +1,216 @@
+"""The API proxy: `/api/**` as `config/routes.yaml` says.
+
+The request target is taken as it was sent: what the routes match and the policy decides about is, byte for byte, what
+the service gets (ADR 12). The view is in the order in which a request must prove itself; nothing is read from it, or
+asked about it, before that is worth the trouble.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from flask import Blueprint, Response, current_app, g, request
+from flask.blueprints import BlueprintSetupState
+from werkzeug.routing import BaseConverter
+
+from bff.errors import AccessDenied, BadRequest, BodyTooLarge, InsufficientScope
+from bff.http import Incoming, Outgoing
+from bff.observability import traces
+from bff.oidc.claims import arn
+from bff.pdp.model import Asked
+from bff.proxy import headers as fields
+from bff.proxy.body import SMALL, RequestBody
+from bff.proxy.forward import OnBehalfOf
+from bff.routes import AuthzMapping, Match, Table, check_query
+from bff.settings import Auth, RouteSettings
+from bff.web.bearer import bearer_token
+from bff.web.caller import Caller, admit
+from bff.web.context import client, services
+from bff.web.policy import policy
+from bff.web.verify import header_value
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+LONGEST_ASKED = 1024 * 1024
+"""Bytes of a body that the policy is asked about; it is read into memory."""
+
+_WITHOUT_BODY = frozenset({204, 205, 304})
+
+
+class Anything(BaseConverter):
+    """The rest of a path, whatever it is."""
+
+    regex = ".*?"
+    part_isolating = False
+
+
+def blueprint(table: Table) -> Blueprint:
+    routes = Blueprint("api", __name__)
+
+    @routes.record_once
+    def convert(state: BlueprintSetupState) -> None:
+        state.app.url_map.converters["anything"] = Anything
+
+    @routes.route("/api/<anything:_rest>", methods=METHODS, merge_slashes=False, provide_automatic_options=False)
+    @policy(session=False, csrf=False)
+    def proxied(_rest: str) -> Response:
+        """The policy above is only for the table of routes, which has one for each of its own."""
+        g.endpoint = None
+        path, _, query = _target().partition("?")
+        match = table.match(request.method, path)
+        g.endpoint = match.route.settings.id
+        check_query(query)
+        return _answered(match, query)
+
+    return routes
+
+
+def _answered(match: Match, query: str) -> Response:
+    route, body = match.route.settings, _body(match.route.settings.body_limit)
+    caller = None if route.auth is Auth.NONE else admit(route.auth)
+    _limit(route, caller)
+    _check_scopes(route, caller)
+    mapping = match.route.mapping
+    content = _kept(body, needed=mapping is not None and mapping.needs_body)
+    if caller is not None and mapping is not None:
+        _authorize(mapping, match, caller, query, content if isinstance(content, bytes) else None)
+    on_behalf = _on_behalf_of(caller)
+    answer = services().proxy.send(
+        route.service,
+        Outgoing(
+            method=request.method,
+            target=match.target() + (f"?{query}" if query else ""),
+            headers=_headers(route.service, on_behalf),
+            timeout=route.timeout or services().proxy.timeout(route.service),
+            body=content,
+            length=body.length if body else None,
+            streaming=route.streaming,
+        ),
+        on_behalf,
+        request.environ.get("gunicorn.socket"),
+    )
+    return _passed_back(answer, route)
+
+
+def _target() -> str:
+    """As it was sent, where the server tells."""
+    raw: str = request.environ.get("RAW_URI") or ""
+    if raw:
+        return raw
+    path, query = request.environ["PATH_INFO"], request.environ.get("QUERY_STRING", "")
+    return quote(path, encoding="latin-1") + (f"?{query}" if query else "")
+
+
+def _body(limit: int) -> RequestBody | None:
+    """Raises BodyTooLarge, BadRequest."""
+    stream, announced = request.environ["wsgi.input"], request.environ.get("CONTENT_LENGTH") or ""
+    if "chunked" in request.environ.get("HTTP_TRANSFER_ENCODING", "").lower():
+        return RequestBody(stream, None, limit)
+    if announced and not (announced.isascii() and announced.isdigit()):
+        raise BadRequest("The length of the body is no number.")
+    return RequestBody(stream, int(announced), limit) if int(announced or 0) else None
+
+
+def _kept(body: RequestBody | None, *, needed: bool) -> bytes | RequestBody | None:
+    """The body itself when it is small or the policy is asked about it, else as it arrives."""
+    if body is None:
+        return None
+    if not needed:
+        return body.whole() if body.length is not None and body.length <= SMALL else body
+    if body.length is None or body.length > LONGEST_ASKED:
+        raise BodyTooLarge(
+            f"The policy is asked about this body, so it must announce its length, {LONGEST_ASKED} at most."
+        )
+    return body.whole()
+
+
+def _limit(route: RouteSettings, caller: Caller | None) -> None:
+    """Per session where there is one, else per address. Raises RateLimited."""
+    if route.rate_limit is not None:
+        session = caller.session if caller else None
+        services().limits.check(f"route:{route.id}", session.key if session else client().address)
+
+
+def _check_scopes(route: RouteSettings, caller: Caller | None) -> None:
+    """Raises InsufficientScope, and what a session's token raises."""
+    if not route.scopes or caller is None:
+        return
+    held = caller.scopes
+    if caller.session is not None:
+        usable = services().tokens.keeper.ensure_token(caller.session)
+        held = tuple(usable.token.scope.split()) if usable else ()
+    if not set(route.scopes) <= set(held):
+        raise InsufficientScope(
+            "The token is not good for this address.",
+            headers=[("WWW-Authenticate", f'Bearer error="insufficient_scope", scope="{" ".join(route.scopes)}"')]
+            if caller.token
+            else [],
+        )
+
+
+def _authorize(mapping: AuthzMapping, match: Match, caller: Caller, query: str, body: bytes | None) -> None:
+    """Raises AccessDenied."""
+    route, guard = match.route.settings, services().guard
+    about = {"correlation_id": g.correlation_id, "route": route.id, "user": caller.user}
+    try:
+        asked = mapping.asked(
+            match.params(), query, body, request.content_type or "", request.headers.get("Content-Encoding", "")
+        )
+    except AccessDenied as err:
+        named = route.authz_map
+        nothing = Asked(named.resource if named else "", named.action if named else "", "")
+        raise guard.refused(err.code, nothing, detail=err.detail, **about) from err
+    guard.require(caller.subject, asked, client_address=client().address, on_error=route.on_error, **about)
+
+
+def _on_behalf_of(caller: Caller | None) -> OnBehalfOf:
+    if caller is None:
+        return OnBehalfOf()
+    if caller.token is not None:
+        return OnBehalfOf(arn=caller.token.arn, bearer=bearer_token(request.headers.get("Authorization")))
+    session = caller.session
+    return OnBehalfOf(session, arn(session.idp, session.user.sub)) if session else OnBehalfOf()
+
+
+def _headers(service: str, on_behalf: OnBehalfOf) -> dict[str, str]:
+    headers = services().proxy.headers(service, request.environ, client().address)
+    headers["X-Correlation-ID"] = g.correlation_id
+    if on_behalf.arn:
+        headers["X-Original-User"] = header_value(on_behalf.arn)
+    return headers | traces.outgoing()
+
+
+def _passed_back(answer: Incoming, route: RouteSettings) -> Response:
+    g.own_answer = False
+    response = current_app.response_class(status=answer.status, headers=fields.answered(answer.headers))
+    if not any(name.lower() == "content-type" for name, _ in answer.headers):
+        del response.headers["Content-Type"]
+    if route.auth is not Auth.NONE:
+        # What a session opened is nobody else's, and not even its own browser's after the session's end.
+        response.headers.setdefault("Cache-Control", "private, no-cache")
+    if request.method == "HEAD" or answer.status in _WITHOUT_BODY:
+        with _Parts(answer) as parts:
+            for _ in parts:
+                pass
+    else:
+        response.response = _Parts(answer)
+        response.direct_passthrough = True
+    return response
+
+
+class _Parts:
+    """A body on its way, whose end the server tells."""
+
+    def __init__(self, answer: Incoming) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._answer)
+
+    def __enter__(self) -> "_Parts":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._answer.close()
