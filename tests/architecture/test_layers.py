@@ -34,6 +34,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.pdp",
         "bff.pdp.model",
     ),
+    # config/routes.yaml, compiled
+    ("bff.routes.*",),
     # start-up
     (
         "bff.settings_check",
@@ -75,6 +77,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "gevent": ("gunicorn.conf.py",),
     "gunicorn": ("bff/observability/access_log.py", "bff/worker.py"),
     "joserfc": ("bff/oidc/*", "bff/signing.py", "bff/dev/*"),
+    "jsonpath": ("bff/routes/jsonpath.py",),
     "limits": ("bff/ratelimit.py",),
     "marshmallow": ("bff/settings/*", "bff/beacon.py", "bff/web/*", "bff/dev/*"),
     "prometheus_client": ("bff/observability/*",),
