@@ -34,8 +34,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.kv.redis_url",
         "bff.pdp.model",
     ),
-    # the embedded policy engine: the settings are checked with it
-    ("bff.pdp.cedar",),
+    # config/routes.yaml, compiled
+    ("bff.routes.*",),
     # start-up
     (
         "bff.settings_check",
@@ -80,6 +80,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "gevent": ("gunicorn.conf.py",),
     "gunicorn": ("bff/observability/access_log.py", "bff/worker.py"),
     "joserfc": ("bff/oidc/*", "bff/signing.py", "bff/dev/*"),
+    "jsonpath": ("bff/routes/jsonpath.py",),
     "limits": ("bff/ratelimit.py",),
     "marshmallow": ("bff/settings/*", "bff/beacon.py", "bff/web/*", "bff/dev/*"),
     "prometheus_client": ("bff/observability/*",),

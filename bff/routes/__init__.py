@@ -1,0 +1,12 @@
+"""config/routes.yaml, compiled: which route a request takes, and what the policy is asked about it.
+
+The path is matched as the client sent it and forwarded as the client sent it (ADR 12).
+"""
+
+from bff.routes.mapping import AuthzMapping
+from bff.routes.path import check_query
+from bff.routes.problems import problems
+from bff.routes.route import Route
+from bff.routes.table import Match, Table
+
+__all__ = ["AuthzMapping", "Match", "Route", "Table", "check_query", "problems"]

@@ -1,0 +1,131 @@
+"""What is wrong with the routes taken together, or with a value that settings alone cannot judge: all of it at once."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+
+from bff.routes.jsonpath import Selector
+from bff.routes.mapping import Property
+from bff.routes.overlaps import overlaps
+from bff.routes.route import Route, compiled
+from bff.routes.trie import Endpoint, Node, build, endpoints
+from bff.settings import AuthzMap, RouteSettings
+from bff.settings.template import parse
+
+Problem = tuple[int, str]
+"""A line of routes.yaml, and a sentence."""
+
+OWN_PATHS = frozenset({"/api/auth/session", "/api/v1/metrics"})
+"""Below /api/, but answered by the BFF itself."""
+_WITHOUT_BODY = ("GET", "HEAD")
+
+
+def problems(routes: Sequence[RouteSettings], *, strict: bool = True) -> list[Problem]:
+    """Every mistake, in the order of lines. strict: whether a route that asks the policy needs an authz_map."""
+    found = [
+        (route.line, f"route {route.id}: {sentence}") for route in routes for sentence in _alone(route, strict=strict)
+    ]
+    root = build([route for settings in routes for route in _by_path(settings)])
+    return sorted([*found, *_repeated(routes), *_conflicts(root), *_overlapping(root)])
+
+
+def _by_path(settings: RouteSettings) -> Iterator[Route]:
+    """The route as far as its path goes, so that a mistake elsewhere in it hides no conflict."""
+    with contextlib.suppress(ValueError):  # of a path that settings has refused
+        yield compiled(dataclasses.replace(settings, authz=False, upstream_path=None))
+
+
+def _alone(route: RouteSettings, *, strict: bool) -> Iterator[str]:
+    if route.path in OWN_PATHS:
+        yield f"path: the BFF answers {route.path} itself, so no request would get here."
+    if route.authz and route.authz_map is None and strict:
+        yield "authz: pdp needs an authz_map that says what to ask (mapping: deny in pdp.yaml denies instead)."
+    if route.authz_map is not None:
+        yield from _mapping(route, route.authz_map)
+
+
+def _mapping(route: RouteSettings, settings: AuthzMap) -> Iterator[str]:
+    if settings.id_from is not None:
+        yield from (f"authz_map.id_from: {line}" for line in _id(route, settings.id_from))
+    for name, text in settings.props:
+        yield from (f"authz_map.props.{name}: {line}" for line in _property(route, name, text))
+
+
+def _id(route: RouteSettings, text: str) -> Iterator[str]:
+    if text.endswith("?"):
+        yield "an id cannot be left out; only props end with a question mark."
+        return
+    try:
+        selector = Selector(text)
+    except ValueError as err:
+        yield str(err)
+        return
+    if not selector.singular:
+        yield "could select several values, and an id is one."
+    yield from _reachable(route, selector)
+
+
+def _property(route: RouteSettings, name: str, text: str) -> Iterator[str]:
+    try:
+        selector = Property(name, text).selector
+    except ValueError as err:
+        yield str(err)
+        return
+    yield from _reachable(route, selector)
+
+
+def _reachable(route: RouteSettings, selector: Selector) -> Iterator[str]:
+    """Whether there could be a value at all."""
+    if "body" in selector.parts and (bodiless := [each for each in route.methods if each in _WITHOUT_BODY]):
+        yield f"looks into the body, and {' and '.join(bodiless)} has none."
+    names, chain = parse(route.path).names, selector.chain
+    if chain is None or chain[0] == "body":
+        return
+    if chain[0] == "path" and len(chain) > 1 and chain[1] not in names:
+        known = f"there is {', '.join(names)}" if names else "there are none"
+        yield f"the path has no name {chain[1]!r}; {known}."
+    elif len(chain) > 2:
+        yield f"what stands in the {chain[0]} is text and holds nothing further."
+
+
+def _repeated(routes: Sequence[RouteSettings]) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for route in routes:
+        if route.id in first:
+            yield route.line, f"route {route.id}: the id is taken by the route in line {first[route.id]}."
+        first.setdefault(route.id, route.line)
+
+
+def _conflicts(root: Node) -> Iterator[Problem]:
+    """Routes of one path that both take a method."""
+    for endpoint in endpoints(root):
+        taken: dict[str, Route] = {}
+        for route in endpoint.routes:
+            for method in route.settings.methods:
+                if method in taken:
+                    other = taken[method].settings
+                    yield (
+                        route.settings.line,
+                        f"route {route.settings.id}: {method} {route.settings.path} is what route {other.id} in line"
+                        f" {other.line} takes ({other.path}).",
+                    )
+                taken.setdefault(method, route)
+
+
+def _overlapping(root: Node) -> Iterator[Problem]:
+    seen: set[frozenset[Endpoint]] = set()
+    for first, second, path in overlaps(root):
+        pair = frozenset((first, second))
+        if pair not in seen:
+            seen.add(pair)
+            yield _overlap(first, second, path)
+
+
+def _overlap(first: Endpoint, second: Endpoint, path: Iterable[str]) -> Problem:
+    one, other = sorted((first.routes[0].settings, second.routes[0].settings), key=lambda route: route.line)
+    example = "/".join("1" if segment in ("{}", "*") else segment for segment in path)
+    return (
+        other.line,
+        f"route {other.id}: {other.path} and {one.path} of route {one.id} in line {one.line} both take {example}, and"
+        " neither is more specific. Change one, or declare a third route for what both take.",
+    )
