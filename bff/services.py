@@ -21,11 +21,11 @@ from bff.oidc.provider import Provider
 from bff.oidc.provider_logout import ProviderLogout
 from bff.oidc.return_url import ReturnUrls
 from bff.oidc.token_endpoint import TokenEndpoint
-from bff.pdp.cedar import Cedar
+from bff.pdp.credential import OwnToken
 from bff.pdp.decisions import Decisions
-from bff.pdp.guard import Guard, Names
-from bff.pdp.model import PolicyDecisionPoint
+from bff.pdp.guard import Guard
 from bff.pdp.subjects import Subjects
+from bff.pdp.workflow import policy_workflow
 from bff.ratelimit import Memory, RateLimits
 from bff.sessions.cache import SessionCache
 from bff.sessions.csrf import Csrf
@@ -95,6 +95,7 @@ def build(
     kv = kv or open_store(settings, clock)
     keys = Keyring(settings.secrets)
     audit, background = Audit(NullSink()), Background()
+    later = later or background
     clients = [
         HttpClient(
             f"idp_{provider.id}",
@@ -113,49 +114,67 @@ def build(
     store = SessionStore(kv, keys, settings.sessions, clock, token_store)
     cache = SessionCache(store, kv, settings.sessions, clock)
     gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock)
-    endpoint = TokenEndpoint(Dpop(clock), Reader(settings.token_refresh_threshold, clock))
+    dpop = Dpop(clock)
+    endpoint = TokenEndpoint(dpop, Reader(settings.token_refresh_threshold, clock))
     return_urls = ReturnUrls(settings.base_url, settings.allowed_redirect_origins)
-    decisions = Decisions(_pdp(settings), kv, settings.pdp, monotonic)
-    names = Names(settings.routes, settings.verify_profiles)
     pseudonyms = Pseudonyms(settings.metrics.user_label, settings.metrics.user_buckets, keys.mac("metrics-bucket"))
+    tokens = token_workflow(
+        settings,
+        kv,
+        keys,
+        store,
+        token_store,
+        cache,
+        gate,
+        providers,
+        endpoint,
+        audit,
+        pseudonyms.of,
+        clock,
+        wait,
+        later,
+    )
+    pdp_http = HttpClient(
+        "pdp",
+        timeout=settings.pdp.timeout,
+        whole=True,
+        ca_file=settings.pdp.ca_file,
+        adapter=transport,
+        clock=monotonic,
+        wait=wait,
+    )
+    policy = policy_workflow(
+        settings,
+        kv,
+        keys,
+        audit,
+        pdp_http,
+        lambda service: OwnToken(tokens.own, service, dpop, later, clock),
+        monotonic,
+    )
     return Services(
         settings=settings,
         clock=clock,
         kv=kv,
         providers=providers,
-        http=tuple(clients),
+        http=(*clients, pdp_http),
         store=store,
         token_store=token_store,
         cache=cache,
         gate=gate,
         csrf=Csrf(keys.mac("csrf"), {settings.base_url, *settings.cors_allow_origins}),
         login=LoginFlow(providers, Attempts(kv, keys, clock), endpoint, return_urls, settings.base_url, clock),
-        tokens=token_workflow(
-            settings,
-            kv,
-            keys,
-            store,
-            token_store,
-            cache,
-            gate,
-            providers,
-            endpoint,
-            audit,
-            pseudonyms.of,
-            clock,
-            wait,
-            later or background,
-        ),
+        tokens=tokens,
         background=background,
         bearers=BearerTokens(providers, settings.base_url, clock),
         provider_logout=ProviderLogout(providers, store, gate, kv, audit, clock),
-        subjects=Subjects(settings.pdp, settings.providers),
-        decisions=decisions,
-        guard=Guard(decisions, audit, names, keys.mac("audit-user"), settings.pdp.on_error),
+        subjects=policy.subjects,
+        decisions=policy.decisions,
+        guard=policy.guard,
         return_urls=return_urls,
         limits=RateLimits(settings.rate_limits, Memory(clock), pseudonyms.of, clock),
         audit=audit,
-        health=_health(settings, kv, providers, clock),
+        health=_health(settings, kv, providers, policy.check, clock),
     )
 
 
@@ -170,14 +189,18 @@ def open_store(settings: Settings, clock: Callable[[], float]) -> KeyValue:
     return SqliteStore(settings.store.path, clock)
 
 
-def _pdp(settings: Settings) -> PolicyDecisionPoint:
-    return Cedar(settings.pdp.policies, settings.pdp.roles_property)
-
-
-def _health(settings: Settings, kv: KeyValue, providers: Mapping[str, Provider], clock: Callable[[], float]) -> Health:
+def _health(
+    settings: Settings,
+    kv: KeyValue,
+    providers: Mapping[str, Provider],
+    pdp: Callable[[], None] | None,
+    clock: Callable[[], float],
+) -> Health:
     store = "redis" if settings.store.redis_url else "store"
     checks = {store: kv.ping}
     for alias, provider in providers.items():
         checks["idp" if len(providers) == 1 else f"idp_{alias}"] = provider.check
-    wanted = {"store": [store], "idp": [name for name in checks if name.startswith("idp")]}
+    if pdp is not None:
+        checks["pdp"] = pdp
+    wanted = {"store": [store], "idp": [name for name in checks if name.startswith("idp")], "pdp": ["pdp"]}
     return Health(checks, frozenset(name for check in settings.readiness_checks for name in wanted[check]), clock)

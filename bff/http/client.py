@@ -116,9 +116,12 @@ class HttpClient:
         if self._session is not None:
             self._session.close()
 
-    def get(self, url: str, *, target: str, headers: Mapping[str, str] | None = None) -> Response:
-        """Raises UpstreamError. Repeated as bff.http.repeat says, since GET may be."""
-        return self._call(_Request("GET", url, headers or {}, self._deadline()), target, repeatable=True)
+    def get(
+        self, url: str, *, target: str, headers: Mapping[str, str] | None = None, seconds: float | None = None
+    ) -> Response:
+        """Raises UpstreamError. Repeated as bff.http.repeat says, since GET may be. seconds: what this call may take of
+        a `whole` client's timeout; all of it if None."""
+        return self._call(_Request("GET", url, headers or {}, self._deadline(seconds)), target, repeatable=True)
 
     def post_form(
         self,
@@ -143,19 +146,20 @@ class HttpClient:
         target: str,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
+        seconds: float | None = None,
     ) -> Response:
-        """Raises UpstreamError. Repeated as `post_form`."""
+        """Raises UpstreamError. Repeated as `post_form`; seconds as for `get`."""
         body = json.dumps(document, separators=(",", ":")).encode()
         headers = {"Content-Type": "application/json", **(headers or {})}
-        request = _Request("POST", url, headers, self._deadline(), body=body)
+        request = _Request("POST", url, headers, self._deadline(seconds), body=body)
         return self._call(request, target, repeatable=repeatable)
 
-    def _deadline(self) -> float:
-        return self._clock() + (1 if self._whole else _LONGEST) * self._timeout
+    def _deadline(self, seconds: float | None = None) -> float:
+        return self._clock() + (1 if self._whole else _LONGEST) * (self._timeout if seconds is None else seconds)
 
     def _call(self, request: _Request, target: str, *, repeatable: bool) -> Response:
         breaker = self._breaker(target)
-        last_start = self._clock() + self._timeout
+        last_start = min(self._clock() + self._timeout, request.deadline)
         for _ in range(repeat.TIMES if repeatable else 0):
             ended = self._attempt(request, breaker)
             pause = _pause(ended, self._random)
