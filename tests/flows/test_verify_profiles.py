@@ -1,4 +1,4 @@
-"""Verify by named profile: headers, tokens, redirects, and an application that knows nothing of the policy before it."""
+"""Verify by profile: headers, tokens, redirects, and an application behind the policy that knows nothing of it."""
 
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
