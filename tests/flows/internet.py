@@ -16,6 +16,7 @@ from bff.app import create_app
 from bff.http import WsgiApp, WsgiTransport
 from bff.kv.sqlite import SqliteStore
 from bff.services import Services
+from bff.settings import Settings
 from tests.clock import Clock
 from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
@@ -72,9 +73,11 @@ def site(
     environ: Mapping[str, str] | None = None,
     providers: Mapping[str, OpenIdProvider] | None = None,
     network: WsgiTransport | None = None,
+    change: Callable[[Settings], Settings] = lambda settings: settings,
 ) -> Site:
     """A BFF whose files are in folder. Two of them with one folder and one clock are two workers of one fleet.
-    network: what carries the BFF's own calls, only to the providers if None."""
+    network: what carries the BFF's own calls, only to the providers if None. change: makes of the settings what no
+    variable says."""
     environ = {
         "ENVIRONMENT": "staging",
         "BFF_BASE_URL": BFF,
@@ -87,7 +90,7 @@ def site(
         "BFF_ALLOWED_REDIRECT_HOSTS": OTHER_APP,
         **(environ or {}),
     }
-    settings = settings_layer.load(environ)
+    settings = change(settings_layer.load(environ))
     providers = providers or {"default": OpenIdProvider(ISSUER, key, clock)}
     store = WatchedStore(SqliteStore(settings.store.path, clock))
     hosts: dict[str, WsgiApp] = {provider.origin: provider for provider in providers.values()}
