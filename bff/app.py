@@ -18,6 +18,7 @@ from bff.settings_check import require_valid
 from bff.tasks import Job, Tasks
 from bff.web import api, auth, beacon, health, javascript, keys, metrics, pipeline, provider_logout, tokens, validate
 from bff.web.client import Clients
+from bff.web.profiles import DEFAULT, Profile
 from bff.web.verify import Verify
 
 MAX_BODY = 1024 * 1024
@@ -49,7 +50,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         _register_development_parts(app, services)
     login_url = settings.base_url + "/auth/login"
     app.wsgi_app = Verify(  # type: ignore[method-assign]  # as Flask documents for WSGI middleware
-        app.wsgi_app, services.gate, clients, services.return_urls, login_url
+        app.wsgi_app, services.gate, clients, services.return_urls, login_url, _profiles(services)
     )
     return app
 
@@ -64,6 +65,13 @@ def stop(app: Flask) -> None:
     """Finish what runs in the background and close every connection."""
     app.extensions["bff_tasks"].stop()
     app.extensions["bff"].close()
+
+
+def _profiles(services: Services) -> list[Profile]:
+    return [
+        Profile(each, services.guard, services.subjects, services.tokens.keeper)
+        for each in (DEFAULT, *services.settings.verify_profiles)
+    ]
 
 
 def _jobs(services: Services) -> list[Job]:

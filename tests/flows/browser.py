@@ -52,13 +52,19 @@ class Browser:
         return self.send("GET", url, {**navigation, **(headers or {})}, came_from=came_from)
 
     def fetch(
-        self, url: str, *, method: str = "GET", json: Any = None, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        json: Any = None,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> TestResponse:
         """What a script of the home page does."""
         metadata = {"Accept": "*/*", "Sec-Fetch-Mode": "cors"}
         if method != "GET":
             metadata["Origin"] = self.home
-        return self.send(method, url, {**metadata, **(headers or {})}, json=json)
+        return self.send(method, url, {**metadata, **(headers or {})}, json=json, data=data)
 
     def follow(self, answer: TestResponse, *, until: str | None = None) -> TestResponse:
         """Follow redirects, as far as an address that starts with `until`, which is not opened."""
@@ -90,6 +96,7 @@ class Browser:
         headers: Mapping[str, str],
         *,
         json: Any = None,
+        data: bytes | None = None,
         came_from: str | None = None,
         peer: str | None = None,
     ) -> TestResponse:
@@ -106,6 +113,7 @@ class Browser:
             method=method,
             headers=sent,
             json=json,
+            data=data,
             environ_base={"REMOTE_ADDR": peer or self.address},
         )
         for line in answer.headers.getlist("Set-Cookie"):
