@@ -21,7 +21,7 @@ from bff.settings import ProviderSettings, Settings, TokenKind, together
 EX_CONFIG = 78
 MASK = "********"
 _SECRETS = frozenset({"secrets", "client_secret", "client_key", "redis_url", "token", "bearer", "invalidation_token"})
-_CHECKS = ("store", "idp")
+_CHECKS = ("store", "idp", "pdp")
 # What OpenSSL says of a key that is another certificate's; the last is of a key of another kind.
 _STRANGERS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 
@@ -67,6 +67,8 @@ def _general(config: Settings) -> Iterator[str]:
     for name in config.readiness_checks:
         if name not in _CHECKS:
             yield f"READINESS_CHECKS: {name!r} is not a check; there are {', '.join(_CHECKS)}."
+    if "pdp" in config.readiness_checks and config.pdp.base_url is None:
+        yield "READINESS_CHECKS: pdp needs a policy decision point at an address; there is only the embedded one."
 
 
 def _redis(url: str) -> Iterator[str]:

@@ -132,7 +132,8 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "reason": ("too_large", "bad_json", "schema", "secret", "personal_data", "rate_limited", "unknown_event"),
     },
     "circuit_breaks_total": {
-        "service": "`redis`, `idp_` with the provider's alias and the endpoint, `upstream_` with the service",
+        "service": "`redis`, `idp_` with the provider's alias and the endpoint, `pdp_` with `evaluation`,"
+        " `evaluations` or `metadata`, `upstream_` with the service",
     },
 }  # fmt: skip
 # These take the values of their counterpart.

@@ -35,6 +35,13 @@ EXCEPTIONS = {
     "GET /auth/frontchannel-logout": OPEN,
     # services; the Bearer token that they show is the credential
     "GET /auth/tokens/validate": OPEN,
+    # a browser's session with a CSRF proof, or a service's Bearer token: the view itself demands one of them
+    "POST /access/v1/evaluation": OPEN,
+    "POST /access/v1/evaluations": OPEN,
+    # the policy decision point, with a Bearer token made for this
+    "POST /access/v1/invalidate": OPEN,
+    # services that look for the two above: addresses, which everybody may know
+    "GET /.well-known/authzen-configuration": OPEN,
     # machines that watch over us
     "GET /health": OPEN,
     "GET /auth/health": OPEN,

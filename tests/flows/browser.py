@@ -78,8 +78,17 @@ class Browser:
             answer = self.navigate(url, came_from=came_from)
         raise AssertionError("a redirect loop")
 
-    def verify(self, uri: str = "/", *, method: str = "GET", headers: Mapping[str, str] | None = None) -> TestResponse:
-        """The question that a trusted reverse proxy asks before it lets this browser's request through."""
+    def verify(
+        self,
+        uri: str = "/",
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        profile: str = "",
+        peer: str = "127.0.0.1",
+    ) -> TestResponse:
+        """The question that a reverse proxy asks before it lets this browser's request through; a trusted one at peer.
+        profile: the one that it asks by, with the `@`."""
         forwarded = {
             "X-Forwarded-For": self.address,
             "X-Forwarded-Proto": urlsplit(self.home).scheme,
@@ -87,7 +96,7 @@ class Browser:
             "X-Forwarded-Uri": uri,
             "X-Forwarded-Method": method,
         }
-        return self.send("GET", "/auth/verify", {**forwarded, **(headers or {})}, peer="127.0.0.1")
+        return self.send("GET", f"/auth/verify{profile}", {**forwarded, **(headers or {})}, peer=peer)
 
     def send(
         self,
