@@ -53,7 +53,7 @@ class Browser:
     def tokens(self) -> Tokens:
         """What the BFF holds for this browser's session."""
         services: Services = self.client.application.extensions["bff"]
-        cookie = self.client.get_cookie(services.settings.cookies.name)
+        cookie = self.client.get_cookie(services.settings.cookies.name, domain="127.0.0.1")
         held = services.token_store.read(digest(cookie.value)) if cookie else None
         assert held is not None
         return held.tokens
