@@ -1,11 +1,12 @@
 """Fixtures of the flows: a BFF on an embedded store in the test's own folder, and the clock that it lives by."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from joserfc.jwk import ECKey, Key, RSAKey
 
+from bff.settings import Settings
 from tests.clock import Clock
 from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
@@ -40,8 +41,14 @@ def new_site(tmp_path: Path, clock: Clock, rsa: Key) -> Iterator[SiteFactory]:
     """Makes sites on one store. Settings are environment variables."""
     made: list[Site] = []
 
-    def make(providers: Mapping[str, OpenIdProvider] | None = None, *, start: bool = False, **environ: str) -> Site:
-        made.append(site(tmp_path, clock, rsa, environ, providers))
+    def make(
+        providers: Mapping[str, OpenIdProvider] | None = None,
+        *,
+        start: bool = False,
+        change: Callable[[Settings], Settings] = lambda settings: settings,
+        **environ: str,
+    ) -> Site:
+        made.append(site(tmp_path, clock, rsa, environ, providers, change=change))
         if start:
             made[-1].services.start()
         return made[-1]
