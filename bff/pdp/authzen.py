@@ -201,7 +201,8 @@ def _contradictory(questions: Sequence[Question]) -> bool:
 
 def _length(decisions: Sequence[Decision], asked: int, semantic: Semantic) -> int:
     """How many decisions there should be."""
-    return next((number for number, decision in enumerate(decisions, 1) if semantic.ends(decision)), asked)
+    ended = next((number for number, decision in enumerate(decisions, 1) if semantic.ends(decision)), asked)
+    return min(ended, asked)
 
 
 def _decision(answer: object) -> Decision:
