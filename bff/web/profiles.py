@@ -106,10 +106,8 @@ class Profile:
         if self._service is None:
             return []
         usable = self._keeper.ensure_token(session, self._service)
-        if usable is None:
-            return [("Authorization", "")]
-        if usable.token.token_type == TOKEN_TYPE:
-            raise TokenRefused("A token that is bound to a key cannot be handed on.")
+        if usable is None or usable.token.token_type == TOKEN_TYPE:
+            raise TokenRefused("There is no token that can be handed on.")  # one is bound to a key, RFC 9449
         return [("Authorization", f"Bearer {usable.token.value}")]
 
 

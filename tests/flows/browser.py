@@ -123,7 +123,9 @@ class Browser:
             headers=sent,
             json=json,
             data=data,
+            buffered=True,
             environ_base={"REMOTE_ADDR": peer or self.address},
+            environ_overrides={"RAW_URI": (parts.path or "/") + (f"?{parts.query}" if parts.query else "")},
         )
         for line in answer.headers.getlist("Set-Cookie"):
             self._store(line, parts.hostname or "", parts.path, parts.scheme)

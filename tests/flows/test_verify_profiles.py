@@ -19,7 +19,6 @@ profiles:
   nothing: {headers: []}
   orders: {service: orders}
   billing: {service: billing}
-  open: {service: plain}
   legacy: {authz: pdp, resource: legacy}
   lenient: {authz: pdp, resource: unknown, on_error: allow}
 """
@@ -27,7 +26,6 @@ ROUTES = """
 services:
   orders: {token: user}
   billing: {token: exchange, audience: billing}
-  plain: {token: none}
 """
 POLICY = """
 @id("read")
@@ -96,10 +94,6 @@ def test_a_token_goes_along(alice: Browser, bff: Site, profile: str, same: bool)
     assert scheme == "Bearer"
     assert (token == bff.idp.issued[0]) is same or token in bff.idp.issued
     assert "Authorization" not in alice.verify().headers
-
-
-def test_a_service_without_a_token_gets_an_empty_one(alice: Browser) -> None:
-    assert alice.verify(profile="@open").headers["Authorization"] == ""
 
 
 @pytest.mark.parametrize(("method", "status"), [("GET", 302), ("HEAD", 302), ("POST", 303), ("DELETE", 303)])
