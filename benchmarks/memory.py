@@ -9,7 +9,7 @@ from bff import services, settings
 from bff.sessions.binding import binding_of
 from bff.sessions.model import User
 from bff.sessions.tokens import AccessToken, Tokens
-from bff.web.verify import identity_headers
+from bff.web.profiles import DEFAULT, Profile
 
 SESSIONS = 10_000
 AT_MOST = 20_000_000
@@ -49,10 +49,11 @@ def _create(service: services.Services, number: int) -> str:
 
 
 def _fill(service: services.Services, keys: list[str]) -> None:
+    profile = Profile(DEFAULT, service.guard, service.subjects, service.tokens.keeper)
     for key in keys:
         entry = service.cache.lookup(key, service.clock())
         if entry is not None:
-            identity_headers(entry)
+            profile.headers(entry)
     gc.collect()
 
 

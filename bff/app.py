@@ -16,11 +16,27 @@ from bff.services import Services
 from bff.settings import Settings, UpstreamSettings
 from bff.settings_check import require_valid
 from bff.tasks import Job, Tasks
-from bff.web import api, auth, beacon, health, javascript, keys, metrics, pipeline, provider_logout, tokens, validate
+from bff.web import (
+    api,
+    auth,
+    beacon,
+    health,
+    javascript,
+    keys,
+    metrics,
+    pdp,
+    pipeline,
+    provider_logout,
+    tokens,
+    validate,
+)
 from bff.web.client import Clients
+from bff.web.profiles import DEFAULT, Profile
 from bff.web.verify import Verify
 
 MAX_BODY = 1024 * 1024
+_HEALTH_PERIODS = {"idp": 30.0, "pdp": 5.0}
+"""Seconds between two health checks, by how their names begin; a second for others."""
 
 
 def create_app(settings: Settings | None = None, services: Services | None = None) -> Flask:
@@ -36,7 +52,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.extensions["bff_clients"] = clients
     app.extensions["bff_tasks"] = Tasks(_jobs(services), services.kv)
     pipeline.install(app)
-    always = (auth, health, keys, provider_logout, tokens, validate)
+    always = (auth, health, keys, pdp, provider_logout, tokens, validate)
     for blueprint in (module.blueprint for module in always):
         app.register_blueprint(blueprint)
     app.register_blueprint(beacon.blueprint(settings.metrics.public_events))
@@ -49,7 +65,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         _register_development_parts(app, services)
     login_url = settings.base_url + "/auth/login"
     app.wsgi_app = Verify(  # type: ignore[method-assign]  # as Flask documents for WSGI middleware
-        app.wsgi_app, services.gate, clients, services.return_urls, login_url
+        app.wsgi_app, services.gate, clients, services.return_urls, login_url, _profiles(services)
     )
     return app
 
@@ -66,6 +82,13 @@ def stop(app: Flask) -> None:
     app.extensions["bff"].close()
 
 
+def _profiles(services: Services) -> list[Profile]:
+    return [
+        Profile(each, services.guard, services.subjects, services.tokens.keeper)
+        for each in (DEFAULT, *services.settings.verify_profiles)
+    ]
+
+
 def _jobs(services: Services) -> list[Job]:
     jobs = [
         Job("session_touch", 1.0, services.gate.flush),
@@ -75,7 +98,7 @@ def _jobs(services: Services) -> list[Job]:
         Job("token_revocation", 1.0, services.tokens.revocations.revoke_due, fleet=True),
     ]
     for name in services.health.names:
-        period = 30.0 if name.startswith("idp") else 1.0
+        period = next((seconds for start, seconds in _HEALTH_PERIODS.items() if name.startswith(start)), 1.0)
         jobs.append(Job(f"health_{name}", period, lambda name=name: services.health.refresh(name)))  # type: ignore[misc]
     return jobs
 

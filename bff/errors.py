@@ -126,6 +126,13 @@ class AccessDenied(Forbidden):
     code = "deny"
 
 
+class OtherSubject(Forbidden):
+    """Only a client that speaks for itself may ask about somebody else."""
+
+    code = "other_subject"
+    title = "Not allowed to ask about this subject"
+
+
 class CsrfViolation(Forbidden):
     """code is the metric's reason: missing_cookie, missing_header, mismatch, bad_signature, foreign_origin."""
 

@@ -10,7 +10,7 @@ from bff.crypto import Keyring
 from bff.events.audit import Audit
 from bff.events.model import NullSink
 from bff.health import Health
-from bff.http import HttpClient, HttpUpstream, Upstream, Watcher, WsgiTransport
+from bff.http import HttpClient, HttpUpstream, Watcher, WsgiTransport
 from bff.kv import KeyValue
 from bff.observability.labels import Pseudonyms
 from bff.oidc.attempts import Attempts
@@ -22,20 +22,20 @@ from bff.oidc.provider import Provider
 from bff.oidc.provider_logout import ProviderLogout
 from bff.oidc.return_url import ReturnUrls
 from bff.oidc.token_endpoint import TokenEndpoint
-from bff.pdp.cedar import Cedar
+from bff.pdp.credential import OwnToken
 from bff.pdp.decisions import Decisions
-from bff.pdp.guard import Guard, Names
-from bff.pdp.model import PolicyDecisionPoint
+from bff.pdp.guard import Guard
 from bff.pdp.subjects import Subjects
-from bff.proxy.forward import Forwarder, Service
-from bff.proxy.headers import Origin, RequestHeaders
+from bff.pdp.workflow import policy_workflow
+from bff.proxy.forward import Forwarder
+from bff.proxy.workflow import MakeUpstream, forwarder
 from bff.ratelimit import Memory, RateLimits
 from bff.sessions.cache import SessionCache
 from bff.sessions.csrf import Csrf
 from bff.sessions.gate import Gate
 from bff.sessions.store import SessionStore
 from bff.sessions.token_store import TokenStore
-from bff.settings import RateLimit, Settings, UpstreamSettings
+from bff.settings import RateLimit, Settings
 from bff.tokens.workflow import TokenWorkflow, token_workflow
 
 IDP_TIMEOUT = 5.0
@@ -95,7 +95,7 @@ def build(
     monotonic: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = time.sleep,
     later: Callable[[Callable[[], None]], None] | None = None,
-    upstream: Callable[[UpstreamSettings, Watcher], Upstream] | None = None,
+    upstream: MakeUpstream | None = None,
 ) -> Services:
     """Wire everything up; makes no connection and no thread.
 
@@ -106,6 +106,7 @@ def build(
     kv = kv or open_store(settings, clock)
     keys = Keyring(settings.secrets)
     audit, background = Audit(NullSink()), Background()
+    later = later or background
     clients = [
         HttpClient(
             f"idp_{provider.id}",
@@ -129,8 +130,6 @@ def build(
     dpop = Dpop(clock)
     endpoint = TokenEndpoint(dpop, Reader(settings.token_refresh_threshold, clock))
     return_urls = ReturnUrls(settings.base_url, settings.allowed_redirect_origins)
-    decisions = Decisions(_pdp(settings), kv, settings.pdp, monotonic)
-    names = Names(settings.routes, settings.verify_profiles)
     pseudonyms = Pseudonyms(settings.metrics.user_label, settings.metrics.user_buckets, keys.mac("metrics-bucket"))
     tokens = token_workflow(
         settings,
@@ -146,14 +145,32 @@ def build(
         pseudonyms.of,
         clock,
         wait,
-        later or background,
+        later,
+    )
+    pdp_http = HttpClient(
+        "pdp",
+        timeout=settings.pdp.timeout,
+        whole=True,
+        ca_file=settings.pdp.ca_file,
+        adapter=transport,
+        clock=monotonic,
+        wait=wait,
+    )
+    policy = policy_workflow(
+        settings,
+        kv,
+        keys,
+        audit,
+        pdp_http,
+        lambda service: OwnToken(tokens.own, service, dpop, later, clock),
+        monotonic,
     )
     return Services(
         settings=settings,
         clock=clock,
         kv=kv,
         providers=providers,
-        http=tuple(clients),
+        http=(*clients, pdp_http),
         store=store,
         token_store=token_store,
         cache=cache,
@@ -164,15 +181,15 @@ def build(
         background=background,
         bearers=BearerTokens(providers, settings.base_url, clock),
         provider_logout=ProviderLogout(providers, store, gate, kv, audit, clock),
-        subjects=Subjects(settings.pdp, settings.providers),
-        decisions=decisions,
-        guard=Guard(decisions, audit, names, keys.mac("audit-user"), settings.pdp.on_error),
-        proxy=Forwarder(_services(settings, upstream, watcher), tokens.keeper, dpop, clock),
+        subjects=policy.subjects,
+        decisions=policy.decisions,
+        guard=policy.guard,
+        proxy=forwarder(settings, upstream, watcher, tokens.keeper, dpop, clock),
         watcher=watcher,
         return_urls=return_urls,
         limits=RateLimits(_limits(settings), Memory(clock), pseudonyms.of, clock),
         audit=audit,
-        health=_health(settings, kv, providers, clock),
+        health=_health(settings, kv, providers, policy.check, clock),
     )
 
 
@@ -187,30 +204,24 @@ def open_store(settings: Settings, clock: Callable[[], float]) -> KeyValue:
     return SqliteStore(settings.store.path, clock)
 
 
-def _services(
-    settings: Settings, upstream: Callable[[UpstreamSettings, Watcher], Upstream], watcher: Watcher
-) -> list[Service]:
-    origin = Origin.of(settings.base_url)
-    return [
-        Service(each, upstream(each, watcher), RequestHeaders(each.request_headers, origin))
-        for each in settings.upstreams
-    ]
-
-
 def _limits(settings: Settings) -> list[RateLimit]:
     """Those of our own endpoints, and those of routes, whose names cannot be the same."""
     of_routes = [replace(route.rate_limit, name=f"route:{route.id}") for route in settings.routes if route.rate_limit]
     return [*settings.rate_limits, *of_routes]
 
 
-def _pdp(settings: Settings) -> PolicyDecisionPoint:
-    return Cedar(settings.pdp.policies, settings.pdp.roles_property)
-
-
-def _health(settings: Settings, kv: KeyValue, providers: Mapping[str, Provider], clock: Callable[[], float]) -> Health:
+def _health(
+    settings: Settings,
+    kv: KeyValue,
+    providers: Mapping[str, Provider],
+    pdp: Callable[[], None] | None,
+    clock: Callable[[], float],
+) -> Health:
     store = "redis" if settings.store.redis_url else "store"
     checks = {store: kv.ping}
     for alias, provider in providers.items():
         checks["idp" if len(providers) == 1 else f"idp_{alias}"] = provider.check
-    wanted = {"store": [store], "idp": [name for name in checks if name.startswith("idp")]}
+    if pdp is not None:
+        checks["pdp"] = pdp
+    wanted = {"store": [store], "idp": [name for name in checks if name.startswith("idp")], "pdp": ["pdp"]}
     return Health(checks, frozenset(name for check in settings.readiness_checks for name in wanted[check]), clock)

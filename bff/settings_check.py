@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bff import settings, signing
+from bff import routes, settings, signing
 from bff.kv import redis_url
 from bff.pdp import cedar
-from bff.settings import ProviderSettings, Settings
+from bff.settings import ProviderSettings, Settings, TokenKind, together
 
 EX_CONFIG = 78
 MASK = "********"
 _SECRETS = frozenset({"secrets", "client_secret", "client_key", "redis_url", "token", "bearer", "invalidation_token"})
-_CHECKS = ("store", "idp")
+_CHECKS = ("store", "idp", "pdp")
 # What OpenSSL says of a key that is another certificate's; the last is of a key of another kind.
 _STRANGERS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 
@@ -41,7 +41,8 @@ def problems(config: Settings) -> list[str]:
         *_general(config),
         *_cookies(config),
         *_providers(config),
-        *_services(config),
+        *together.problems(config),
+        *_routes(config),
         *_policies(config),
         *_production(config),
     ]
@@ -66,6 +67,8 @@ def _general(config: Settings) -> Iterator[str]:
     for name in config.readiness_checks:
         if name not in _CHECKS:
             yield f"READINESS_CHECKS: {name!r} is not a check; there are {', '.join(_CHECKS)}."
+    if "pdp" in config.readiness_checks and config.pdp.base_url is None:
+        yield "READINESS_CHECKS: pdp needs a policy decision point at an address; there is only the embedded one."
 
 
 def _redis(url: str) -> Iterator[str]:
@@ -92,12 +95,13 @@ def _cookies(config: Settings) -> Iterator[str]:
 def _providers(config: Settings) -> Iterator[str]:
     if not config.providers and not any("idps.yaml" in line for line in config.problems):
         yield "OIDC_ISSUER: is required outside development, unless config/idps.yaml declares a provider."
+    file = config.config_dir / "idps.yaml"
     for provider in config.providers:
-        where = "" if provider.id == "default" else f"idps.yaml: providers.{provider.id}: "
+        where = f"{file}:{provider.line}: providers.{provider.id}: " if provider.line else ""
         yield from (where + line for line in _provider(provider, config))
     if sum(provider.user_id == "sub" for provider in config.providers) > 1:
         yield (
-            "idps.yaml: with several providers the same `sub` may be two people;"
+            f"{file}: with several providers the same `sub` may be two people;"
             " set user_id: arn for all of them but one."
         )
 
@@ -122,12 +126,10 @@ def _provider(provider: ProviderSettings, config: Settings) -> Iterator[str]:
         yield "OIDC_SCOPES: must contain openid."
 
 
-def _services(config: Settings) -> Iterator[str]:
-    aliases = [provider.id for provider in config.providers]
-    for service in config.services:
-        if service.idp is not None and service.idp not in aliases:
-            known = ", ".join(aliases)
-            yield f"routes.yaml: services.{service.id}.idp: there is no provider {service.idp!r}; there is {known}."
+def _routes(config: Settings) -> Iterator[str]:
+    file = config.config_dir / "routes.yaml"
+    for line, sentence in routes.problems(config.routes, strict=config.pdp.strict):
+        yield f"{file}:{line}: {sentence}"
 
 
 def _policies(config: Settings) -> list[str]:
@@ -200,7 +202,7 @@ def _within(host: str, domain: str) -> bool:
 
 def masked(value: Any, name: str = "") -> Any:
     """The settings as plain data, every secret replaced."""
-    if name in _SECRETS and value:
+    if name in _SECRETS and value and not isinstance(value, TokenKind):  # a kind of token is none
         return MASK
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: masked(getattr(value, field.name), field.name) for field in dataclasses.fields(value)}

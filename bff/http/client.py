@@ -15,18 +15,20 @@ from typing import Any
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3 import Timeout
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from bff.breaker import Breaker, State
 from bff.errors import UpstreamError
 from bff.http import repeat
+from bff.http.punctual import PunctualAdapter
 from bff.observability import traces
 
 MAX_BODY = 1024 * 1024
 _CHUNK = 64 * 1024
 Prove = Callable[[Mapping[str, str]], tuple[dict[str, str], dict[str, str]]]
 """A form, to the form and the headers that prove who sends it; asked for each attempt, as some proofs are good once."""
-_LONGEST = 4  # timeouts that a call may take, its repetitions and its answer's body included
+_LONGEST = 4  # timeouts that a call may take, its repetitions and its answer's body included, unless one is for it all
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class _Request:
     deadline: float
     form: Mapping[str, str] | None = None
     prove: Prove | None = None
+    body: bytes | None = None
 
     def proved(self) -> tuple[Mapping[str, str] | None, Mapping[str, str]]:
         """(form, headers) of one attempt."""
@@ -84,18 +87,24 @@ class HttpClient:
         service: str,
         *,
         timeout: float,
+        whole: bool = False,
         certificate: tuple[Path, Path] | None = None,
+        ca_file: Path | None = None,
         adapter: BaseAdapter | None = None,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], None] = time.sleep,
         random: Callable[[], float] = random_number,
     ) -> None:
-        """timeout: seconds to connect, and again between two reads. certificate: PEM files of the certificate and the
-        private key that this client shows to a server that asks. adapter: replaces the network altogether. wait, random
-        (from 0 up to 1): for the pauses before a call is repeated."""
+        """timeout: seconds to connect, and again between two reads; with `whole`, for a call altogether, however often
+        it is repeated and however slowly the answer comes. certificate: PEM files of the certificate and the private
+        key that this client shows to a server that asks. ca_file: PEM file of who vouches for the server, None for
+        those that the machine trusts. adapter: replaces the network altogether. wait, random (from 0 up to 1): for the
+        pauses before a call is repeated."""
         self._service = service
         self._timeout = timeout
+        self._whole = whole
         self._certificate = certificate
+        self._ca_file = ca_file
         self._adapter = adapter
         self._clock = clock
         self._wait = wait
@@ -107,9 +116,12 @@ class HttpClient:
         if self._session is not None:
             self._session.close()
 
-    def get(self, url: str, *, target: str, headers: Mapping[str, str] | None = None) -> Response:
-        """Raises UpstreamError. Repeated as bff.http.repeat says, since GET may be."""
-        return self._call(_Request("GET", url, headers or {}, self._deadline()), target, repeatable=True)
+    def get(
+        self, url: str, *, target: str, headers: Mapping[str, str] | None = None, seconds: float | None = None
+    ) -> Response:
+        """Raises UpstreamError. Repeated as bff.http.repeat says, since GET may be. seconds: what this call may take of
+        a `whole` client's timeout; all of it if None."""
+        return self._call(_Request("GET", url, headers or {}, self._deadline(seconds)), target, repeatable=True)
 
     def post_form(
         self,
@@ -126,12 +138,28 @@ class HttpClient:
         request = _Request("POST", url, headers or {}, self._deadline(), form, prove)
         return self._call(request, target, repeatable=repeatable)
 
-    def _deadline(self) -> float:
-        return self._clock() + _LONGEST * self._timeout
+    def post_json(
+        self,
+        url: str,
+        document: Mapping[str, Any],
+        *,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = False,
+        seconds: float | None = None,
+    ) -> Response:
+        """Raises UpstreamError. Repeated as `post_form`; seconds as for `get`."""
+        body = json.dumps(document, separators=(",", ":")).encode()
+        headers = {"Content-Type": "application/json", **(headers or {})}
+        request = _Request("POST", url, headers, self._deadline(seconds), body=body)
+        return self._call(request, target, repeatable=repeatable)
+
+    def _deadline(self, seconds: float | None = None) -> float:
+        return self._clock() + (1 if self._whole else _LONGEST) * (self._timeout if seconds is None else seconds)
 
     def _call(self, request: _Request, target: str, *, repeatable: bool) -> Response:
         breaker = self._breaker(target)
-        last_start = self._clock() + self._timeout
+        last_start = min(self._clock() + self._timeout, request.deadline)
         for _ in range(repeat.TIMES if repeatable else 0):
             ended = self._attempt(request, breaker)
             pause = _pause(ended, self._random)
@@ -167,8 +195,9 @@ class HttpClient:
                 request.method,
                 request.url,
                 headers={"Accept": "application/json", **traces.outgoing(), **headers},
-                data=form,
-                timeout=self._timeout,
+                data=form if request.body is None else request.body,
+                timeout=self._limit(request.deadline),
+                verify=str(self._ca_file) if self._ca_file else None,
                 allow_redirects=False,
                 stream=True,
             ) as answer:
@@ -177,6 +206,15 @@ class HttpClient:
             raise UpstreamError("The call took too long.", outcome="timeout") from err
         except (requests.RequestException, HTTPError, OSError) as err:
             raise UpstreamError("The call could not be made.", outcome="connection") from err
+
+    def _limit(self, deadline: float) -> Any:
+        """Of one attempt, as requests takes it. Raises UpstreamError when nothing is left of the call's time."""
+        if not self._whole:
+            return self._timeout
+        left = deadline - self._clock()
+        if left <= 0:
+            raise UpstreamError("The call took too long.", outcome="timeout")
+        return Timeout(total=left)
 
     def _pool(self) -> requests.Session:
         """Made by the first call, so in the process that uses it and never before a fork."""
@@ -188,8 +226,9 @@ class HttpClient:
             )  # one user's call must not mark the next
             if self._certificate is not None:
                 session.cert = (str(self._certificate[0]), str(self._certificate[1]))
+            adapter = PunctualAdapter if self._whole else HTTPAdapter
             for scheme in ("https://", "http://"):
-                session.mount(scheme, self._adapter or HTTPAdapter(pool_connections=4, pool_maxsize=16))
+                session.mount(scheme, self._adapter or adapter(pool_connections=4, pool_maxsize=16))
             self._session = session
         return self._session
 

@@ -22,7 +22,7 @@ END = "<!-- end -->"
 Values = tuple[str, ...] | str
 _HTTP: Mapping[str, Values] = {
     "method": (*sorted(labels.METHODS), labels.OTHER),
-    "endpoint": "a route's template such as `/auth/login`, or `unmatched`",
+    "endpoint": "a template such as `/auth/login`, the id of a route of `config/routes.yaml`, or `unmatched`",
     "status": "the three-digit status code",
 }
 _GRANTS = ("authorization_code", "refresh_token", "client_credentials", "token_exchange")
@@ -109,7 +109,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_authz_cache_total": {"result": ("hit", "miss")},
     "bff_upstream_requests_total": {
         "service": "a service of `config/routes.yaml`",
-        "status": "the three-digit status code, `timeout`, `connection`, `circuit_open`",
+        "status": "the three-digit status code, or `timeout`, `connection`, `circuit_open`, `cancelled`",
     },
     "bff_upstream_latency_seconds": {"service": "a service of `config/routes.yaml`"},
     "bff_kafka_messages_total": {
@@ -132,7 +132,8 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "reason": ("too_large", "bad_json", "schema", "secret", "personal_data", "rate_limited", "unknown_event"),
     },
     "circuit_breaks_total": {
-        "service": "`redis`, and `idp_` with the provider's alias and the endpoint",
+        "service": "`redis`, `idp_` with the provider's alias and the endpoint, `pdp_` with `evaluation`,"
+        " `evaluations` or `metadata`, `upstream_` with the service",
     },
 }  # fmt: skip
 # These take the values of their counterpart.

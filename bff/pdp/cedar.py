@@ -184,6 +184,10 @@ def _failed(errors: Sequence[str]) -> list[str | None]:
 def _uid(entity_type: str, entity_id: str) -> dict[str, str]:
     if not _IDENTIFIER.fullmatch(entity_type):
         raise Undecided("type")
+    try:
+        entity_id.encode()
+    except UnicodeEncodeError as err:  # half a character, which JSON can say
+        raise Undecided("properties") from err
     return {"type": entity_type, "id": entity_id}
 
 

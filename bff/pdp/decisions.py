@@ -28,6 +28,8 @@ from bff.pdp.model import Decision, PolicyDecisionPoint, Question, Semantic, Und
 from bff.settings import PdpSettings
 
 CHANGES = "decision-changes"
+LONGEST = 4096
+"""Characters of a question that is remembered; callers choose some of them, and memory is bounded by their number."""
 
 
 class Remembered(NamedTuple):
@@ -128,8 +130,10 @@ class Decisions:
 
     def _remember(self, question: Question, decision: Decision, generation: int) -> None:
         life = self._life[decision.allowed]
+        if not life or sum(map(len, question)) > LONGEST:
+            return
         with self._changing:
-            if not life or not self._truthful or generation != self._generation:
+            if not self._truthful or generation != self._generation:
                 return
             self._remembered.pop(question, None)
             while len(self._remembered) >= self._size:

@@ -6,7 +6,6 @@ decision (`on_error: allow`).
 """
 
 import functools
-import json
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,7 +17,7 @@ from bff.events.audit import Audit
 from bff.observability import labels, metrics
 from bff.observability.traces import exemplar
 from bff.pdp.decisions import Decisions
-from bff.pdp.model import NOTHING, Asked, Decision, Question, Semantic, Subject, Undecided, properties
+from bff.pdp.model import Asked, Decision, Question, Semantic, Subject, Undecided, properties
 from bff.settings import OnError, RouteSettings, VerifyProfile
 
 log = logging.getLogger(__name__)
@@ -90,21 +89,23 @@ class Guard:
         if not decision.allowed:
             raise AccessDenied(decision.reason)
 
-    def answer(self, questions: Sequence[Question], semantic: Semantic, request: Request) -> list[Decision]:
-        """The same without an exception, for callers who want to know rather than to do. Whatever is undecided is not
-        allowed, and says so. One decision per question in order, as far as the semantic goes."""
-        start = time.perf_counter()
+    def answer(self, questions: Sequence[Question], semantic: Semantic, request: Request) -> list[Decision | None]:
+        """The same for callers who want to know rather than to do: one decision per question in order, as far as the
+        semantic goes. None for one that cannot be had, which is as good as a denial whatever `on_error` says."""
+        start, reason = time.perf_counter(), ""
+        decided: list[Decision | None] = []
         try:
-            decisions = self._decided(questions, semantic, request.correlation_id)
+            decided += self._decided(questions, semantic, request.correlation_id)
         except Undecided as err:
-            for each in questions:
-                self._tell(ERROR, _asked(each), request, start, err.reason, False)
-            decided = [Decision(False, UNDECIDED) for _ in questions]
-            return decided[:1] if semantic is Semantic.DENY_ON_FIRST_DENY else decided
-        for each, decision in zip(questions, decisions, strict=False):
-            told = ALLOW if decision.allowed else DENY
-            self._tell(told, _asked(each), request, start, decision.reason, decision.allowed)
-        return decisions
+            reason = err.reason
+            decided += [None] * (1 if semantic is Semantic.DENY_ON_FIRST_DENY else len(questions))
+        for each, decision in zip(questions, decided, strict=False):
+            if decision is None:
+                self._tell(ERROR, _asked(each), request, start, reason, False)
+            else:
+                told = ALLOW if decision.allowed else DENY
+                self._tell(told, _asked(each), request, start, decision.reason, decision.allowed)
+        return decided
 
     def refused(
         self, code: str, asked: Asked, *, correlation_id: str, route: str, user: str, detail: str = ""
@@ -161,10 +162,14 @@ def question(subject: Subject, asked: Asked, client_address: str) -> Question:
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
-def context(client_address: str, more: str = NOTHING) -> str:
-    """AuthZEN's context. more: what a caller adds, as `properties` writes it; the address stays ours."""
-    added: Mapping[str, Any] = json.loads(more)
-    return properties({**added, ADDRESS: client_address})
+def context(client_address: str) -> str:
+    """AuthZEN's context, as `properties` writes it."""
+    return context_with(client_address, {})
+
+
+def context_with(client_address: str, more: Mapping[str, Any]) -> str:
+    """more: what a caller adds; the address stays ours. Raises ValueError for what JSON cannot say."""
+    return properties({**more, ADDRESS: client_address})
 
 
 def _asked(question: Question) -> Asked:

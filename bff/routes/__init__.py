@@ -4,9 +4,9 @@ The path is matched as the client sent it and forwarded as the client sent it (A
 """
 
 from bff.routes.mapping import AuthzMapping
-from bff.routes.path import check_query
+from bff.routes.path import check_query, decoded_path
 from bff.routes.problems import problems
 from bff.routes.route import Route
 from bff.routes.table import Match, Table
 
-__all__ = ["AuthzMapping", "Match", "Route", "Table", "check_query", "problems"]
+__all__ = ["AuthzMapping", "Match", "Route", "Table", "check_query", "decoded_path", "problems"]

@@ -37,6 +37,11 @@ def decoded(segment: str) -> str:
     return unquote_to_bytes(segment).decode() if "%" in segment else segment
 
 
+def decoded_path(path: str) -> str:
+    """The decoded text of a raw path that can be read in one way only. Raises AmbiguousTarget."""
+    return "/".join(segments(path))
+
+
 def check_query(query: str) -> None:
     """Raises AmbiguousTarget for what may not stand in a query as it is (RFC 3986 section 3.4)."""
     if not _RAW_QUERY.fullmatch(query) or "#" in query:

@@ -28,8 +28,8 @@ Headers = list[tuple[str, str]]
 
 
 class Entry:
-    """A session this worker holds. `identity` are response headers that verify prepares once per entry, `tokens` the
-    session's tokens, once somebody needed them."""
+    """A session this worker holds. `identity` are response headers that verify prepared, with the profile that it
+    prepared them for last; `tokens` the session's tokens, once somebody needed them."""
 
     __slots__ = ("identity", "session", "tokens", "touch_after", "valid_until")
 
@@ -37,7 +37,7 @@ class Entry:
         self.session = session
         self.valid_until = valid_until
         self.touch_after = touch_after
-        self.identity: Headers | None = None
+        self.identity: tuple[str, Headers] | None = None
         self.tokens: Tokens | None = None
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from bff.settings import environment, files
+from bff.settings import environment, idps, pdp, routes, verify
 from bff.settings.model import (
     DEVELOPMENT,
     IDENTITY_HEADERS,
+    PDP,
     PRODUCTION,
     USER_TOKEN,
     Auth,
@@ -40,7 +41,7 @@ from bff.settings.model import (
 )
 
 __all__ = [
-    "DEVELOPMENT", "IDENTITY_HEADERS", "PRODUCTION", "USER_TOKEN", "Auth", "AuthzMap", "ClaimNames",
+    "DEVELOPMENT", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "USER_TOKEN", "Auth", "AuthzMap", "ClaimNames",
     "CookieSettings", "MetricsSettings", "Network", "OnError", "PdpSettings", "ProviderSettings", "RateLimit",
     "RouteSettings", "ServiceSettings", "SessionSettings", "Settings", "StoreSettings", "TokenKind",
     "UpstreamSettings", "VerifyProfile", "load",
@@ -57,11 +58,14 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
     base_url, wrong = _base_url(values)
     problems += wrong
     folder = config_dir or Path(values["config_dir"])
-    providers, wrong = files.providers(folder, environ)
-    problems += wrong
-    services, wrong = files.services(folder, environ)
-    problems += wrong
     development = values["environment"] == DEVELOPMENT
+    providers, wrong = idps.providers(folder, environ)
+    problems += wrong
+    declared = routes.Declared(folder, environ, base_url if development else None)
+    policy, wrong = pdp.pdp(folder, environ, values)
+    problems += declared.problems + wrong
+    profiles, wrong = verify.profiles(folder, environ, declared.services)
+    problems += wrong
     embedded = development and not providers and not values["issuer"]
     keys, generated = values["secrets"], development and not values["secrets"]
     if generated:
@@ -89,11 +93,11 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
             values["session_cache_size"],
         ),
         providers=(_embedded(base_url),) if embedded else providers or _from_environment(values),
-        services=services,
-        upstreams=(),
-        routes=(),
-        pdp=PdpSettings(),
-        verify_profiles=(),
+        services=tuple(declared.services.values()),
+        upstreams=tuple(declared.upstreams.values()),
+        routes=declared.routes,
+        pdp=policy,
+        verify_profiles=profiles,
         token_refresh_threshold=values["token_refresh_threshold"],
         trusted_proxies=values["trusted_proxies"],
         allowed_redirect_origins=frozenset(values["allowed_redirect_origins"]),
@@ -110,6 +114,7 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         ),
         embedded_provider=embedded,
         generated_secrets=generated,
+        config_dir=folder,
         problems=tuple(problems),
     )
 

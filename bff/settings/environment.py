@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from bff import __version__
+from bff.settings.fields import SECONDS, BaseUrl
 from bff.settings.model import AUTH_METHODS, ENVIRONMENTS, PUBLIC_EVENTS, RATE_LIMITS, Network, RateLimit
 
 SECRET_BYTES = 32
@@ -205,6 +206,10 @@ class Environment(Schema):
     metrics_user_buckets = _var(fields.Integer, "METRICS_USER_BUCKETS", 1024, validate=validate.Range(min=1, max=65536))
     public_events = _var(Events, "PUBLIC_METRICS_EVENTS", PUBLIC_EVENTS)
     rate_limits = _var(RateLimits, "RATE_LIMITS", RATE_LIMITS)
+    pdp_base_url = _var(BaseUrl, "PDP_BASE_URL", None)
+    pdp_timeout = _var(fields.Float, "PDP_TIMEOUT", 2.0, validate=SECONDS)
+    pdp_cache_allow_ttl = _var(fields.Float, "PDP_CACHE_ALLOW_TTL", 60.0, validate=_from_zero)
+    pdp_cache_deny_ttl = _var(fields.Float, "PDP_CACHE_DENY_TTL", 10.0, validate=_from_zero)
     port = _var(fields.Integer, "PORT", 8000, validate=validate.Range(min=1, max=65535))
     log_level = _var(
         fields.String,

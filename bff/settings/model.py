@@ -93,7 +93,8 @@ class ProviderSettings:
     id: the alias used in URLs and ARNs. user_id: `sub`, or `arn` for `auth:account:{id}:{sub}`, which stays unique
     among several providers. par: auto (when the provider offers it), always or never (RFC 9126). dpop: whether tokens
     are bound to a key of the session (RFC 9449). client_certificate, client_certificate_key: PEM files, shown to a
-    server that asks for them. audiences: what an access token may name to be for us; none for BFF_BASE_URL.
+    server that asks for them. audiences: what an access token may name to be for us; none for BFF_BASE_URL. line: of
+    idps.yaml.
     """
 
     id: str
@@ -112,6 +113,7 @@ class ProviderSettings:
     audiences: tuple[str, ...] = ()
     id_token_algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
     authorization_parameters: tuple[tuple[str, str], ...] = ()
+    line: int = field(default=0, compare=False, repr=False)
 
     @property
     def mutual_tls(self) -> bool:
@@ -143,7 +145,7 @@ class ServiceSettings:
     """One service behind the BFF, and which token opens it.
 
     idp: whose client_credentials, None for the default provider. audience (RFC 8693) and resource (RFC 8707) name the
-    service to the provider. scope: what the token must be good for.
+    service to the provider. scope: what the token must be good for. line: of routes.yaml.
     """
 
     id: str
@@ -152,19 +154,21 @@ class ServiceSettings:
     audience: str | None = None
     resource: str | None = None
     scope: str = ""
+    line: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class UpstreamSettings:
     """Where a service is. base_url: without a trailing slash. timeout: seconds to connect, and again until it says
     something. ca_file: PEM file of who vouches for it, None for those that the machine trusts. request_headers: names
-    in lower case that it gets on top of those that every service gets."""
+    in lower case that it gets on top of those that every service gets. line: of routes.yaml."""
 
     service: str
     base_url: str
     timeout: float = 30.0
     ca_file: Path | None = None
     request_headers: tuple[str, ...] = ()
+    line: int = field(default=0, compare=False, repr=False)
 
 
 class Auth(StrEnum):
@@ -253,6 +257,8 @@ class PdpSettings:
     policies: Path = Path("config/policies")
 
 
+PDP = "pdp"
+"""The name of the policy decision point where services are named."""
 IDENTITY_HEADERS = ("X-User-ID", "X-Session-ID", "X-Auth-Time", "X-User-Email", "X-User-Name", "X-User-Roles")
 
 
@@ -262,7 +268,7 @@ class VerifyProfile:
 
     redirect: whether a person without a session is sent to log in. resource: what the policy is asked about, None for
     not asking; the original request's method is the action, its path the id. service: whose token goes into
-    `Authorization`. headers: the identity headers of an answer.
+    `Authorization`. headers: the identity headers of an answer. line: of verify.yaml.
     """
 
     id: str
@@ -271,6 +277,7 @@ class VerifyProfile:
     on_error: OnError | None = None
     service: str | None = None
     headers: tuple[str, ...] = IDENTITY_HEADERS[:3]
+    line: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -301,6 +308,7 @@ class Settings:
     metrics: MetricsSettings
     embedded_provider: bool
     generated_secrets: bool
+    config_dir: Path = Path("config")
     problems: tuple[str, ...] = ()
 
     @property

@@ -28,9 +28,11 @@ from bff.tokens.user import UserTokens
 
 @dataclass(frozen=True)
 class TokenWorkflow:
-    """keeper: for requests. unsaved, sweep and revocations have work in the background."""
+    """keeper: for requests. own: the BFF's own tokens, for services that no request names. unsaved, sweep and
+    revocations have work in the background."""
 
     keeper: TokenKeeper
+    own: OwnTokens
     refresher: Refresher
     unsaved: Unsaved
     sweep: RefreshSweep
@@ -64,6 +66,7 @@ def token_workflow(
     own = OwnTokens(kv, keys, providers, issuer, later, clock)
     return TokenWorkflow(
         TokenKeeper(settings.services, users, exchanged, own, clock),
+        own,
         refresher,
         unsaved,
         RefreshSweep(sessions, tokens, refresher, settings.sessions, clock),

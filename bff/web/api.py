@@ -27,7 +27,7 @@ from bff.web.bearer import bearer_token
 from bff.web.caller import Caller, admit
 from bff.web.context import client, services
 from bff.web.policy import policy
-from bff.web.verify import header_value
+from bff.web.profiles import header_value
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 LONGEST_ASKED = 1024 * 1024

@@ -6,18 +6,28 @@ string, since some proxies append the client's.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from bff.errors import BFFError, BindingMismatch, InvalidReturnUrl, SessionEnded, SessionExpired, Unauthenticated
+from bff.errors import (
+    AccessDenied,
+    BFFError,
+    BindingMismatch,
+    InvalidReturnUrl,
+    SessionEnded,
+    SessionExpired,
+    Unauthenticated,
+)
 from bff.observability import labels, logs, metrics
 from bff.observability.traces import exemplar
 from bff.oidc.return_url import ReturnUrls
+from bff.sessions import csrf
 from bff.sessions.cache import Entry, Headers
-from bff.sessions.gate import Gate
+from bff.sessions.gate import Client, Gate
 from bff.web import problem
 from bff.web.client import Clients
+from bff.web.profiles import Original, Profile
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, Headers], Any]
@@ -28,8 +38,15 @@ _OUTCOMES: dict[type[BFFError], str] = {
     SessionEnded: "unauthenticated",
     SessionExpired: "expired",
     BindingMismatch: "binding",
+    AccessDenied: "forbidden",
 }
-_HEADER_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+
+
+class UnknownProfile(BFFError):
+    """A proxy asks by a name that config/verify.yaml does not declare: a mistake of the operator, not of the client."""
+
+    code = "unknown_profile"
+    title = "There is no such verify profile"
 
 
 class Verify:
@@ -40,94 +57,113 @@ class Verify:
         clients: Clients,
         return_urls: ReturnUrls,
         login_url: str,
+        profiles: Sequence[Profile],
     ) -> None:
-        """app: who answers everything else. login_url: where a person logs in."""
+        """app: who answers everything else. login_url: where a person logs in. profiles: the first one answers where no
+        profile is named."""
         self._app = app
         self._gate = gate
         self._clients = clients
         self._return_urls = return_urls
         self._login_url = login_url
+        self._default = profiles[0]
+        self._profiles = {f"{path}@{profile.id}": profile for path in PATHS for profile in profiles[1:]}
         self._verify_duration = {
             status: metrics.VERIFY_DURATION.labels(status)
-            for status in ("allowed", "unauthenticated", "expired", "binding", "error")
+            for status in ("allowed", "unauthenticated", "expired", "binding", "forbidden", "error")
         }
         self._http: dict[tuple[str, str, int], Callable[[float, metrics.Exemplar], None]] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
-        if path not in PATHS:
-            return self._app(environ, start_response)
+        if path in PATHS:
+            return self._answer(path, self._default, environ, start_response)
+        if path.startswith(_NAMED):
+            profile = self._profiles.get(path)
+            return self._answer(path if profile else None, profile, environ, start_response)
+        return self._app(environ, start_response)
+
+    def _answer(
+        self, endpoint: str | None, profile: Profile | None, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """endpoint: the metric's label."""
         start = time.perf_counter()
         correlation_id = logs.correlation_id_for(environ.get("HTTP_X_CORRELATION_ID"))
         logged_as = logs.correlation_id.set(correlation_id)
         outcome, status = "error", 500
         try:
-            entry = self._gate.admit(environ.get("HTTP_COOKIE", ""), self._clients.of(environ))
-            start_response(
-                "200 OK", [*(entry.identity or identity_headers(entry)), ("X-Correlation-ID", correlation_id)]
-            )
+            if profile is None:
+                raise UnknownProfile
+            client = self._clients.of(environ)
+            entry = self._gate.admit(environ.get("HTTP_COOKIE", ""), client)
+            headers = profile.headers(entry)
+            if not profile.plain:
+                headers = [*headers, *self._granted(profile, entry, environ, client, correlation_id)]
+            start_response("200 OK", [*headers, ("X-Correlation-ID", correlation_id)])
             outcome, status = "allowed", 200
             return ()
         except BFFError as err:
-            outcome, status = _OUTCOMES.get(type(err), "error"), err.status
-            return self._refuse(err, environ, start_response, correlation_id)
+            outcome = _OUTCOMES.get(type(err), "error")
+            status, answer = self._refusal(err, profile, environ, correlation_id)
+            start_response(*answer[:2])
+            return () if environ["REQUEST_METHOD"] == "HEAD" else answer[2]
         finally:
             logs.correlation_id.reset(logged_as)
             seconds = time.perf_counter() - start
             traced = exemplar()
             self._verify_duration[outcome].observe(seconds, traced)
-            self._http_recorder(environ["REQUEST_METHOD"], path, status)(seconds, traced)
+            self._http_recorder(environ["REQUEST_METHOD"], endpoint, status)(seconds, traced)
 
-    def _refuse(
-        self, error: BFFError, environ: Environ, start_response: StartResponse, correlation_id: str
-    ) -> Iterable[bytes]:
-        content = problem.facts(error, correlation_id, self._login_for(environ))
-        body, content_type = problem.body(content, navigation=problem.is_navigation(environ))
-        start_response(
-            f"{error.status} {error.title}",
-            [
-                ("Content-Type", content_type),
-                ("Content-Length", str(len(body))),
-                ("Cache-Control", "no-store"),
-                ("X-Correlation-ID", correlation_id),
-                *problem.headers(error),
-            ],
-        )
-        return () if environ["REQUEST_METHOD"] == "HEAD" else (body,)
+    def _granted(
+        self, profile: Profile, entry: Entry, environ: Environ, client: Client, correlation_id: str
+    ) -> Headers:
+        """What else goes along when the policy agrees."""
+        original = Original.of(environ) if self._trusts(environ) else None
+        profile.authorize(entry.session, original, client.address, correlation_id)
+        return profile.authorization(entry.session)
+
+    def _refusal(
+        self, error: BFFError, profile: Profile | None, environ: Environ, correlation_id: str
+    ) -> tuple[int, tuple[str, Headers, tuple[bytes, ...]]]:
+        """(status, what to answer): to a person without a session the way to the login, if the profile wants it so."""
+        login, navigation = self._login_for(environ), problem.is_navigation(environ)
+        status, title = error.status, error.title
+        body, content_type = problem.body(problem.facts(error, correlation_id, login), navigation=navigation)
+        headers = [
+            ("Content-Type", content_type),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+            ("X-Correlation-ID", correlation_id),
+            *problem.headers(error),
+        ]
+        if navigation and isinstance(error, Unauthenticated) and profile is not None and profile.redirect:
+            method = environ.get("HTTP_X_FORWARDED_METHOD", "GET") if self._trusts(environ) else "GET"
+            status, title = (302, "Found") if method in csrf.SAFE_METHODS else (303, "See Other")
+            headers.append(("Location", login))
+        return status, (f"{status} {title}", headers, (body,))
+
+    def _trusts(self, environ: Environ) -> bool:
+        return self._clients.trusts(environ.get("REMOTE_ADDR", ""))
 
     def _login_for(self, environ: Environ) -> str:
         """Where to log in, and back to the page that was asked for when it is one that we may send a browser to."""
-        if not self._clients.trusts(environ.get("REMOTE_ADDR", "")):
+        if not self._trusts(environ):
             return self._login_url
-        scheme, host = environ.get("HTTP_X_FORWARDED_PROTO", ""), environ.get("HTTP_X_FORWARDED_HOST", "")
+        original = Original.of(environ)
         try:
-            original = self._return_urls.checked(f"{scheme}://{host}{environ.get('HTTP_X_FORWARDED_URI', '/')}")
+            back = self._return_urls.checked(f"{original.scheme}://{original.host}{original.uri or '/'}")
         except InvalidReturnUrl:
             return self._login_url
-        return f"{self._login_url}?return_to={quote(original, safe='')}"
+        return f"{self._login_url}?return_to={quote(back, safe='')}"
 
-    def _http_recorder(self, method: str, path: str, status: int) -> Callable[[float, metrics.Exemplar], None]:
-        key = (labels.method(method), path, status)
+    def _http_recorder(
+        self, method: str, endpoint: str | None, status: int
+    ) -> Callable[[float, metrics.Exemplar], None]:
+        key = (labels.method(method), labels.endpoint(endpoint), status)
         record = self._http.get(key)
         if record is None:
             record = self._http[key] = metrics.http_recorder(*key)
         return record
 
 
-def identity_headers(entry: Entry) -> Headers:
-    """Who it is, as headers for the application; kept with the cache entry from now on."""
-    session = entry.session
-    entry.identity = [
-        ("Content-Length", "0"),
-        ("Cache-Control", "no-store"),
-        ("X-User-ID", header_value(session.user.id)),
-        ("X-Session-ID", session.reference),
-        ("X-Auth-Time", str(session.auth_time)),
-    ]
-    return entry.identity
-
-
-def header_value(text: str) -> str:
-    """An identifier as a header value: whatever is not printable ASCII is percent-encoded, and so is the percent
-    sign, so that two different identifiers never become the same header."""
-    return quote(text, safe=_HEADER_SAFE)
+_NAMED = tuple(f"{path}@" for path in PATHS)

@@ -34,8 +34,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.kv.redis_url",
         "bff.pdp.model",
     ),
-    # config/routes.yaml, compiled
-    ("bff.routes.*",),
+    # config/routes.yaml, compiled, and the embedded policy engine: the settings are checked with them
+    ("bff.routes.*", "bff.pdp.cedar"),
     # start-up
     (
         "bff.settings_check",

@@ -20,8 +20,6 @@ SOURCES = {path: text for path, text in source.files().items() if path != "bff/o
 NOT_YET_RECORDED = frozenset(
     {
         # the API proxy
-        "UPSTREAM_LATENCY",
-        "UPSTREAM_REQUESTS",
         # events
         "KAFKA_MESSAGES",
         "OUTBOX_DEPTH",

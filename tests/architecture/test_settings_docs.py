@@ -22,7 +22,8 @@ from bff.settings.environment import (
     Secrets,
     Words,
 )
-from bff.settings.files import Claims, Provider, Service
+from bff.settings.idps import Claims, Provider
+from bff.settings.routes import Service
 from tests.architecture import markdown
 from tests.architecture.source import ROOT
 

@@ -52,13 +52,19 @@ class Browser:
         return self.send("GET", url, {**navigation, **(headers or {})}, came_from=came_from)
 
     def fetch(
-        self, url: str, *, method: str = "GET", json: Any = None, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        json: Any = None,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> TestResponse:
         """What a script of the home page does."""
         metadata = {"Accept": "*/*", "Sec-Fetch-Mode": "cors"}
         if method != "GET":
             metadata["Origin"] = self.home
-        return self.send(method, url, {**metadata, **(headers or {})}, json=json)
+        return self.send(method, url, {**metadata, **(headers or {})}, json=json, data=data)
 
     def follow(self, answer: TestResponse, *, until: str | None = None) -> TestResponse:
         """Follow redirects, as far as an address that starts with `until`, which is not opened."""
@@ -72,8 +78,17 @@ class Browser:
             answer = self.navigate(url, came_from=came_from)
         raise AssertionError("a redirect loop")
 
-    def verify(self, uri: str = "/", *, method: str = "GET", headers: Mapping[str, str] | None = None) -> TestResponse:
-        """The question that a trusted reverse proxy asks before it lets this browser's request through."""
+    def verify(
+        self,
+        uri: str = "/",
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        profile: str = "",
+        peer: str = "127.0.0.1",
+    ) -> TestResponse:
+        """The question that a reverse proxy asks before it lets this browser's request through; a trusted one at peer.
+        profile: the one that it asks by, with the `@`."""
         forwarded = {
             "X-Forwarded-For": self.address,
             "X-Forwarded-Proto": urlsplit(self.home).scheme,
@@ -81,7 +96,7 @@ class Browser:
             "X-Forwarded-Uri": uri,
             "X-Forwarded-Method": method,
         }
-        return self.send("GET", "/auth/verify", {**forwarded, **(headers or {})}, peer="127.0.0.1")
+        return self.send("GET", f"/auth/verify{profile}", {**forwarded, **(headers or {})}, peer=peer)
 
     def send(
         self,
@@ -90,6 +105,7 @@ class Browser:
         headers: Mapping[str, str],
         *,
         json: Any = None,
+        data: bytes | None = None,
         came_from: str | None = None,
         peer: str | None = None,
     ) -> TestResponse:
@@ -106,7 +122,10 @@ class Browser:
             method=method,
             headers=sent,
             json=json,
+            data=data,
+            buffered=True,
             environ_base={"REMOTE_ADDR": peer or self.address},
+            environ_overrides={"RAW_URI": (parts.path or "/") + (f"?{parts.query}" if parts.query else "")},
         )
         for line in answer.headers.getlist("Set-Cookie"):
             self._store(line, parts.hostname or "", parts.path, parts.scheme)

@@ -257,7 +257,7 @@ def test_a_variable_that_yaml_asks_for_must_be_set(folder: Path) -> None:
     write_idps(folder, IDPS)
     path = folder / "idps.yaml"
     assert load(folder, {"IDP_HOST": "login.example.com"}).problems == (
-        f"{path}: providers: corporate: client_secret: the environment variable CLIENT_SECRET is not set.",
+        f"{path}:6: providers.corporate.client_secret: the environment variable CLIENT_SECRET is not set.",
     )
 
 
@@ -266,23 +266,80 @@ def test_a_variable_that_yaml_asks_for_must_be_set(folder: Path) -> None:
     [
         ("providers: {Upper: {issuer: https://a, client_id: b}}", "providers.Upper: must be a short lower-case name"),
         ("providers: {a: {client_id: b}}", "providers.a.issuer: Missing data for required field."),
-        ("providers: {a: {issuer: https://a, client_id: b, scope: x}}", "providers.a.scope: Unknown field."),
+        (
+            "providers: {a: {issuer: https://a, client_id: b, scope: x}}",
+            "providers.a.scope: There is no such key. Did",
+        ),
         ("providers: {a: {issuer: https://a, client_id: b, par: sometimes}}", "providers.a.par: Must be one of"),
         ("providers: {a: {issuer: [], client_id: b}}", "providers.a.issuer: Not a valid string."),
-        ("provider: {}", "provider: Unknown field."),
-        ("providers: [", "is not YAML: line 1, column 13."),
-        ("providers: 2026-02-30", "is not YAML: it cannot be parsed."),
-        ("- a", "must be a mapping."),
+        ("provider: {}", "provider: There is no such key. Did you mean providers? There is providers."),
+        ("providers: [", "is not YAML, from column 13 on."),
         (
             "providers: {a: {issuer: https://a, client_id: b, client_key_file: /nonexistent/key}}",
-            "providers.a.client_key_file cannot be read (FileNotFoundError).",
+            "providers.a.client_key_file: cannot be read (FileNotFoundError).",
         ),
     ],
 )
 def test_a_mistake_in_yaml_names_file_and_place(folder: Path, text: str, message: str) -> None:
     write_idps(folder, text)
     (problem,) = load(folder).problems
-    assert problem.startswith(f"{folder / 'idps.yaml'}: {message}")
+    assert problem.startswith(f"{folder / 'idps.yaml'}:1: {message}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("providers: 2026-02-30", "is not YAML; it cannot be parsed."),
+        ("- a", "must be a mapping."),
+        ("providers: &a {b: *a}", "holds itself, or is nested too deeply."),
+        ("[" * 5000, "is not YAML; it cannot be parsed."),
+    ],
+)
+def test_yaml_that_is_wrong_as_a_whole(folder: Path, text: str, message: str) -> None:
+    write_idps(folder, text)
+    assert load(folder).problems == (f"{folder / 'idps.yaml'}: {message}",)
+
+
+def test_each_mistake_in_yaml_has_its_line(folder: Path) -> None:
+    write_idps(
+        folder,
+        """
+providers:
+  a:
+    issuer: https://a
+    client_id: b
+    claims:
+      role: x
+    audiences: [c, 5]
+    issuer: https://b
+  b: {issuer: https://b}
+""",
+    )
+    path = folder / "idps.yaml"
+    assert load(folder).problems == (
+        f"{path}:7: providers.a.claims.role: There is no such key. Did you mean roles?"
+        " There are name, email, roles, permissions.",
+        f"{path}:8: providers.a.audiences.1: Not a valid string.",
+        f"{path}:9: providers.a.issuer: The key stands twice, in line 4, too.",
+        f"{path}:10: providers.b.client_id: Missing data for required field.",
+    )
+
+
+def test_keys_named_like_marshmallows_own_words_have_their_lines_too(folder: Path) -> None:
+    write_idps(
+        folder,
+        "providers:\n  a:\n    issuer: https://a\n    client_id: b\n"
+        "    authorization_parameters:\n      value: [1]\n      key: 2\n",
+    )
+    assert [line.partition("idps.yaml")[2] for line in load(folder).problems] == [
+        ":6: providers.a.authorization_parameters.value: Not a valid string.",
+        ":7: providers.a.authorization_parameters.key: Not a valid string.",
+    ]
+
+
+def test_yaml_with_a_mistake_in_one_provider_keeps_the_others(folder: Path) -> None:
+    write_idps(folder, "providers: {a: {issuer: https://a}, b: {issuer: https://b, client_id: c}}")
+    assert [provider.id for provider in load(folder).providers] == ["b"]
 
 
 def test_yaml_that_cannot_be_read_is_a_problem_and_missing_yaml_is_none(folder: Path) -> None:

@@ -229,7 +229,7 @@ def test_several_providers_name_their_users_apart(tmp_path: Path) -> None:
     one = "%s: {issuer: 'https://%s.example.com', client_id: bff, client_secret: x, user_id: %s}"
     (tmp_path / "idps.yaml").write_text(text % ", ".join(one % (name, name, "sub") for name in "ab"))
     (line,) = found(PRODUCTION, tmp_path)
-    assert line.startswith("idps.yaml: with several providers the same `sub` may be two people")
+    assert line.startswith(f"{tmp_path}/idps.yaml: with several providers the same `sub` may be two people")
     (tmp_path / "idps.yaml").write_text(text % (one % ("a", "a", "sub") + ", " + one % ("b", "b", "arn")))
     assert found(PRODUCTION, tmp_path) == []
 
@@ -237,7 +237,7 @@ def test_several_providers_name_their_users_apart(tmp_path: Path) -> None:
 def test_a_provider_of_yaml_is_named_in_its_message(tmp_path: Path) -> None:
     (tmp_path / "idps.yaml").write_text("providers: {a: {issuer: 'https://a.example.com', client_id: bff}}")
     (line,) = found(PRODUCTION, tmp_path)
-    assert line.startswith("idps.yaml: providers.a: AUTH_CLIENT_SECRET: is required")
+    assert line.startswith(f"{tmp_path}/idps.yaml:1: providers.a: AUTH_CLIENT_SECRET: is required")
 
 
 def test_no_message_quotes_a_secret(tmp_path: Path) -> None:

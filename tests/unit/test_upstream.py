@@ -461,7 +461,7 @@ def test_a_client_who_sends_more_is_not_taken_for_gone(server: Server, upstream:
 
 
 def test_a_body_that_is_refused_half_way_ends_the_connection(server: Server, upstream: HttpUpstream) -> None:
-    noticed: list[bool] = []
+    noticed = threading.Event()
 
     def parts() -> Iterator[bytes]:
         yield b"ab"
@@ -470,13 +470,13 @@ def test_a_body_that_is_refused_half_way_ends_the_connection(server: Server, ups
     def script(peer: Peer) -> None:
         peer.head()
         peer.body(2)
-        noticed.append(peer.ended())
+        if peer.ended():
+            noticed.set()
 
     server.then(script)
     with pytest.raises(BodyTooLarge):
         upstream.send(outgoing("POST", body=parts(), length=10))
-    server.close()
-    assert noticed == [True]
+    assert noticed.wait(PATIENT)
 
 
 def test_an_answer_before_the_body_was_read_counts(server: Server, upstream: HttpUpstream) -> None:

@@ -1,0 +1,210 @@
+"""A policy decision point elsewhere, asked as AuthZEN has it (OpenID Authorization API 1.0).
+
+Where its endpoints are, its metadata says (section 9); one without metadata has them at the standard paths. Only `true`
+or `false` in an answer as the standard has it is a decision. Asking twice is the same as asking once, so an evaluation
+is repeated where any call may be, but whatever happens, nobody waits longer than the timeout for all of it.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from bff.errors import UpstreamError
+from bff.http import HttpClient, Response
+from bff.pdp.model import Decision, Question, Semantic, Undecided
+
+EVALUATION, EVALUATIONS = "/access/v1/evaluation", "/access/v1/evaluations"
+METADATA = "/.well-known/authzen-configuration"
+LONGEST_REASON = 500
+
+
+class Endpoints(NamedTuple):
+    """evaluations: None where a PDP answers one question at a time."""
+
+    evaluation: str
+    evaluations: str | None
+
+
+class Credential(Protocol):
+    """What shows the PDP who asks."""
+
+    def headers(self, url: str, seconds: float) -> Mapping[str, str]:
+        """For one POST, had within so many seconds. Raises Undecided (token)."""
+
+    def others(self, url: str, refused: Response, seconds: float) -> Mapping[str, str] | None:
+        """For another try after an answer 401; None when it would end the same. Raises Undecided (token)."""
+
+
+class Authzen:
+    """A PolicyDecisionPoint."""
+
+    def __init__(
+        self,
+        base_url: str,
+        timeout: float,
+        http: HttpClient,
+        credential: Credential | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """base_url: the PDP's identifier, without a trailing slash. timeout: seconds for a whole decision. http: a
+        client whose timeout is for a whole call."""
+        self._base = base_url
+        self._timeout = timeout
+        self._http = http
+        self._credential = credential
+        self._clock = clock
+        self._endpoints: Endpoints | None = None
+
+    def decide(self, question: Question, correlation_id: str = "") -> Decision:
+        """Raises Undecided: timeout, connection, circuit_open, bad_response, metadata, token or refused."""
+        deadline = self._clock() + self._timeout
+        return self._decide(question, correlation_id, deadline)
+
+    def decide_all(self, questions: Sequence[Question], semantic: Semantic, correlation_id: str = "") -> list[Decision]:
+        """Raises Undecided."""
+        deadline = self._clock() + self._timeout
+        url = self._known(deadline).evaluations
+        if url is None:
+            return self._one_by_one(questions, semantic, correlation_id, deadline)
+        request = _together([question.document() for question in questions], semantic)
+        answers = self._asked(url, "evaluations", request, correlation_id, deadline).get("evaluations")
+        if not isinstance(answers, list):
+            raise Undecided("bad_response")
+        decisions = [_decision(answer) for answer in answers]
+        if len(decisions) != _length(decisions, len(questions), semantic):
+            raise Undecided("bad_response")
+        return decisions
+
+    def check(self) -> None:
+        """Fetch the metadata anew. Raises Undecided."""
+        self._endpoints = self._fetched(self._clock() + self._timeout)
+
+    def _decide(self, question: Question, correlation_id: str, deadline: float) -> Decision:
+        url = self._known(deadline).evaluation
+        return _decision(self._asked(url, "evaluation", question.document(), correlation_id, deadline))
+
+    def _one_by_one(
+        self, questions: Sequence[Question], semantic: Semantic, correlation_id: str, deadline: float
+    ) -> list[Decision]:
+        decisions = []
+        for question in questions:
+            decisions.append(self._decide(question, correlation_id, deadline))
+            if semantic.ends(decisions[-1]):
+                break
+        return decisions
+
+    def _asked(
+        self, url: str, target: str, document: Mapping[str, Any], correlation_id: str, deadline: float
+    ) -> dict[str, Any]:
+        """The answer, which is a JSON object with status 200."""
+        answer = self._posted(url, target, document, correlation_id, deadline)
+        if answer.status == 404:
+            self._endpoints = None  # it moved, so its metadata says where to
+        if answer.status in (401, 403):
+            raise Undecided("refused")
+        if answer.status != 200:
+            raise Undecided("bad_response")
+        try:
+            return answer.json()
+        except UpstreamError as err:
+            raise Undecided("bad_response") from err
+
+    def _posted(
+        self, url: str, target: str, document: Mapping[str, Any], correlation_id: str, deadline: float
+    ) -> Response:
+        identified = {"X-Request-ID": correlation_id} if correlation_id else {}
+
+        def post(credential: Mapping[str, str]) -> Response:
+            return self._http.post_json(
+                url,
+                document,
+                target=target,
+                headers={**identified, **credential},
+                repeatable=True,
+                seconds=self._left(deadline),
+            )
+
+        shown = self._credential.headers(url, self._left(deadline)) if self._credential else {}
+        try:
+            answer = post(shown)
+            if answer.status == 401 and self._credential:
+                another = self._credential.others(url, answer, self._left(deadline))
+                answer = answer if another is None else post(another)
+        except UpstreamError as err:
+            raise Undecided(err.outcome) from err
+        return answer
+
+    def _left(self, deadline: float) -> float:
+        left = deadline - self._clock()
+        if left <= 0:
+            raise Undecided("timeout")
+        return left
+
+    def _known(self, deadline: float) -> Endpoints:
+        """As kept; `check` fetches them anew now and then."""
+        if (known := self._endpoints) is None:
+            known = self._endpoints = self._fetched(deadline)
+        return known
+
+    def _fetched(self, deadline: float) -> Endpoints:
+        """Section 9.2: the well-known path goes between the PDP's host and its own path."""
+        parts = urlsplit(self._base)
+        url = f"{parts.scheme}://{parts.netloc}{METADATA}{parts.path}"
+        try:
+            answer = self._http.get(url, target="metadata", seconds=self._left(deadline))
+            if 400 <= answer.status < 500:
+                return Endpoints(self._base + EVALUATION, self._base + EVALUATIONS)
+            metadata = answer.json() if answer.status == 200 else {}
+        except UpstreamError as err:
+            raise Undecided(err.outcome) from err
+        if str(metadata.get("policy_decision_point")).rstrip("/") != self._base:
+            raise Undecided("metadata")  # section 9.2.3: it is another's
+        several = metadata.get("access_evaluations_endpoint")
+        return Endpoints(
+            self._endpoint(metadata.get("access_evaluation_endpoint")),
+            None if several is None else self._endpoint(several),
+        )
+
+    def _endpoint(self, url: object) -> str:
+        """Raises Undecided for what is no URL, or would carry questions in the clear where the base does not."""
+        schemes = ("https://",) if self._base.startswith("https:") else ("https://", "http://")
+        if not isinstance(url, str) or not url.startswith(schemes):
+            raise Undecided("metadata")
+        return url
+
+
+def _together(documents: list[dict[str, Any]], semantic: Semantic) -> dict[str, Any]:
+    """Section 7.1: what all questions share is said once, beside them."""
+    shared: dict[str, Any] = {
+        name: documents[0][name]
+        for name in ("subject", "context")
+        if name in documents[0] and all(document.get(name) == documents[0][name] for document in documents)
+    }
+    rest = [{name: part for name, part in document.items() if name not in shared} for document in documents]
+    return {**shared, "evaluations": rest, "options": {"evaluations_semantic": semantic.value}}
+
+
+def _length(decisions: Sequence[Decision], asked: int, semantic: Semantic) -> int:
+    """How many decisions there should be."""
+    return next((number for number, decision in enumerate(decisions, 1) if semantic.ends(decision)), asked)
+
+
+def _decision(answer: object) -> Decision:
+    """Section 5.5. Raises Undecided."""
+    if not isinstance(answer, dict) or not isinstance(answer.get("decision"), bool):
+        raise Undecided("bad_response")
+    context = answer.get("context")
+    return Decision(answer["decision"], _reason(context) if isinstance(context, dict) else "")
+
+
+def _reason(context: Mapping[str, Any]) -> str:
+    """What may be told to the person, by the names that the standard's examples use. It is text of another server, and
+    is cut down to one line."""
+    for name in ("reason_user", "reason"):
+        told = context.get(name)
+        if isinstance(told, Mapping):
+            told = told.get("en", next(iter(told.values()), None))
+        if isinstance(told, str) and told:
+            return " ".join("".join(each if each.isprintable() else " " for each in told).split())[:LONGEST_REASON]
+    return ""

@@ -1,0 +1,96 @@
+"""How the BFF shows a remote policy decision point who asks: a fixed Bearer token, or one of its own (RFC 6749 section
+4.4), which may be bound to a key (DPoP, RFC 9449).
+
+A token that is to be had from a provider first must not hold a request longer than the decision may take. It is fetched
+by one background thread for all requests that wait for it, each of them only as long as it may.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+
+from bff.errors import BFFError
+from bff.flights import Flights
+from bff.http import Response
+from bff.oidc.dpop import Dpop
+from bff.pdp.model import Undecided
+from bff.settings import ServiceSettings
+from bff.tokens.client_credentials import OwnTokens
+from bff.tokens.source import Usable
+
+RENEWED_AFTER = 10.0
+"""Seconds. A PDP that refuses every token must not make us ask the provider for another each time."""
+
+
+class FixedBearer:
+    def __init__(self, token: str) -> None:
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    def headers(self, url: str, seconds: float) -> Mapping[str, str]:
+        return self._headers
+
+    def others(self, url: str, refused: Response, seconds: float) -> Mapping[str, str] | None:
+        return None
+
+
+class OwnToken:
+    def __init__(
+        self,
+        tokens: OwnTokens,
+        service: ServiceSettings,
+        dpop: Dpop,
+        later: Callable[[Callable[[], None]], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """later: does some work while the caller goes on. clock: Unix seconds."""
+        self._tokens = tokens
+        self._service = service
+        self._dpop = dpop
+        self._later = later
+        self._clock = clock
+        self._held: Usable | None = None
+        self._renewed_at = float("-inf")
+        self._flights = Flights()
+
+    def headers(self, url: str, seconds: float) -> Mapping[str, str]:
+        held = self._held
+        if held is None or not held.token.fresh(self._clock()):
+            flight = self._fetch("ensure")
+            if held is None or not held.token.live(self._clock()):
+                held = _landed(flight, seconds)
+        return self._dpop.authorization(held.token, held.key, "POST", url)
+
+    def others(self, url: str, refused: Response, seconds: float) -> Mapping[str, str] | None:
+        """With the nonce that the answer offers, where it was refused for that; else with a newer token, unless the
+        one that is held is as good as new."""
+        held = self._held
+        due = self._clock() - self._renewed_at >= RENEWED_AFTER
+        if held is None or (not self._dpop.wants_another(url, refused) and due):
+            held = _landed(self._fetch("renew"), seconds)
+        return self._dpop.authorization(held.token, held.key, "POST", url)
+
+    def _fetch(self, how: str) -> "Future[Usable]":
+        flight, leads = self._flights.board(how)
+        if leads:
+            self._later(lambda: self._lead(how, flight))
+        return flight
+
+    def _lead(self, how: str, flight: "Future[Usable]") -> None:
+        with suppress(BFFError):  # those who wait are told
+            self._flights.lead(how, flight, self._ensured if how == "ensure" else self._renewed)
+
+    def _ensured(self) -> Usable:
+        self._held = self._tokens.ensure(None, self._service)
+        return self._held
+
+    def _renewed(self) -> Usable:
+        self._renewed_at = self._clock()
+        self._held = self._tokens.renew(None, self._service)
+        return self._held
+
+
+def _landed(flight: "Future[Usable]", seconds: float) -> Usable:
+    try:
+        return flight.result(seconds)
+    except (BFFError, TimeoutError) as err:
+        raise Undecided("token") from err

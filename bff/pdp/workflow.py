@@ -1,0 +1,76 @@
+"""The parts of a policy decision, put together: who answers, what is remembered, and who asks on a request's behalf."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bff.crypto import Keyring
+from bff.errors import UpstreamError
+from bff.events.audit import Audit
+from bff.http import HttpClient
+from bff.kv import KeyValue
+from bff.pdp.authzen import Authzen, Credential
+from bff.pdp.cedar import Cedar
+from bff.pdp.credential import FixedBearer
+from bff.pdp.decisions import Decisions
+from bff.pdp.guard import Guard, Names
+from bff.pdp.model import PolicyDecisionPoint, Undecided
+from bff.pdp.subjects import Subjects
+from bff.settings import ServiceSettings, Settings
+
+
+@dataclass(frozen=True)
+class PolicyWorkflow:
+    """guard: for requests. decisions: started and closed with the worker. check: for health, None without a remote
+    PDP."""
+
+    subjects: Subjects
+    decisions: Decisions
+    guard: Guard
+    check: Callable[[], None] | None
+
+
+def policy_workflow(
+    settings: Settings,
+    kv: KeyValue,
+    keys: Keyring,
+    audit: Audit,
+    http: HttpClient,
+    own_token: Callable[[ServiceSettings], Credential],
+    monotonic: Callable[[], float],
+) -> PolicyWorkflow:
+    """http: for a remote PDP. own_token: what shows it a token that the BFF gets for it. monotonic: seconds that only
+    go forward."""
+    pdp = _pdp(settings, http, own_token, monotonic)
+    decisions = Decisions(pdp, kv, settings.pdp, monotonic)
+    names = Names(settings.routes, settings.verify_profiles)
+    return PolicyWorkflow(
+        Subjects(settings.pdp, settings.providers),
+        decisions,
+        Guard(decisions, audit, names, keys.mac("audit-user"), settings.pdp.on_error),
+        None if settings.pdp.base_url is None else lambda: _check(pdp),
+    )
+
+
+def _pdp(
+    settings: Settings,
+    http: HttpClient,
+    own_token: Callable[[ServiceSettings], Credential],
+    monotonic: Callable[[], float],
+) -> PolicyDecisionPoint:
+    pdp = settings.pdp
+    if pdp.base_url is None:
+        return Cedar(pdp.policies, pdp.roles_property)
+    credential: Credential | None = None
+    if pdp.bearer is not None:
+        credential = FixedBearer(pdp.bearer)
+    elif pdp.service is not None:
+        credential = own_token(pdp.service)
+    return Authzen(pdp.base_url, pdp.timeout, http, credential, monotonic)
+
+
+def _check(pdp: PolicyDecisionPoint) -> None:
+    """Raises UpstreamError."""
+    try:
+        pdp.check()
+    except Undecided as err:
+        raise UpstreamError("The policy decision point does not answer.", outcome=err.reason) from err

@@ -1,0 +1,28 @@
+"""The parts of the API proxy, put together."""
+
+from collections.abc import Callable
+
+from bff.http import Upstream, Watcher
+from bff.oidc.dpop import Dpop
+from bff.proxy.forward import Forwarder, Service
+from bff.proxy.headers import Origin, RequestHeaders
+from bff.settings import Settings, UpstreamSettings
+from bff.tokens.keeper import TokenKeeper
+
+MakeUpstream = Callable[[UpstreamSettings, Watcher], Upstream]
+"""What carries requests to one service; the watcher looks after the clients who wait."""
+
+
+def forwarder(
+    settings: Settings,
+    make: MakeUpstream,
+    watcher: Watcher,
+    keeper: TokenKeeper,
+    dpop: Dpop,
+    clock: Callable[[], float],
+) -> Forwarder:
+    origin = Origin.of(settings.base_url)
+    services = [
+        Service(each, make(each, watcher), RequestHeaders(each.request_headers, origin)) for each in settings.upstreams
+    ]
+    return Forwarder(services, keeper, dpop, clock)

@@ -1,0 +1,80 @@
+"""config/idps.yaml: the OpenID Providers, and this BFF's registration at each."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from marshmallow import fields, validate
+
+from bff.settings.environment import FilePath
+from bff.settings.fields import ALIAS
+from bff.settings.model import AUTH_METHODS, SIGNING_ALGORITHMS, ClaimNames, ProviderSettings
+from bff.settings.yaml_file import Keys, YamlFile
+
+FILE = "idps.yaml"
+
+
+class Claims(Keys):
+    name = fields.String()
+    email = fields.String()
+    roles = fields.String()
+    permissions = fields.String()
+
+
+class Provider(Keys):
+    issuer = fields.String(required=True)
+    client_id = fields.String(required=True)
+    client_secret = fields.String()
+    client_key = fields.String()
+    client_key_file = fields.String()
+    client_certificate = FilePath()
+    client_certificate_key = FilePath()
+    auth_method = fields.String(data_key="token_auth_method", validate=validate.OneOf(AUTH_METHODS))
+    scopes = fields.String()
+    par = fields.String(validate=validate.OneOf(["auto", "always", "never"]))
+    dpop = fields.Boolean()
+    user_id = fields.String(validate=validate.OneOf(["sub", "arn"]))
+    claims = fields.Nested(Claims)
+    audiences = fields.List(fields.String())
+    id_token_algorithms = fields.List(
+        fields.String(validate=validate.OneOf(SIGNING_ALGORITHMS)), data_key="id_token_signing_algs"
+    )
+    authorization_parameters = fields.Dict(keys=fields.String(), values=fields.String())
+
+
+class Idps(Keys):
+    """The first provider is the one that `/auth/login` uses without `idp=`."""
+
+    providers = fields.Dict(keys=fields.String(validate=ALIAS))
+
+
+def providers(folder: Path, environ: Mapping[str, str]) -> tuple[tuple[ProviderSettings, ...], list[str]]:
+    """The providers that the file declares, and a sentence for each mistake in it."""
+    file = YamlFile(folder / FILE, environ)
+    file.check(Idps(), file.content)
+    found = [_provider(file, alias, content) for alias, content in file.section("providers").items()]
+    return tuple(provider for provider in found if provider is not None), file.problems
+
+
+def _provider(file: YamlFile, alias: Any, content: Any) -> ProviderSettings | None:
+    at = ("providers", alias)
+    values = file.check(Provider(), content, at)
+    if values is None:
+        return None
+    if key_file := values.pop("client_key_file", None):
+        try:
+            values["client_key"] = Path(key_file).read_text()
+        except (OSError, UnicodeDecodeError) as err:
+            file.say((*at, "client_key_file"), f"cannot be read ({type(err).__name__}).")
+            return None
+    return ProviderSettings(id=alias, line=file.line(at), **_frozen(values))
+
+
+def _frozen(values: dict[str, Any]) -> dict[str, Any]:
+    if "claims" in values:
+        values["claims"] = ClaimNames(**values["claims"])
+    for name in ("audiences", "id_token_algorithms"):
+        if name in values:
+            values[name] = tuple(values[name])
+    values["authorization_parameters"] = tuple(values.get("authorization_parameters", {}).items())
+    return values

@@ -1,0 +1,232 @@
+"""config/routes.yaml: the services behind the BFF, and the routes that lead to them."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate, validates_schema
+
+from bff.settings.environment import FilePath
+from bff.settings.fields import (
+    ALIAS,
+    EMBEDDED,
+    ROUTE_ID,
+    SECONDS,
+    BaseUrl,
+    HeaderNames,
+    Limit,
+    Methods,
+    PathTemplate,
+    Size,
+    WordList,
+    absolute_url,
+)
+from bff.settings.model import (
+    PDP,
+    RATE_LIMITS,
+    USER_TOKEN,
+    Auth,
+    AuthzMap,
+    OnError,
+    RateLimit,
+    RouteSettings,
+    ServiceSettings,
+    TokenKind,
+    UpstreamSettings,
+)
+from bff.settings.template import parse
+from bff.settings.yaml_file import At, Keys, YamlFile, no_such
+
+FILE = "routes.yaml"
+EMBEDDED_API_PATH = "/dev/api"
+_TOKEN_KEYS = ("token", "idp", "audience", "resource", "scope")
+_UPSTREAM_KEYS = ("timeout", "ca_file", "request_headers")
+_ONLY_WITH = {
+    "idp": (TokenKind.CLIENT_CREDENTIALS,),
+    "audience": (TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS),
+    "resource": (TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS),
+    "scope": (TokenKind.USER, TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS),
+}
+
+
+class Service(Keys):
+    token = fields.Enum(TokenKind, by_value=True)
+    idp = fields.String()
+    audience = fields.String()
+    resource = fields.String(validate=absolute_url)
+    scope = fields.String()
+    base_url = BaseUrl(embedded=True)
+    timeout = fields.Float(validate=SECONDS)
+    ca_file = FilePath()
+    request_headers = HeaderNames()
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def _fits_its_token(self, data: Mapping[str, Any], original: Any, **_: Any) -> None:
+        """Also when something else is wrong, so judged by what was written."""
+        given = original.keys() if isinstance(original, dict) else set()
+        wrong = {
+            name: ["needs a base_url; a service without one is known by its token only."]
+            for name in _UPSTREAM_KEYS
+            if name in given and "base_url" not in given
+        }
+        kind = data.get("token", TokenKind.USER)
+        if "token" not in given or "token" in data:  # else there is no such kind, as its own field says
+            wrong |= {
+                name: [f"goes with token: {' or '.join(kinds)}, not with {kind}."]
+                for name, kinds in _ONLY_WITH.items()
+                if name in given and kind not in kinds
+            }
+        if kind is TokenKind.EXCHANGE and not given & {"audience", "resource"}:
+            wrong["token"] = ["needs an audience or a resource, to tell the provider for whom the token is."]
+        if wrong:
+            raise ValidationError(wrong)
+
+
+class AuthzMapKeys(Keys):
+    resource = fields.String(required=True, validate=validate.Length(min=1))
+    action = fields.String(required=True, validate=validate.Length(min=1))
+    id_from = fields.String()
+    props = fields.Dict(keys=fields.String(), values=fields.String())
+
+
+class Route(Keys):
+    id = fields.String(required=True, validate=ROUTE_ID)
+    path = PathTemplate(within="/api/", required=True)
+    service = fields.String(required=True)
+    methods = Methods(validate=validate.Length(min=1))
+    auth = fields.Enum(Auth, by_value=True)
+    authz = fields.String(validate=validate.OneOf(["none", "pdp"]))
+    authz_map = fields.Nested(AuthzMapKeys)
+    on_error = fields.Enum(OnError, by_value=True)
+    upstream_path = PathTemplate()
+    preserve_path = fields.Boolean()
+    streaming = fields.Boolean()
+    timeout = fields.Float(validate=SECONDS)
+    body_limit = Size()
+    rate_limit = Limit()
+    scopes = WordList()
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def _fits_together(self, data: Mapping[str, Any], original: Any, **_: Any) -> None:
+        given = original.keys() if isinstance(original, dict) else set()
+        wrong = {name: [sentence] for name, sentence in _misfits(data, given)}
+        if wrong:
+            raise ValidationError(wrong)
+
+
+def _misfits(data: Mapping[str, Any], given: Any) -> Iterator[tuple[str, str]]:
+    """(key, sentence) for what does not go together. data: what is right by itself; given: the keys written."""
+    if "authz" not in given or "authz" in data:
+        asks = data.get("authz") == "pdp"
+        yield from (
+            (name, "goes with authz: pdp only.") for name in ("authz_map", "on_error") if name in given and not asks
+        )
+        if asks and data.get("auth") is Auth.NONE:
+            yield "authz", "pdp needs somebody to ask about, and auth: none lets anybody in."
+    if data.get("auth") is Auth.NONE and "scopes" in given:
+        yield "scopes", "are a token's, and auth: none asks for none."
+    if data.get("preserve_path") and "upstream_path" in given:
+        yield "upstream_path", "says another path than preserve_path: true does; keep one of them."
+    if "path" in data and "upstream_path" in data:
+        names = parse(data["path"]).names
+        if lacking := [name for name in parse(data["upstream_path"]).names if name not in names]:
+            yield "upstream_path", f"uses {', '.join(lacking)}, which is no name of path."
+    if "rate_limit" in given and data.get("id") in {limit.name for limit in RATE_LIMITS}:
+        yield (
+            "rate_limit",
+            "is named by the route's id, and RATE_LIMITS has one of that name; choose another id.",
+        )
+
+
+class Routes(Keys):
+    services = fields.Dict(
+        keys=fields.String(
+            validate=[
+                ALIAS,
+                validate.NoneOf([USER_TOKEN], error="names the session's own token."),
+                validate.NoneOf([PDP], error="names the policy decision point."),
+            ]
+        )
+    )
+    routes = fields.List(fields.Raw())
+
+
+class Declared:
+    """What the file declares, mistakes left out. problems: a sentence for each of those."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str], embedded_url: str | None) -> None:
+        """embedded_url: of the sample API; None outside development."""
+        self._file = YamlFile(folder / FILE, environ)
+        self._embedded_url = embedded_url
+        self._file.check(Routes(), self._file.content)
+        self._names = [str(name) for name in self._file.section("services")]
+        self._broken: set[str] = set()
+        self.services: dict[str, ServiceSettings] = {}
+        self.upstreams: dict[str, UpstreamSettings] = {}
+        for name, content in self._file.section("services").items():
+            self._service(name, content)
+        items = self._file.content.get("routes")
+        found = [self._route(number, item) for number, item in enumerate(items if isinstance(items, list) else [])]
+        self.routes = tuple(route for route in found if route is not None)
+
+    @property
+    def problems(self) -> list[str]:
+        return self._file.problems
+
+    def _service(self, name: str, content: Any) -> None:
+        at = ("services", name)
+        values = self._file.check(Service(), content, at)
+        if values is None:
+            self._broken.add(name)
+            return
+        token = {key: value for key, value in values.items() if key in _TOKEN_KEYS}
+        self.services[name] = ServiceSettings(id=name, line=self._file.line(at), **token)
+        if "base_url" in values:
+            upstream = {key: value for key, value in values.items() if key in _UPSTREAM_KEYS}
+            base_url = self._base_url(values["base_url"], (*at, "base_url"))
+            self.upstreams[name] = UpstreamSettings(name, base_url, line=self._file.line(at), **upstream)
+
+    def _base_url(self, base_url: str, at: At) -> str:
+        if base_url != EMBEDDED:
+            return base_url
+        if self._embedded_url is None:
+            self._file.say(at, "embedded is the sample API, which there is in development only.")
+            return base_url
+        return self._embedded_url + EMBEDDED_API_PATH
+
+    def _route(self, number: int, content: Any) -> RouteSettings | None:
+        at = ("routes", number)
+        values = self._file.check(Route(), content, at)
+        if isinstance(content, dict):
+            for key, sentence in self._strangers(content):
+                self._file.say((*at, key), sentence)
+        return None if values is None else _route(values, self._file.line(at))
+
+    def _strangers(self, route: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """(key, sentence) for what does not go with the service that the route names."""
+        name, auth = route.get("service"), route.get("auth", Auth.SESSION)
+        if not isinstance(name, str) or name in self._broken:
+            return
+        if name not in self.services:
+            yield "service", no_such("service", name, self._names)
+        elif name not in self.upstreams:
+            yield "service", "has no base_url, so nothing can be sent to it."
+        elif auth in (Auth.BEARER, Auth.NONE):
+            yield from _without_session(str(auth), self.services[name].token)
+
+
+def _without_session(auth: str, token: TokenKind) -> Iterator[tuple[str, str]]:
+    """A caller with a Bearer token of its own has that one passed on, where the service takes the user's."""
+    if token is TokenKind.EXCHANGE or (token is TokenKind.USER and auth == Auth.NONE):
+        yield "auth", f"{auth} has no session to take the service's token from (token: {token})."
+
+
+def _route(values: dict[str, Any], line: int) -> RouteSettings:
+    if "authz_map" in values:
+        mapped = values["authz_map"]
+        values["authz_map"] = AuthzMap(**{**mapped, "props": tuple(mapped.get("props", {}).items())})
+    if "rate_limit" in values:
+        limit = values["rate_limit"]
+        values["rate_limit"] = RateLimit(values["id"], limit.amount, limit.per)
+    values["authz"] = values.get("authz") == "pdp"
+    return RouteSettings(line=line, **values)

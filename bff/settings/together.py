@@ -1,0 +1,62 @@
+"""What the YAML files say of each other, of the providers and of other files: mistakes that no file shows by itself."""
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from bff.settings.model import ServiceSettings, Settings, TokenKind, VerifyProfile
+from bff.settings.yaml_file import no_such
+
+_BOUND = "is opened by tokens that are bound to a key (DPoP), which a proxy could not prove to hold."
+
+
+def problems(config: Settings) -> Iterator[str]:
+    for service in config.services:
+        where = _at(config, "routes.yaml", service.line, f"services.{service.id}.idp")
+        yield from (where + line for line in _idp(config, service))
+    for upstream in config.upstreams:
+        where = _at(config, "routes.yaml", upstream.line, f"services.{upstream.service}.ca_file")
+        yield from (where + line for line in _authorities(upstream.ca_file))
+    if config.pdp.service is not None:
+        where = _at(config, "pdp.yaml", config.pdp.service.line, "connection.idp")
+        yield from (where + line for line in _idp(config, config.pdp.service))
+    where = f"{config.config_dir / 'pdp.yaml'}: connection.ca_file: "
+    yield from (where + line for line in _authorities(config.pdp.ca_file))
+    for profile in config.verify_profiles:
+        where = _at(config, "verify.yaml", profile.line, f"profiles.{profile.id}.service")
+        yield from (where + line for line in _bound(config, profile))
+
+
+def _at(config: Settings, file: str, line: int, key: str) -> str:
+    return f"{config.config_dir / file}:{line}: {key}: "
+
+
+def _idp(config: Settings, service: ServiceSettings) -> Iterator[str]:
+    aliases = [provider.id for provider in config.providers]
+    if service.idp is not None and service.idp not in aliases:
+        yield no_such("provider", service.idp, aliases)
+
+
+def _authorities(path: Path | None) -> Iterator[str]:
+    if path is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        yield f"{str(path)!r} holds no certificate in PEM."
+    except OSError as err:
+        yield f"{str(path)!r} cannot be read ({type(err).__name__})."
+
+
+def _bound(config: Settings, profile: VerifyProfile) -> Iterator[str]:
+    """A session's tokens come from whichever provider its user chose; the BFF's own come from one."""
+    services = {service.id: service for service in config.services}
+    service = services.get(profile.service or "")
+    if service is None:
+        return
+    providers = config.providers
+    if service.token is TokenKind.CLIENT_CREDENTIALS:
+        own = [provider for provider in providers if provider.id == service.idp]
+        providers = tuple(own) if service.idp else providers[:1]
+    if any(provider.dpop for provider in providers):
+        yield _BOUND

@@ -1,0 +1,75 @@
+"""config/verify.yaml: how `/auth/verify@NAME` answers, for applications that want more or less than the plain one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate, validates_schema
+
+from bff.settings.fields import ALIAS, WordList
+from bff.settings.model import IDENTITY_HEADERS, OnError, ServiceSettings, TokenKind, VerifyProfile
+from bff.settings.yaml_file import Keys, YamlFile, no_such
+
+FILE = "verify.yaml"
+REDIRECT = "redirect"
+
+
+class Profile(Keys):
+    unauthenticated = fields.String(validate=validate.OneOf(["401", REDIRECT]))
+    authz = fields.String(validate=validate.OneOf(["none", "pdp"]))
+    resource = fields.String(validate=validate.Length(min=1))
+    on_error = fields.Enum(OnError, by_value=True)
+    service = fields.String()
+    headers = WordList(validate=validate.ContainsOnly(IDENTITY_HEADERS))
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def _asks_with_a_resource(self, data: Mapping[str, Any], original: Any, **_: Any) -> None:
+        given = original.keys() if isinstance(original, dict) else set()
+        if "authz" in given and "authz" not in data:
+            return  # none of the two, as its own field says
+        asks = data.get("authz") == "pdp"
+        wrong = {
+            name: ["goes with authz: pdp only."] for name in ("resource", "on_error") if name in given and not asks
+        }
+        if asks and "resource" not in given:
+            wrong["authz"] = ["pdp needs a resource to ask about."]
+        if wrong:
+            raise ValidationError(wrong)
+
+
+class Verify(Keys):
+    profiles = fields.Dict(keys=fields.String(validate=ALIAS))
+
+
+def profiles(
+    folder: Path, environ: Mapping[str, str], services: Mapping[str, ServiceSettings]
+) -> tuple[tuple[VerifyProfile, ...], list[str]]:
+    """The profiles that the file declares, and a sentence for each mistake in it."""
+    file = YamlFile(folder / FILE, environ)
+    file.check(Verify(), file.content)
+    found = []
+    for name, content in file.section("profiles").items():
+        at = ("profiles", name)
+        values = file.check(Profile(), _with_text(content), at)
+        if values is None:
+            continue
+        service = values.get("service")
+        if service is not None and service not in services:
+            file.say((*at, "service"), no_such("service", service, list(services)))
+        elif service is not None and services[service].token is TokenKind.NONE:
+            file.say((*at, "service"), "has no token that could go into Authorization (token: none).")
+        else:
+            found.append(_profile(name, values, file.line(at)))
+    return tuple(found), file.problems
+
+
+def _with_text(content: Any) -> Any:
+    """401 is a number to YAML and a word here."""
+    if isinstance(content, dict) and content.get("unauthenticated") == 401:
+        return {**content, "unauthenticated": "401"}
+    return content
+
+
+def _profile(name: str, values: Mapping[str, Any], line: int) -> VerifyProfile:
+    rest = {key: values[key] for key in ("resource", "on_error", "service", "headers") if key in values}
+    return VerifyProfile(name, redirect=values.get("unauthenticated") == REDIRECT, line=line, **rest)

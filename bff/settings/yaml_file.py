@@ -1,0 +1,189 @@
+"""One YAML file of the configuration folder, with the line of everything in it, and every mistake at once.
+
+`${VAR}` and `${VAR:-default}` are expanded, then schemas check the parts. PyYAML silently keeps the last of two equal
+keys; here both are named.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import yaml
+from marshmallow import EXCLUDE, Schema, ValidationError, validates_schema
+
+At = tuple[Any, ...]
+"""Where something stands: the keys and list positions that lead to it."""
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_MARSHMALLOWS_OWN = ("key", "value", "_schema")
+
+
+class Keys(Schema):
+    """A mapping with these keys and no others; a wrong one is told which was probably meant."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    error_messages = {"type": "must be a mapping."}  # noqa: RUF012 - marshmallow's own name
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def _knows_its_keys(self, _: Any, original: Any, **__: Any) -> None:
+        known = [field.data_key or name for name, field in self.fields.items()]
+        unknown = [key for key in original if key not in known] if isinstance(original, dict) else []
+        if unknown:
+            raise ValidationError({key: [no_such("key", key, known)] for key in unknown})
+
+
+def no_such(kind: str, name: Any, known: list[str]) -> str:
+    """A sentence that names what there is, and what was probably meant."""
+    close = difflib.get_close_matches(str(name), known, n=1)
+    guess = f" Did you mean {close[0]}?" if close else ""
+    there = f" There {'are' if len(known) > 1 else 'is'} {', '.join(known)}." if known else ""
+    return f"There is no such {kind}.{guess}{there}"
+
+
+class YamlFile:
+    """content: what it says, `{}` when it is absent or unreadable. problems: a sentence for each mistake with its line.
+
+    Nothing raises: what is wrong is left out and said."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+        self.path = path
+        self._said: list[tuple[int, str]] = []
+        self._lines: dict[At, int] = {}
+        raw = self._read()
+        try:
+            self.content: dict[str, Any] = self._expanded(raw, environ, ())
+        except RecursionError:
+            self.content = {}
+            self._say(": holds itself, or is nested too deeply.")
+
+    @property
+    def problems(self) -> list[str]:
+        """In the order of lines."""
+        return [text for _, text in sorted(self._said, key=itemgetter(0))]
+
+    def say(self, at: At, sentence: str) -> None:
+        where, line = ".".join(map(str, at)), self.line(at)
+        self._say(f":{line}: " + (f"{where}: " if where else "") + sentence, line)
+
+    def _say(self, text: str, line: int = 0) -> None:
+        self._said.append((line, f"{self.path}{text}"))
+
+    def line(self, at: At) -> int:
+        """Of this key or list item, or of the closest thing around it that has a line."""
+        while at and at not in self._lines:
+            at = at[:-1]
+        return self._lines.get(at, 1)
+
+    def section(self, name: str) -> dict[Any, Any]:
+        """The mapping under a key of the file, `{}` where there is none."""
+        value = self.content.get(name)
+        return value if isinstance(value, dict) else {}
+
+    def check(self, schema: Schema, value: Any, at: At = ()) -> dict[str, Any] | None:
+        """What the schema makes of a part of the file; None when something is wrong with it, all of which is said."""
+        try:
+            return dict(schema.load(value))
+        except ValidationError as err:
+            self._say_all(err.normalized_messages(), at)
+            return None
+
+    def _say_all(self, messages: Mapping[Any, Any], at: At) -> None:
+        """marshmallow's tree of messages; it puts words of its own between the keys."""
+        for key, value in messages.items():
+            here = at if key in _MARSHMALLOWS_OWN and (*at, key) not in self._lines else (*at, key)
+            if isinstance(value, Mapping):
+                self._say_all(value, here)
+            else:
+                self.say(here, " ".join(map(str, value)))
+
+    def _read(self) -> Any:
+        try:
+            text = self.path.read_text()
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeDecodeError) as err:
+            self._say(f": cannot be read ({type(err).__name__}).")
+            return {}
+        try:
+            content = self._parsed(text)
+        except (yaml.YAMLError, ValueError, RecursionError) as err:  # ValueError: a date such as 2026-02-30
+            self._say(_not_yaml(err))
+            return {}
+        if not isinstance(content, dict):
+            self._say(": must be a mapping.")
+            return {}
+        return content
+
+    def _parsed(self, text: str) -> Any:
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return {}
+            self._note(node, (), ())
+            return loader.construct_document(node) or {}
+        finally:
+            loader.dispose()
+
+    def _note(self, node: yaml.Node, at: At, around: tuple[yaml.Node, ...]) -> None:
+        """The lines of a node's children, and keys that stand twice. around: those that it is in, since YAML's aliases
+        can make a thing hold itself."""
+        if node in around:
+            return
+        if isinstance(node, yaml.SequenceNode):
+            for position, item in enumerate(node.value):
+                self._lines[*at, position] = item.start_mark.line + 1
+                self._note(item, (*at, position), (*around, node))
+        if isinstance(node, yaml.MappingNode):
+            self._note_keys(node, at)
+            for key, value in node.value:
+                self._note(value, (*at, _plain(key)), (*around, node))
+
+    def _note_keys(self, node: yaml.MappingNode, at: At) -> None:
+        first: dict[Any, int] = {}
+        for key, _ in node.value:
+            name, line = _plain(key), key.start_mark.line + 1
+            self._lines[*at, name] = line
+            if name in first:
+                self.say((*at, name), f"The key stands twice, in line {first[name]}, too.")
+            first.setdefault(name, line)
+
+    def _expanded(self, node: Any, environ: Mapping[str, str], at: At) -> Any:
+        if isinstance(node, dict):
+            return {key: self._expanded(value, environ, (*at, key)) for key, value in node.items()}
+        if isinstance(node, list):
+            return [self._expanded(value, environ, (*at, position)) for position, value in enumerate(node)]
+        if not isinstance(node, str):
+            return node
+
+        def value(match: re.Match[str]) -> str:
+            name, default = match.groups()
+            if environ.get(name):
+                return environ[name]
+            if default is None:
+                self.say(at, f"the environment variable {name} is not set.")
+            return default or ""
+
+        return _VARIABLE.sub(value, node)
+
+
+def _plain(key: yaml.Node) -> Any:
+    """A key as the content has it, for the kinds of scalars that anybody uses as one."""
+    if not isinstance(key, yaml.ScalarNode):
+        return str(key.start_mark)
+    if key.tag.endswith((":int", ":bool")):
+        return yaml.safe_load(key.value)
+    return key.value
+
+
+def _not_yaml(err: Exception) -> str:
+    """PyYAML's own words may quote a value."""
+    mark = getattr(err, "problem_mark", None)
+    if mark is None:
+        return ": is not YAML; it cannot be parsed."
+    hint = "A text in which { } [ ] , : # or a leading * & ! stand needs quotes."
+    return f":{mark.line + 1}: is not YAML, from column {mark.column + 1} on. {hint}"

@@ -1,0 +1,205 @@
+"""The BFF as a policy decision point for those in front of and beside it (AuthZEN 1.0): a browser application asks what
+its user may do, a service asks about its caller or, with a token of its own, about anybody.
+
+The answers are those that the BFF itself acts on: the same policy, cache, metrics and audit. The decision point behind
+says at `/access/v1/invalidate` that its answers may have changed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, Response, g, jsonify, request
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
+
+from bff.crypto import equal
+from bff.errors import BadRequest, InvalidToken, NoSuchRoute, OtherSubject
+from bff.pdp import guard
+from bff.pdp.authzen import EVALUATION, EVALUATIONS, METADATA
+from bff.pdp.guard import UNDECIDED, Request
+from bff.pdp.model import Decision, Question, Semantic, Subject, properties
+from bff.web import context
+from bff.web.bearer import bearer_token
+from bff.web.caller import Caller, admit, presented
+from bff.web.context import services
+from bff.web.policy import policy
+
+blueprint = Blueprint("pdp", __name__)
+
+LONGEST = 64 * 1024
+MOST = 50
+_LONGEST_REQUEST_ID = 128
+_text = validate.Length(min=1, max=1024)
+
+
+class _Known(Schema):
+    class Meta:
+        unknown = EXCLUDE  # as the standard may grow
+
+
+class _Entity(_Known):
+    type = fields.String(validate=_text)
+    id = fields.String(validate=_text)
+    properties = fields.Dict(keys=fields.String(), load_default=dict)
+
+
+class _Resource(_Entity):
+    type = fields.String(required=True, validate=_text)
+    id = fields.String(required=True, validate=_text)
+
+
+class _Action(_Known):
+    name = fields.String(required=True, validate=_text)
+    properties = fields.Dict(keys=fields.String(), load_default=dict)
+
+
+class Evaluation(_Known):
+    """What stands for itself, or beside `evaluations` for all of them."""
+
+    subject = fields.Nested(_Entity)
+    action = fields.Nested(_Action)
+    resource = fields.Nested(_Resource)
+    context = fields.Dict(keys=fields.String())
+
+
+class _Options(_Known):
+    evaluations_semantic = fields.Enum(Semantic, by_value=True, load_default=Semantic.EXECUTE_ALL)
+
+
+class Evaluations(Evaluation):
+    evaluations = fields.List(fields.Nested(Evaluation), validate=validate.Length(max=MOST), load_default=list)
+    options = fields.Nested(_Options, load_default=lambda: {"evaluations_semantic": Semantic.EXECUTE_ALL})
+
+
+class _Reference(Schema):
+    class Meta:
+        unknown = RAISE
+
+    type = fields.String(required=True, validate=_text)
+    id = fields.String(required=True, validate=_text)
+
+
+class Change(Schema):
+    class Meta:
+        unknown = RAISE
+
+    subject = fields.Nested(_Reference)
+    resource = fields.Nested(_Reference)
+
+
+@blueprint.post(EVALUATION)
+@policy(session=False, csrf=False)
+def evaluation() -> Response:
+    caller, wanted = admit(presented()), _body(Evaluation())
+    return _answered(jsonify(_said(_decided(caller, [wanted], Semantic.EXECUTE_ALL)[0])))
+
+
+@blueprint.post(EVALUATIONS)
+@policy(session=False, csrf=False)
+def evaluations() -> Response:
+    """Section 7.1: what stands beside `evaluations` is the default for each; without any it is the only question."""
+    caller, wanted = admit(presented()), _body(Evaluations())
+    several, semantic = wanted.pop("evaluations"), wanted.pop("options")["evaluations_semantic"]
+    decided = _decided(caller, [{**wanted, **each} for each in several or [{}]], semantic)
+    if not several:
+        return _answered(jsonify(_said(decided[0])))
+    return _answered(jsonify(evaluations=[_said(decision) for decision in decided]))
+
+
+@blueprint.get(METADATA)
+@policy(session=False, csrf=False)
+def metadata() -> Response:
+    base = services().settings.base_url
+    return jsonify(
+        policy_decision_point=base,
+        access_evaluation_endpoint=base + EVALUATION,
+        access_evaluations_endpoint=base + EVALUATIONS,
+    )
+
+
+@blueprint.post("/access/v1/invalidate")
+@policy(session=False, csrf=False)
+def invalidate() -> tuple[str, int]:
+    """Forget decisions in every worker: those about a subject, about a resource, or all. Not there unless a token for
+    it is configured."""
+    token = services().settings.pdp.invalidation_token
+    if token is None:
+        raise NoSuchRoute
+    if not equal(bearer_token(request.headers.get("Authorization")), token):
+        raise InvalidToken
+    changed = _body(Change()) if request.get_data() else {}
+    services().decisions.change(**{what: (each["type"], each["id"]) for what, each in changed.items()})
+    return "", 204
+
+
+def _body(schema: Schema) -> dict[str, Any]:
+    request.max_content_length = LONGEST
+    try:
+        sent: Any = request.get_json(silent=True)
+        content: dict[str, Any] = schema.load(sent)
+    except ValidationError as err:
+        raise BadRequest(f"The body is not as AuthZEN has it: {_where(err.messages_dict)}.") from err
+    except RecursionError as err:
+        raise BadRequest("The body is not as AuthZEN has it.") from err
+    return content
+
+
+def _where(messages: Mapping[Any, Any]) -> str:
+    """The names of the members that are wrong, which are the standard's; nothing of what was sent."""
+    names = sorted(str(name) for name in messages if name in _MEMBERS)
+    return ", ".join(names) if names else "it must be a JSON object, sent as application/json"
+
+
+_MEMBERS = frozenset({*Evaluations().fields, *Change().fields})
+
+
+def _decided(caller: Caller, wanted: list[dict[str, Any]], semantic: Semantic) -> list[Decision | None]:
+    behind = Request(g.correlation_id, request.path, caller.user)
+    return services().guard.answer([_question(caller, each) for each in wanted], semantic, behind)
+
+
+def _question(caller: Caller, wanted: dict[str, Any]) -> Question:
+    if "action" not in wanted or "resource" not in wanted:
+        raise BadRequest("A question has an action and a resource.")
+    action, resource = wanted["action"], wanted["resource"]
+    try:
+        return Question(
+            *_subject(caller, wanted.get("subject", {})),
+            action["name"],
+            resource["type"],
+            resource["id"],
+            properties(resource["properties"]),
+            guard.context_with(context.client().address, wanted.get("context", {})),
+            properties(action["properties"]),
+        )
+    except (ValueError, RecursionError) as err:
+        raise BadRequest("The properties hold what JSON cannot say.") from err
+
+
+def _subject(caller: Caller, named: Mapping[str, Any]) -> Subject:
+    """Who it is about: the caller, whose properties are what the BFF knows of them, or for a client that speaks for
+    itself whoever it names."""
+    if caller.is_client:
+        if "type" not in named or "id" not in named:
+            raise BadRequest("A client that speaks for itself must name the subject.")
+        return Subject(named["type"], named["id"], properties(named["properties"]))
+    own = caller.subject
+    if named.get("type", own.type) != own.type or named.get("id", own.id) != own.id:
+        raise OtherSubject
+    return own
+
+
+def _said(decision: Decision | None) -> dict[str, Any]:
+    """Sections 5.5 and 7.2.1."""
+    if decision is None:
+        return {"decision": False, "context": {"error": {"status": 503, "message": UNDECIDED}}}
+    if decision.allowed or not decision.reason:
+        return {"decision": decision.allowed}
+    return {"decision": False, "context": {"reason_user": {"en": decision.reason}}}
+
+
+def _answered(response: Response) -> Response:
+    """With the caller's own name for the request, if it gave one (section 10.1.3)."""
+    name = request.headers.get("X-Request-ID", "")
+    if 0 < len(name) <= _LONGEST_REQUEST_ID and name.isascii() and name.isprintable():
+        response.headers["X-Request-ID"] = name
+    return response

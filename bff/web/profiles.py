@@ -1,0 +1,120 @@
+"""How verify answers: which identity headers, with which token, and whether the policy is asked (config/verify.yaml).
+
+A profile with a resource puts a whole application behind the policy, without a word in the application: the original
+request's method is the action, its path the id.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from bff.errors import BadRequest, Forbidden, TokenRefused
+from bff.oidc.dpop import TOKEN_TYPE
+from bff.pdp.guard import Guard
+from bff.pdp.model import Asked, properties
+from bff.pdp.subjects import Subjects
+from bff.routes import decoded_path
+from bff.sessions.cache import Entry, Headers
+from bff.sessions.model import Session
+from bff.settings import IDENTITY_HEADERS, VerifyProfile
+from bff.tokens.keeper import TokenKeeper
+
+DEFAULT = VerifyProfile("")
+
+_HEADER_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+_WORD_SAFE = _HEADER_SAFE.replace(",", "")
+_VALUES: Mapping[str, Callable[[Session], str]] = dict(zip(IDENTITY_HEADERS, (
+    lambda session: header_value(session.user.id),
+    lambda session: session.reference,
+    lambda session: str(session.auth_time),
+    lambda session: header_value(session.user.email),
+    lambda session: header_value(session.user.name),
+    lambda session: ",".join(quote(role, safe=_WORD_SAFE) for role in session.user.roles),
+), strict=True))  # fmt: skip
+
+
+def header_value(text: str) -> str:
+    """An identifier as a header value: whatever is not printable ASCII is percent-encoded, and so is the percent
+    sign, so that two different identifiers never become the same header."""
+    return quote(text, safe=_HEADER_SAFE)
+
+
+class Original(NamedTuple):
+    """The request that a proxy asks about, as it says; empty where it does not."""
+
+    method: str
+    scheme: str
+    host: str
+    uri: str
+
+    def __repr__(self) -> str:
+        return f"Original({self.method})"
+
+    @classmethod
+    def of(cls, environ: Mapping[str, Any]) -> "Original":
+        names = ("METHOD", "PROTO", "HOST", "URI")
+        return cls(*[environ.get(f"HTTP_X_FORWARDED_{name}", "") for name in names])
+
+
+class Profile:
+    """One profile, ready to answer."""
+
+    def __init__(self, settings: VerifyProfile, guard: Guard, subjects: Subjects, keeper: TokenKeeper) -> None:
+        self.id = settings.id
+        self.redirect = settings.redirect
+        self._resource = settings.resource
+        self._on_error = settings.on_error
+        self._service = settings.service
+        self._names = settings.headers
+        self._guard = guard
+        self._subjects = subjects
+        self._keeper = keeper
+
+    @property
+    def plain(self) -> bool:
+        """Whether its answer depends on nothing but the session."""
+        return self._resource is None and self._service is None
+
+    def headers(self, entry: Entry) -> Headers:
+        """Who it is, prepared once for each cache entry. Every name of the profile is there, with or without a value:
+        Caddy 2.6 hands the text of a placeholder on for one that is not."""
+        prepared = entry.identity
+        if prepared is None or prepared[0] != self.id:
+            said = [(name, _VALUES[name](entry.session)) for name in self._names]
+            prepared = self.id, [("Content-Length", "0"), ("Cache-Control", "no-store"), *said]
+            entry.identity = prepared
+        return prepared[1]
+
+    def authorize(self, session: Session, original: Original | None, client_address: str, correlation_id: str) -> None:
+        """original: None when who asks is not believed. Raises AccessDenied, Forbidden, BadRequest, AmbiguousTarget."""
+        if self._resource is None:
+            return
+        if original is None:
+            raise Forbidden("What this request is about must be told by a trusted proxy.", code="untrusted_proxy")
+        self._guard.require(
+            self._subjects.of_user(session.user, session.idp),
+            _asked(self._resource, original),
+            client_address=client_address,
+            correlation_id=correlation_id,
+            route=f"verify@{self.id}",
+            user=session.user.id,
+            on_error=self._on_error,
+        )
+
+    def authorization(self, session: Session) -> Headers:
+        """The service's token. Raises what TokenKeeper.ensure_token raises."""
+        if self._service is None:
+            return []
+        usable = self._keeper.ensure_token(session, self._service)
+        if usable is None or usable.token.token_type == TOKEN_TYPE:
+            raise TokenRefused("There is no token that can be handed on.")  # one is bound to a key, RFC 9449
+        return [("Authorization", f"Bearer {usable.token.value}")]
+
+
+def _asked(resource: str, original: Original) -> Asked:
+    path, _, query = original.uri.partition("?")
+    if not (original.method and path):
+        raise BadRequest("The proxy does not say which request this is about.")
+    about = {"host": original.host, "query": query}
+    told = properties({name: value for name, value in about.items() if value})
+    return Asked(resource, original.method, decoded_path(path), told)
