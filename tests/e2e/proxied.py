@@ -1,6 +1,5 @@
 """The BFF with its API proxy in front of a real nginx and a service that remembers what it was sent."""
 
-import os
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,9 +51,7 @@ class Site:
 
 
 @contextmanager
-def running(
-    folder: Path, kind: str, environ: Mapping[str, str] | None = None, *, workers: int = 1
-) -> Iterator[Site]:
+def running(folder: Path, kind: str, environ: Mapping[str, str] | None = None, *, workers: int = 1) -> Iterator[Site]:
     """kind: of gunicorn's workers."""
     files = folder / "www" / "files"
     files.mkdir(parents=True)
@@ -65,12 +62,9 @@ def running(
         nginx.running(folder, files.parent, log=folder / "nginx.log") as web,
         service.running(folder) as work,
     ):
-        (folder / ("proxy.yaml" if "SHIM" in os.environ else "routes.yaml")).write_text(ROUTES.format(files=web, work=work.url))
-        with bff.running(folder, own, workers=workers, command=COMMAND) as running:
+        (folder / "routes.yaml").write_text(ROUTES.format(files=web, work=work.url))
+        with bff.running(folder, own, workers=workers) as running:
             yield Site(running, work)
-
-
-COMMAND = (*bff.COMMAND[:-1], "--pythonpath", "/tmp/e2e_shim", "shim:app") if "SHIM" in os.environ else bff.COMMAND
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -37,11 +37,11 @@ class Server:
 
     async def _answered(self, request: Request) -> None:
         """Until the answer was given, or the client went away."""
-        ended: asyncio.Event = request.writer.transport.get_protocol().ended  # type: ignore[union-attr]
+        ended: asyncio.Event = request.writer.transport.get_protocol().ended  # type: ignore[attr-defined] # Ending's
         answering, gone = asyncio.ensure_future(handler(request.target)(request)), asyncio.ensure_future(ended.wait())
         await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
         gone.cancel()
-        if not answering.done():
+        if not answering.done() or answering.exception() is not None:
             request.seen.gone = time.time()
             answering.cancel()
         with suppress(asyncio.CancelledError):

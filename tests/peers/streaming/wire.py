@@ -46,7 +46,9 @@ class Seen:
 
 
 class Request:
-    def __init__(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int) -> None:
+    def __init__(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int
+    ) -> None:
         self.lines = head.decode("latin-1").split("\r\n")[:-2]
         self.method, self.target = (*self.lines[0].split(" "), "", "")[:2]
         self.fields = [(name.lower(), value.strip()) for name, _, value in (ln.partition(":") for ln in self.lines[1:])]
@@ -59,8 +61,8 @@ class Request:
         return ", ".join(value for known, value in self.fields if known == name)
 
     async def body(self) -> AsyncIterator[bytes]:
-        source = {"none": self._nothing, "length": self._announced, "chunked": self._chunks, "ambiguous": self._nothing}
-        async for part in source[self.seen.framing]():
+        source = {"length": self._announced, "chunked": self._chunks}.get(self.seen.framing)
+        async for part in source() if source else _nothing():
             self._note(part)
             yield part
         self.seen.complete, self.seen.digest = True, self._digest.hexdigest()
@@ -82,10 +84,6 @@ class Request:
         if len(seen.parts) < KEPT:
             seen.parts.append((len(part), time.time()))
 
-    async def _nothing(self) -> AsyncIterator[bytes]:
-        return
-        yield b""
-
     async def _announced(self) -> AsyncIterator[bytes]:
         left = int(self.field("content-length"))
         while left:
@@ -102,3 +100,9 @@ class Request:
                 raise ValueError("a chunk does not end where it said")
         if await self._reader.readexactly(2) != b"\r\n":
             raise ValueError("trailers")
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    none: tuple[bytes, ...] = ()
+    for part in none:
+        yield part
