@@ -20,7 +20,7 @@ if _kind == "gevent":
 
     monkey.patch_all()
 
-from bff import settings, settings_check  # noqa: E402 - after gevent's patches
+from bff import framing, settings, settings_check  # noqa: E402 - after gevent's patches
 from bff.observability.access_log import JsonLogger  # noqa: E402
 
 _METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
@@ -134,6 +134,11 @@ def when_ready(server: Any) -> None:
         from bff import metrics_server
 
         _beside.append(metrics_server.launch())
+
+
+def pre_request(worker: Any, req: Any) -> None:
+    """Of whichever class the worker is; what this raises is answered, and the connection closed."""
+    framing.check(req)
 
 
 def post_worker_init(worker: Any) -> None:

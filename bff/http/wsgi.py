@@ -118,7 +118,7 @@ def _environ(method: str, url: str, headers: Mapping[str, str], body: bytes) -> 
     parts = urlsplit(url)
     environ: dict[str, Any] = {
         "REQUEST_METHOD": method,
-        "RAW_URI": parts.path + (f"?{parts.query}" if parts.query else ""),
+        "RAW_URI": "/" + "".join(url.split("/", 3)[3:]),
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote(parts.path, "latin-1"),
         "QUERY_STRING": parts.query,

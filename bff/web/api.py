@@ -55,16 +55,17 @@ def blueprint(table: Table) -> Blueprint:
     def proxied(_rest: str) -> Response:
         """The policy above is only for the table of routes, which has one for each of its own."""
         g.endpoint = None
-        path, _, query = _target().partition("?")
+        path, mark, query = _target().partition("?")
         match = table.match(request.method, path)
         g.endpoint = match.route.settings.id
         check_query(query)
-        return _answered(match, query)
+        return _answered(match, query, match.target() + mark + query)
 
     return routes
 
 
-def _answered(match: Match, query: str) -> Response:
+def _answered(match: Match, query: str, target: str) -> Response:
+    """target: what the service gets to see."""
     route, body = match.route.settings, _body(match.route.settings.body_limit)
     caller = None if route.auth is Auth.NONE else admit(route.auth)
     _limit(route, caller)
@@ -78,7 +79,7 @@ def _answered(match: Match, query: str) -> Response:
         route.service,
         Outgoing(
             method=request.method,
-            target=match.target() + (f"?{query}" if query else ""),
+            target=target,
             headers=_headers(route.service, on_behalf),
             timeout=route.timeout or services().proxy.timeout(route.service),
             body=content,

@@ -39,6 +39,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     # start-up
     (
         "bff.settings_check",
+        "bff.framing",
         "bff.keys",
         "bff.observability.logs",
         "bff.observability.access_log",
@@ -78,7 +79,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "cryptography": ("bff/crypto.py", "bff/signing.py"),
     "flask": ("bff/web/*", "bff/dev/*", "bff/app.py", "wsgi.py"),
     "gevent": ("gunicorn.conf.py",),
-    "gunicorn": ("bff/observability/access_log.py", "bff/worker.py"),
+    "gunicorn": ("bff/framing.py", "bff/observability/access_log.py", "bff/worker.py"),
     "joserfc": ("bff/oidc/*", "bff/signing.py", "bff/dev/*"),
     "jsonpath": ("bff/routes/jsonpath.py",),
     "limits": ("bff/ratelimit.py",),

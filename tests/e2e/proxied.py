@@ -1,0 +1,74 @@
+"""The BFF with its API proxy in front of a real nginx and a service that remembers what it was sent."""
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.peers import bff, nginx, service
+from tests.peers.bff import Bff
+from tests.peers.service import Service
+
+KINDS = ("gthread", "gevent")
+ROUTES = """
+services:
+  files: {{token: none, base_url: "{files}"}}
+  work: {{token: none, base_url: "{work}"}}
+  mine: {{token: user, base_url: "{work}"}}
+routes:
+  - {{id: files, path: /api/files/*, service: files, auth: none}}
+  - {{id: streamed, path: /api/streamed/*, service: files, auth: none, streaming: true, upstream_path: "/files/*"}}
+  - id: work
+    path: /api/work/*
+    service: work
+    auth: none
+    streaming: true
+    methods: [GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS]
+    body_limit: 4GiB
+  - {{id: small, path: /api/small/*, service: work, auth: none, methods: [POST], body_limit: 1MiB}}
+  - {{id: impatient, path: /api/impatient/*, service: work, auth: none, methods: [GET, POST], timeout: 0.5}}
+  - {{id: mine, path: /api/mine/*, service: mine, methods: [GET, POST], streaming: true}}
+"""
+TEXT = "".join(f"line {number} of a text that compresses well\n" for number in range(2000)).encode()
+IMAGE = random.Random(1).randbytes(300_000)
+
+
+@dataclass(frozen=True)
+class Site:
+    bff: Bff
+    work: Service
+
+    def url(self, path: str) -> str:
+        return f"http://{self.bff.address}/api/{path}"
+
+    def complaints(self) -> list[str]:
+        """Tracebacks, and whatever else went wrong in the BFF without being foreseen."""
+        lines = self.bff.log.read_text().splitlines()
+        return [line for line in lines if "Traceback" in line or "unexpected_error" in line or '"ERROR"' in line]
+
+
+@contextmanager
+def running(folder: Path, kind: str, environ: Mapping[str, str] | None = None, *, workers: int = 1) -> Iterator[Site]:
+    """kind: of gunicorn's workers."""
+    files = folder / "www" / "files"
+    files.mkdir(parents=True)
+    (files / "text.txt").write_bytes(TEXT)
+    (files / "image.png").write_bytes(IMAGE)
+    own = {"WEB_WORKER_CLASS": kind, "BFF_CONFIG_DIR": str(folder), **(environ or {})}
+    with (
+        nginx.running(folder, files.parent, log=folder / "nginx.log") as web,
+        service.running(folder) as work,
+    ):
+        (folder / "routes.yaml").write_text(ROUTES.format(files=web, work=work.url))
+        with bff.running(folder, own, workers=workers) as running:
+            yield Site(running, work)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Under each kind of worker, one after the other."""
+    with running(tmp_path_factory.mktemp(request.param), request.param) as started:
+        yield started

@@ -1,0 +1,57 @@
+"""A client that sends exactly the bytes that a test wants, and reads the answers one after the other."""
+
+import http.client
+import io
+import socket
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+PATIENCE = 10
+
+
+class Answer(NamedTuple):
+    """status: 0 for what is no HTTP answer. complete: whether the body came to its end."""
+
+    status: int
+    fields: dict[str, str]
+    body: bytes
+    complete: bool = True
+
+
+class _Received(io.BytesIO):
+    """What arrived on a socket, for http.client to read; it survives the end of each answer."""
+
+    def makefile(self, *_: Any) -> "_Received":
+        return self
+
+    def close(self) -> None:
+        """Another answer may follow."""
+
+
+def exchange(port: int, sent: bytes) -> bytes:
+    """Send everything at once and nothing more; what comes back until the server closes, however it does."""
+    received = b""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as client, suppress(ConnectionError):
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        while part := client.recv(65536):
+            received += part
+    return received
+
+
+def answers(received: bytes) -> list[Answer]:
+    stream, found = _Received(received), []
+    while stream.tell() < len(received):
+        found.append(_answer(stream))
+    return found
+
+
+def _answer(stream: _Received) -> Answer:
+    answer = http.client.HTTPResponse(stream)  # type: ignore[arg-type] # it only asks for makefile
+    try:
+        answer.begin()
+        return Answer(answer.status, dict(answer.getheaders()), answer.read())
+    except http.client.IncompleteRead as err:
+        return Answer(answer.status, dict(answer.getheaders()), err.partial, complete=False)
+    except http.client.HTTPException:
+        return Answer(0, {}, stream.read(), complete=False)
