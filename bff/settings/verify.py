@@ -20,7 +20,7 @@ class Profile(Keys):
     resource = fields.String(validate=validate.Length(min=1))
     on_error = fields.Enum(OnError, by_value=True)
     service = fields.String()
-    headers = WordList(validate=validate.ContainsOnly(IDENTITY_HEADERS))
+    headers = WordList(validate=validate.ContainsOnly(IDENTITY_HEADERS, error="must be of {choices}; found {input}."))
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _asks_with_a_resource(self, data: Mapping[str, Any], original: Any, **_: Any) -> None:

@@ -17,6 +17,11 @@ from marshmallow import EXCLUDE, Schema, ValidationError, validates_schema
 At = tuple[Any, ...]
 """Where something stands: the keys and list positions that lead to it."""
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_NO_SUCH_KEY = "There is no such key."
+SECRETS = frozenset({"client_secret", "client_key", "bearer", "invalidation_token"})
+"""Keys whose values are never shown."""
+
+_LONGEST = 80
 _MARSHMALLOWS_OWN = ("key", "value", "_schema")
 
 
@@ -53,9 +58,10 @@ class YamlFile:
         self.path = path
         self._said: list[tuple[int, str]] = []
         self._lines: dict[At, int] = {}
-        raw = self._read()
+        self._raw: Any = {}  # whatever reading has to say of it
+        self._raw = self._read()
         try:
-            self.content: dict[str, Any] = self._expanded(raw, environ, ())
+            self.content: dict[str, Any] = self._expanded(self._raw, environ, ())
         except RecursionError:
             self.content = {}
             self._say(": holds itself, or is nested too deeply.")
@@ -65,8 +71,10 @@ class YamlFile:
         """In the order of lines."""
         return [text for _, text in sorted(self._said, key=itemgetter(0))]
 
-    def say(self, at: At, sentence: str) -> None:
+    def say(self, at: At, sentence: str, *, show: bool = True) -> None:
+        """show: what stands there, too, where that is a plain value."""
         where, line = ".".join(map(str, at)), self.line(at)
+        sentence += self._found(at) if show else ""
         self._say(f":{line}: " + (f"{where}: " if where else "") + sentence, line)
 
     def _say(self, text: str, line: int = 0) -> None:
@@ -98,7 +106,20 @@ class YamlFile:
             if isinstance(value, Mapping):
                 self._say_all(value, here)
             else:
-                self.say(here, " ".join(map(str, value)))
+                sentence = " ".join(map(str, value))
+                self.say(here, sentence, show=not sentence.startswith(_NO_SUCH_KEY))
+
+    def _found(self, at: At) -> str:
+        """What stands there, unless it could be a secret: by its key, by coming from a variable, or within a URL."""
+        value: Any = self._raw
+        for key in at:
+            held = value if isinstance(value, dict) else dict(enumerate(value)) if isinstance(value, list) else {}
+            value = held.get(key)
+        text = str(value)
+        secret = not at or at[-1] in SECRETS or _VARIABLE.search(text) or ("://" in text and "@" in text)
+        if secret or isinstance(value, dict | list | None):
+            return ""
+        return f" Found {text[:_LONGEST]!r}."
 
     def _read(self) -> Any:
         try:
@@ -149,7 +170,7 @@ class YamlFile:
             name, line = _plain(key), key.start_mark.line + 1
             self._lines[*at, name] = line
             if name in first:
-                self.say((*at, name), f"The key stands twice, in line {first[name]}, too.")
+                self.say((*at, name), f"The key stands twice, in line {first[name]}, too.", show=False)
             first.setdefault(name, line)
 
     def _expanded(self, node: Any, environ: Mapping[str, str], at: At) -> Any:
@@ -165,7 +186,7 @@ class YamlFile:
             if environ.get(name):
                 return environ[name]
             if default is None:
-                self.say(at, f"the environment variable {name} is not set.")
+                self.say(at, f"the environment variable {name} is not set.", show=False)
             return default or ""
 
         return _VARIABLE.sub(value, node)

@@ -4,6 +4,7 @@ import ast
 import re
 from dataclasses import MISSING
 from dataclasses import fields as dataclass_fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -217,6 +218,11 @@ def test_the_sample_configuration_loads(tmp_path: Any) -> None:
     assert settings_check.problems(config) == []
 
 
+def with_a_policy(folder: Path) -> None:
+    (folder / "policies").mkdir()
+    (folder / "policies" / "all.cedar").write_text("permit(principal, action, resource);")
+
+
 def uncommented(file: str, first: str) -> str:
     """The commented example in a sample file, from its first key on."""
     _, _, example = (ROOT / "config" / file).read_text().partition(f"# {first}:\n")
@@ -226,6 +232,7 @@ def uncommented(file: str, first: str) -> str:
 
 
 def test_the_example_in_the_sample_routes_is_one(tmp_path: Any) -> None:
+    with_a_policy(tmp_path)
     (tmp_path / "routes.yaml").write_text(uncommented("routes.yaml", "services"))
     config = settings.load({"BFF_DATA_DIR": str(tmp_path)}, tmp_path)
     assert settings_check.problems(config) == []
@@ -243,6 +250,7 @@ def test_the_example_in_the_sample_pdp_is_one(tmp_path: Any) -> None:
 
 
 def test_the_example_in_the_sample_verify_is_one(tmp_path: Any) -> None:
+    with_a_policy(tmp_path)
     (tmp_path / "routes.yaml").write_text(uncommented("routes.yaml", "services"))
     (tmp_path / "verify.yaml").write_text(uncommented("verify.yaml", "profiles"))
     config = settings.load({"BFF_DATA_DIR": str(tmp_path)}, tmp_path)

@@ -319,10 +319,31 @@ providers:
     assert load(folder).problems == (
         f"{path}:7: providers.a.claims.role: There is no such key. Did you mean roles?"
         " There are name, email, roles, permissions.",
-        f"{path}:8: providers.a.audiences.1: Not a valid string.",
+        f"{path}:8: providers.a.audiences.1: Not a valid string. Found '5'.",
         f"{path}:9: providers.a.issuer: The key stands twice, in line 4, too.",
         f"{path}:10: providers.b.client_id: Missing data for required field.",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("providers: {a: {issuer: https://a, client_id: b, par: perhaps}}", " Found 'perhaps'."),
+        ("providers: {a: {issuer: https://a, client_id: b, dpop: 17}}", " Found '17'."),
+        ("providers: {a: {issuer: https://a, client_id: b, par: '%s'}}" % ("x" * 200), " Found '%s'." % ("x" * 80)),
+        ("providers: {a: {issuer: https://a, client_id: b, par: [hunter2]}}", ""),
+        ("providers: {a: {issuer: https://a, client_id: b, client_secret: [hunter2]}}", ""),
+        ("providers: {a: {issuer: https://a, client_id: b, client_secret: 42}}", ""),
+        ("providers: {a: {issuer: https://a, client_id: b, clientsecret: hunter2}}", ""),
+        ("providers: {a: {issuer: https://a, client_id: b, par: '${SECRET}'}}", ""),
+        ("providers: {a: {issuer: https://a, client_id: b, par: 'https://me:hunter2@a'}}", ""),
+    ],
+)
+def test_what_stands_there_is_shown_unless_it_may_be_a_secret(folder: Path, text: str, found: str) -> None:
+    write_idps(folder, text)
+    (problem,) = load(folder, {"SECRET": "hunter2"}).problems
+    assert problem.partition(" Found ")[1] + problem.partition(" Found ")[2] == found
+    assert "hunter2" not in problem
 
 
 def test_keys_named_like_marshmallows_own_words_have_their_lines_too(folder: Path) -> None:
@@ -333,7 +354,7 @@ def test_keys_named_like_marshmallows_own_words_have_their_lines_too(folder: Pat
     )
     assert [line.partition("idps.yaml")[2] for line in load(folder).problems] == [
         ":6: providers.a.authorization_parameters.value: Not a valid string.",
-        ":7: providers.a.authorization_parameters.key: Not a valid string.",
+        ":7: providers.a.authorization_parameters.key: Not a valid string. Found '2'.",
     ]
 
 

@@ -71,7 +71,8 @@ def found(environ: Mapping[str, str], folder: Path) -> list[str]:
 
 def run(command: Sequence[str], environ: Mapping[str, str], folder: Path) -> "subprocess.CompletedProcess[str]":
     """The command in the project's folder with these settings and no others."""
-    env = {**os.environ, **dict.fromkeys(VARIABLES, ""), "BFF_DATA_DIR": str(folder), **environ}
+    own = {"BFF_DATA_DIR": str(folder), "BFF_CONFIG_DIR": str(folder / "config")}
+    env = {**os.environ, **dict.fromkeys(VARIABLES, ""), **own, **environ}
     return subprocess.run(
         [sys.executable, "-m", *command], env=env, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
     )

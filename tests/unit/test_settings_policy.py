@@ -144,6 +144,8 @@ def test_secrets_of_the_pdp_are_masked_and_a_kind_of_token_is_none(tmp_path: Pat
 
 
 def test_profiles(tmp_path: Path) -> None:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "all.cedar").write_text("permit(principal, action, resource);")
     (tmp_path / "routes.yaml").write_text(SERVICES.replace(", idp: plain", ""))
     (tmp_path / "verify.yaml").write_text(
         """
@@ -176,7 +178,7 @@ profiles:
         ("{authz: pdp}", "authz: pdp needs a resource to ask about."),
         ("{resource: page}", "resource: goes with authz: pdp only."),
         ("{authz: none, on_error: deny}", "on_error: goes with authz: pdp only."),
-        ("{headers: [X-User-Id]}", "headers: One or more of the choices you made was not in: X-User-ID, X-"),
+        ("{headers: [X-User-Id]}", "headers: must be of X-User-ID, X-Session-ID, X-Auth-Time, X-User-Email,"),
         ("{service: ordres}", "service: There is no such service. Did you mean orders? There are orders, billing,"),
         ("{service: open}", "service: has no token that could go into Authorization (token: none)."),
         ("{servce: orders}", "servce: There is no such key. Did you mean service?"),

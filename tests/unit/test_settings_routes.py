@@ -68,7 +68,7 @@ def test_the_sample_api_is_a_service_in_development_only(folder: Path) -> None:
     elsewhere = {"ENVIRONMENT": "staging", "OIDC_ISSUER": "https://login.example.com", "AUTH_CLIENT_ID": "bff"}
     assert problems(folder, text, AUTH_CLIENT_SECRET="of a test", **elsewhere) == [
         "services.orders.base_url: embedded is the sample API, which there is in development only; name your service's"
-        " own address, or point BFF_CONFIG_DIR to a folder of your own."
+        " own address, or point BFF_CONFIG_DIR to a folder of your own. Found 'embedded'."
     ]
 
 
@@ -106,7 +106,7 @@ def test_one_mistake_is_one_sentence(folder: Path, service: str, expected: str) 
 )
 def test_a_resource_is_an_absolute_url(folder: Path, resource: str) -> None:
     (problem,) = problems(folder, f"services: {{a: {{token: exchange, resource: '{resource}'}}}}")
-    assert problem == f"services.a.resource: {RESOURCE}"
+    assert problem == f"services.a.resource: {RESOURCE} Found {resource!r}."
 
 
 def test_a_provider_that_nobody_declared(folder: Path) -> None:

@@ -23,6 +23,8 @@ services:
 
 def load(folder: Path, text: str, **environ: str) -> Settings:
     (folder / "routes.yaml").write_text(text)
+    (folder / "policies").mkdir(exist_ok=True)
+    (folder / "policies" / "all.cedar").write_text("permit(principal, action, resource);")
     return settings.load({"BFF_DATA_DIR": str(folder / "data"), "BFF_SECRETS": KEY, **environ}, folder)
 
 
