@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import memory, metrics, proxy, tokens, verify
+from benchmarks import memory, metrics, proxy, routes, tokens, verify
 
 BENCHMARKS = {
     "verify": verify.main,
@@ -10,6 +10,7 @@ BENCHMARKS = {
     "metrics": metrics.main,
     "tokens": tokens.ensure,
     "validation": tokens.validation,
+    "routes": routes.main,
     "proxy": proxy.main,
 }
 

@@ -15,12 +15,11 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
-from flask import Flask
 from joserfc import jws
 from joserfc.jwk import RSAKey
 from joserfc.util import urlsafe_b64decode
-from werkzeug.test import create_environ
 
+from benchmarks.cpu import cpu, cpu_each, empty_view
 from bff import services, settings
 from bff.crypto import base64url
 from bff.http import HttpClient, WsgiTransport
@@ -49,14 +48,14 @@ def ensure() -> bool:
     """Whether the target was met: `ensure_token` with a valid token, the session's own and an exchanged one."""
     with tempfile.TemporaryDirectory() as folder:
         service, session = _session(Path(folder))
-        view, keeper, ratios = _empty_view(), service.tokens.keeper, []
+        view, keeper, ratios = empty_view(), service.tokens.keeper, []
         print(
             f"empty Flask view, ensure_token for the session's own token and for an exchanged one; CPU, {ROUNDS} rounds"
         )
         for number in range(1, ROUNDS + 1):
-            empty = _cpu(view, SEEN)
-            own = _cpu(lambda: keeper.ensure_token(session), ENSURED)
-            exchanged = _cpu(lambda: keeper.ensure_token(session, "orders"), ENSURED)
+            empty = cpu(view, SEEN)
+            own = cpu(lambda: keeper.ensure_token(session), ENSURED)
+            exchanged = cpu(lambda: keeper.ensure_token(session, "orders"), ENSURED)
             ratios.append(max(own, exchanged) / empty)
             figures = f"view {empty * 1e6:.1f} us, own {own * 1e6:.2f}, exchanged {exchanged * 1e6:.2f}"
             print(f"  round {number}: {figures}; the dearer one/view {ratios[-1]:.3f}")
@@ -86,15 +85,15 @@ def _session(folder: Path) -> tuple[Services, Session]:
 def validation() -> bool:
     """Whether both targets were met: a JWT seen before, and the share that its signature has in a new one."""
     key = generate_private_key(65537, 2048)
-    bearers, view = _bearers(key), _empty_view()
+    bearers, view = _bearers(key), empty_view()
     print(f"empty Flask view, a JWT seen before, a new RS256 token, its bare signature check; CPU, {ROUNDS} rounds")
     of_view, share = [], []
     for number in range(1, ROUNDS + 1):
         tokens = [_token(key, f"{number}-{each}") for each in range(NEW)]
-        empty = _cpu(view, SEEN)
-        new = _cpu_each(bearers.validate, tokens)
-        seen = _cpu(lambda token=tokens[-1]: bearers.validate(token), SEEN)  # type: ignore[misc]
-        bare = _cpu_each(_signature_check(key), [_signed(token) for token in tokens])
+        empty = cpu(view, SEEN)
+        new = cpu_each(bearers.validate, tokens)
+        seen = cpu(lambda token=tokens[-1]: bearers.validate(token), SEEN)  # type: ignore[misc]
+        bare = cpu_each(_signature_check(key), [_signed(token) for token in tokens])
         of_view.append(seen / empty)
         share.append(bare / new)
         figures = f"view {empty * 1e6:.1f} us, seen {seen * 1e6:.2f}, new {new * 1e6:.1f}, signature {bare * 1e6:.1f}"
@@ -102,18 +101,6 @@ def validation() -> bool:
     print(f"median seen/view {statistics.median(of_view):.3f} (target: under {AT_MOST_OF_VIEW})")
     print(f"median signature/new {statistics.median(share):.2f} (target: over {AT_LEAST_SIGNATURE})")
     return statistics.median(of_view) < AT_MOST_OF_VIEW and statistics.median(share) > AT_LEAST_SIGNATURE
-
-
-def _empty_view() -> Callable[[], object]:
-    """One request to a Flask app whose only view does nothing, without a client around it."""
-    app = Flask("empty", static_folder=None)
-    app.add_url_rule("/", view_func=lambda: "")
-    environ = create_environ("/")
-
-    def start_response(_status: str, _headers: list[tuple[str, str]], _error: Any = None) -> Callable[[bytes], object]:
-        return len
-
-    return lambda: b"".join(app.wsgi_app(environ.copy(), start_response))
 
 
 def _bearers(key: RSAPrivateKey) -> BearerTokens:
@@ -163,14 +150,3 @@ def _signature_check(key: RSAPrivateKey) -> Callable[[tuple[bytes, bytes]], None
             raise ValueError("not genuine")
 
     return check
-
-
-def _cpu(work: Callable[[], object], times: int) -> float:
-    return _cpu_each(lambda _: work(), range(times))
-
-
-def _cpu_each(work: Callable[[Any], object], items: Any) -> float:
-    start = time.process_time()
-    for item in items:
-        work(item)
-    return (time.process_time() - start) / len(items)

@@ -4,6 +4,7 @@ Precedence is the order of the search: a literal segment before `{name}`, that b
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
@@ -25,7 +26,7 @@ class Endpoint:
         rest = segments[-1] == REST
         self.cuts = len(segments) - 1 if rest else -1
         self.plain: Callable[[str], Any] = PLAIN_REST if rest else PLAIN
-        self.take = _taker([number for number, each in enumerate(segments) if name_of(each) is not None])
+        self.take = _taker(tuple(number for number, each in enumerate(segments) if name_of(each) is not None))
 
     def add(self, route: Route) -> None:
         """Of two routes for the same method the first keeps it; `bff.routes.problems` names both."""
@@ -39,8 +40,10 @@ class Endpoint:
             self.methods.setdefault("HEAD", self.methods["GET"])
 
 
-def _taker(positions: Sequence[int]) -> Callable[[list[str]], Sequence[str]] | None:
-    """itemgetter gives a bare item for one position, but a sequence for one slice."""
+@cache
+def _taker(positions: tuple[int, ...]) -> Callable[[list[str]], Sequence[str]] | None:
+    """One for all endpoints alike, which keeps it in the processor's cache. itemgetter gives a bare item for one
+    position, but a sequence for one slice."""
     if len(positions) == 1:
         return itemgetter(slice(positions[0], positions[0] + 1))
     return itemgetter(*positions) if positions else None
