@@ -8,7 +8,7 @@ RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin bff
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY bff bff
-COPY config config
+# No config: the one of this repository is the demo's. Mount yours at /app/config, or set BFF_CONFIG_DIR.
 COPY wsgi.py gunicorn.conf.py ./
 USER 10001
 ENV PATH=/venv/bin:$PATH ENVIRONMENT=production PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

@@ -1,7 +1,9 @@
-"""A tiny API to protect: the orders of whoever is logged in.
+"""A tiny service behind the BFF: everybody's own orders, opened by the access token that the proxy adds.
 
-Nothing here asks who is calling, and that is the point: the pipeline in front of every view demands a session, and a
-CSRF token on unsafe methods, before a view runs.
+It is one file of this process, yet it treats the BFF as any service would: no session, no cookie, no header that tells
+a name. A Bearer token is its only credential (RFC 6750), and the token's subject is whose orders it deals with. What it
+never asks is who may do what: no role is mentioned here, because that is decided before a request gets here, by
+`authz: pdp` in config/routes.yaml and config/policies/orders.cedar.
 """
 
 import json
@@ -9,12 +11,16 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from bff.crypto import random_id
-from bff.errors import BadRequest
+from bff.errors import BadRequest, NoSuchRoute
 from bff.kv import Batch, KeyValue
+from bff.oidc.access_token import AccessToken
+from bff.web.bearer import bearer_token
+from bff.web.context import services
+from bff.web.policy import policy
 
 ORDERS_LIFE = 24 * 3600
 MOST_ORDERS = 100
@@ -25,27 +31,35 @@ class _OrderSchema(Schema):
         unknown = EXCLUDE
 
     item = fields.String(required=True, validate=validate.Length(min=1, max=80))
-    quantity = fields.Integer(strict=True, load_default=1, validate=validate.Range(min=1, max=99))
+    quantity = fields.Integer(required=True, strict=True, validate=validate.Range(min=1, max=99))
 
 
 class Orders:
-    """Each user's orders in one index: the member is the order itself, its score the moment it came."""
+    """Each customer's orders in one index: the member is the order itself, its score the moment it came."""
 
     def __init__(self, kv: KeyValue, clock: Callable[[], float]) -> None:
         self._kv = kv
         self._clock = clock
 
-    def of(self, sub: str) -> list[dict[str, Any]]:
+    def of(self, customer: str) -> list[dict[str, Any]]:
         """Newest first."""
-        found = self._kv.index_range(_index(sub), -math.inf, math.inf, MOST_ORDERS)
+        found = self._kv.index_range(_index(customer), -math.inf, math.inf, MOST_ORDERS)
         return [json.loads(member) for member, _ in reversed(found)]
 
-    def add(self, sub: str, item: str, quantity: int) -> dict[str, Any]:
-        if self._kv.index_count(_index(sub), -math.inf, math.inf) >= MOST_ORDERS:
+    def one(self, customer: str, order_id: str) -> dict[str, Any]:
+        """Raises NoSuchRoute, also for an order of somebody else."""
+        for order in self.of(customer):
+            if order["id"] == order_id:
+                return order
+        raise NoSuchRoute("You have no such order.", code="no_such_order")
+
+    def add(self, customer: str, item: str, quantity: int) -> dict[str, Any]:
+        """Raises BadRequest when there are too many already."""
+        if self._kv.index_count(_index(customer), -math.inf, math.inf) >= MOST_ORDERS:
             raise BadRequest(f"This demo keeps {MOST_ORDERS} orders a day.", code="too_many_orders")
         now = self._clock()
         order = {"id": random_id()[:8], "item": item, "quantity": quantity, "ordered_at": int(now)}
-        self._kv.execute(Batch().index_add(_index(sub), json.dumps(order), now, ttl=ORDERS_LIFE))
+        self._kv.execute(Batch().index_add(_index(customer), json.dumps(order), now, ttl=ORDERS_LIFE))
         return order
 
 
@@ -54,15 +68,29 @@ def blueprint(kv: KeyValue, clock: Callable[[], float]) -> Blueprint:
     routes = Blueprint("dev_api", __name__, url_prefix="/dev/api")
 
     @routes.get("/orders")
+    @policy(session=False, csrf=False)
     def list_orders() -> Response:
-        return jsonify({"customer": g.session.user.name, "orders": orders.of(g.session.user.sub)})
+        token = _presented()
+        return jsonify({"customer": token.sub, "orders": orders.of(token.arn)})
+
+    @routes.get("/orders/<order_id>")
+    @policy(session=False, csrf=False)
+    def read_order(order_id: str) -> Response:
+        return jsonify(orders.one(_presented().arn, order_id))
 
     @routes.post("/orders")
+    @policy(session=False, csrf=False)
     def add_order() -> tuple[Response, int]:
+        token = _presented()
         wanted = _validated(request.get_json(silent=True))
-        return jsonify(orders.add(g.session.user.sub, wanted["item"], wanted["quantity"])), 201
+        return jsonify(orders.add(token.arn, wanted["item"], wanted["quantity"])), 201
 
     return routes
+
+
+def _presented() -> AccessToken:
+    """The valid token of this request. Raises TokenRequired, InvalidRequest, InvalidToken, ProviderUnavailable."""
+    return services().bearers.validate(bearer_token(request.headers.get("Authorization")))
 
 
 def _validated(body: Any) -> dict[str, Any]:
@@ -74,5 +102,5 @@ def _validated(body: Any) -> dict[str, Any]:
     return wanted
 
 
-def _index(sub: str) -> str:
-    return f"dev:orders:{sub}"
+def _index(customer: str) -> str:
+    return f"dev:orders:{customer}"

@@ -65,7 +65,7 @@ class Authzen:
         """Raises Undecided."""
         deadline = self._clock() + self._timeout
         url = self._known(deadline).evaluations
-        if url is None:
+        if url is None or _contradictory(questions):
             return self._one_by_one(questions, semantic, correlation_id, deadline)
         request = _together([question.document() for question in questions], semantic)
         answers = self._asked(url, "evaluations", request, correlation_id, deadline).get("evaluations")
@@ -185,9 +185,24 @@ def _together(documents: list[dict[str, Any]], semantic: Semantic) -> dict[str, 
     return {**shared, "evaluations": rest, "options": {"evaluations_semantic": semantic.value}}
 
 
+def _contradictory(questions: Sequence[Question]) -> bool:
+    """Whether one subject or resource is described in two ways. A PDP may take its properties from either question for
+    both (Cerbos 0.55 does, whatever the subject's type), and so allow what alone it would deny."""
+    described: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for each in questions:
+        subject = each.subject_type, each.subject_properties
+        if described.setdefault((each.subject_id,), subject) != subject:
+            return True
+        resource = each.resource_type, each.resource_id
+        if described.setdefault(resource, (each.resource_properties,)) != (each.resource_properties,):
+            return True
+    return False
+
+
 def _length(decisions: Sequence[Decision], asked: int, semantic: Semantic) -> int:
     """How many decisions there should be."""
-    return next((number for number, decision in enumerate(decisions, 1) if semantic.ends(decision)), asked)
+    ended = next((number for number, decision in enumerate(decisions, 1) if semantic.ends(decision)), asked)
+    return min(ended, asked)
 
 
 def _decision(answer: object) -> Decision:

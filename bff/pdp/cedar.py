@@ -2,7 +2,8 @@
 
 A question becomes what Cedar asks about so: the subject is the principal, an entity of the subject's type with its
 properties as attributes and `role::"..."` for each of its roles as parents; the action is `Action::"..."`; the resource
-is an entity of its type with its properties; the context is a record. No entity has any other relation.
+is an entity of its type with its properties; the context is a record. No entity has any other relation. Each has its id
+as the attribute `id`, whatever a property of that name says, since Cedar gives policies no other way to compare it.
 
 `@id` names a policy in what operators read. `@reason` is what the person is told when a forbid decides.
 
@@ -95,7 +96,7 @@ class Cedar:
         subject = _uid(question.subject_type, question.subject_id)
         resource = _uid(question.resource_type, question.resource_id)
         attributes = _record(question.subject_properties)
-        principal = {"uid": subject, "attrs": attributes, "parents": self._parents(attributes)}
+        principal = _entity(subject, attributes, self._parents(attributes))
         request = {
             "principal": subject,
             "action": _uid(ACTION, question.action),
@@ -109,7 +110,7 @@ class Cedar:
             if about:  # one entity has one set of attributes, and nobody may add to the subject's
                 raise Undecided("properties")
             return request, [principal]
-        return request, [principal, {"uid": resource, "attrs": about, "parents": []}]
+        return request, [principal, _entity(resource, about, [])]
 
     def _parents(self, attributes: dict[str, Any]) -> list[dict[str, str]]:
         roles = attributes.get(self._roles_property, [])
@@ -189,6 +190,10 @@ def _uid(entity_type: str, entity_id: str) -> dict[str, str]:
     except UnicodeEncodeError as err:  # half a character, which JSON can say
         raise Undecided("properties") from err
     return {"type": entity_type, "id": entity_id}
+
+
+def _entity(uid: dict[str, str], attributes: dict[str, Any], parents: list[dict[str, str]]) -> dict[str, Any]:
+    return {"uid": uid, "attrs": {**attributes, "id": uid["id"]}, "parents": parents}
 
 
 def _record(text: str) -> dict[str, Any]:

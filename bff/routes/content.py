@@ -36,8 +36,8 @@ def json_body(body: bytes | None, content_type: str, content_encoding: str) -> A
 
 def parameters(query: str) -> dict[str, Any]:
     """Each parameter's text, or a list of them when it is repeated. Raises AccessDenied: query_ambiguous."""
-    if ";" in query:  # some services take it for a separator
-        raise AccessDenied("The query holds a semicolon that is not encoded.", code="query_ambiguous")
+    if ";" in query or not query.isascii():  # some services take a semicolon for a separator
+        raise AccessDenied("The query holds a character that is not encoded.", code="query_ambiguous")
     found: dict[str, list[str]] = {}
     for pair in query.split("&"):
         if pair:

@@ -190,7 +190,11 @@ class Declared:
         if base_url != EMBEDDED:
             return base_url
         if self._embedded_url is None:
-            self._file.say(at, "embedded is the sample API, which there is in development only.")
+            self._file.say(
+                at,
+                "embedded is the sample API, which there is in development only; name your service's own address, or"
+                " point BFF_CONFIG_DIR to a folder of your own.",
+            )
             return base_url
         return self._embedded_url + EMBEDDED_API_PATH
 

@@ -185,5 +185,5 @@ def _not_yaml(err: Exception) -> str:
     mark = getattr(err, "problem_mark", None)
     if mark is None:
         return ": is not YAML; it cannot be parsed."
-    hint = "A text in which { } [ ] , : # or a leading * & ! stand needs quotes."
+    hint = "A text that holds { } [ ] , : # ? or begins with * & ! % @ needs quotes."
     return f":{mark.line + 1}: is not YAML, from column {mark.column + 1} on. {hint}"

@@ -56,7 +56,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     # domain: no Flask, no sockets of its own
     ("bff.sessions.*", "bff.beacon"),
     # domain, second line
-    ("bff.oidc.*",),
+    ("bff.oidc.*", "bff.routes.explain", "bff.routes.__main__"),
     # domain, third line: what sessions and providers do together
     ("bff.tokens.*",),
     # domain, last line: whether somebody may do something, and requests that are passed on with those tokens

@@ -62,6 +62,10 @@ EXCEPTIONS = {
     # development only: the demo page
     "GET /": OPEN,
     "GET /dev/static/<path:name>": OPEN,
+    # development only: the sample API; the Bearer token that the proxy adds is the credential
+    "GET /dev/api/orders": OPEN,
+    "GET /dev/api/orders/<order_id>": OPEN,
+    "POST /dev/api/orders": OPEN,
     # development only: the embedded OpenID Provider, which has ways of its own to know its callers
     "GET /dev/idp/.well-known/openid-configuration": OPEN,
     "GET /dev/idp/jwks": OPEN,
@@ -70,6 +74,7 @@ EXCEPTIONS = {
     "POST /dev/idp/token": OPEN,
     "GET /dev/idp/userinfo": OPEN,
     "POST /dev/idp/userinfo": OPEN,
+    "POST /dev/idp/introspect": OPEN,
     "POST /dev/idp/revoke": OPEN,
     "GET /dev/idp/logout": OPEN,
     "POST /dev/idp/logout": OPEN,

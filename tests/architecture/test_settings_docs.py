@@ -10,7 +10,17 @@ import pytest
 from marshmallow import Schema, fields, validate
 
 from bff import __version__, settings, settings_check
-from bff.settings import ClaimNames, ProviderSettings, ServiceSettings, TokenKind
+from bff.settings import (
+    Auth,
+    ClaimNames,
+    PdpSettings,
+    ProviderSettings,
+    RouteSettings,
+    ServiceSettings,
+    TokenKind,
+    UpstreamSettings,
+    VerifyProfile,
+)
 from bff.settings.environment import (
     SERVER_VARIABLES,
     Address,
@@ -22,8 +32,11 @@ from bff.settings.environment import (
     Secrets,
     Words,
 )
+from bff.settings.fields import BaseUrl, HeaderNames, Limit, Methods, PathTemplate, Size, WordList
 from bff.settings.idps import Claims, Provider
-from bff.settings.routes import Service
+from bff.settings.pdp import Cache, Connection, Pdp, Subject
+from bff.settings.routes import AuthzMapKeys, Route, Service
+from bff.settings.verify import Profile
 from tests.architecture import markdown
 from tests.architecture.source import ROOT
 
@@ -36,6 +49,13 @@ KINDS: list[tuple[type[fields.Field[Any]], str]] = [
     (RateLimits, "limits"),
     (Words, "words"),
     (FilePath, "path"),
+    (BaseUrl, "http or https URL"),
+    (HeaderNames, "names of headers"),
+    (Methods, "of `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE`, `OPTIONS`"),
+    (PathTemplate, "path with `{name}`, `*`"),
+    (Size, "bytes, or `10MiB`"),
+    (Limit, "such as `20/minute`"),
+    (WordList, "words"),
     (fields.Boolean, "`true`, `false`"),
     (fields.Integer, "whole number"),
     (fields.Float, "number"),
@@ -43,6 +63,7 @@ KINDS: list[tuple[type[fields.Field[Any]], str]] = [
     (fields.String, "text"),
 ]
 # gunicorn.conf.py's own notes in the environment, which are nobody's settings.
+REQUIRED = object()
 INTERNAL = {"_BFF_MASTER_PID", "GUNICORN_PID"}
 
 
@@ -53,6 +74,8 @@ def code(values: Any) -> str:
 def default(value: Any) -> str:
     if value is None or value == ():
         return "none"
+    if value is REQUIRED:
+        return "required"
     if isinstance(value, bool):
         return f"`{value}`".lower()
     if isinstance(value, tuple):
@@ -66,17 +89,25 @@ def allowed(field: fields.Field[Any]) -> str:
     if isinstance(field, fields.Enum):
         return code(field.enum)
     kind = next(words for cls, words in KINDS if isinstance(field, cls))
-    for validator in field.validators:
-        match validator:
-            case validate.OneOf():
-                return code(validator.choices)
-            case validate.Range(min=low, max=None):
-                return f"{kind}, at least {low}"
-            case validate.Range(min=low, max=high):
-                return f"{kind} from {low} to {high}"
-            case validate.Regexp():
-                return "a cookie name"
-    return kind
+    return next((said for each in field.validators if (said := limited(kind, each))), kind)
+
+
+def limited(kind: str, validator: Any) -> str | None:
+    """What a reader may write of this kind, None when the validator does not say."""
+    match validator:
+        case validate.ContainsOnly():
+            return f"{kind} of {code(validator.choices)}"
+        case validate.OneOf():
+            return code(validator.choices)
+        case validate.Length(min=int(shortest)) if shortest > 1:
+            return f"{kind}, at least {shortest} characters"
+        case validate.Range(min=low, max=None):
+            return f"{kind}, at least {low}"
+        case validate.Range(min=low, max=high):
+            return f"{kind} from {low} to {high}"
+        case validate.Regexp(error=text):
+            return "a cookie name" if "cookie" in str(text) else "a short name"
+    return None
 
 
 def variables() -> dict[str, list[str]]:
@@ -100,26 +131,59 @@ def keys_of_idps_yaml() -> dict[str, list[str]]:
     }
 
 
-def keys_of_routes_yaml() -> dict[str, list[str]]:
-    defaults = {field.name: field.default for field in dataclass_fields(ServiceSettings)}
+def keys(prefix: str, schema: Schema, *of: type, **others: Any) -> dict[str, list[str]]:
+    """The keys of a section. of: the dataclasses that hold the defaults by the same names; others: defaults by other
+    names, or that are written in another way than they are held."""
+    held = {field.name: field.default for each in of for field in dataclass_fields(each)}
+    defaults = {name: value for name, value in held.items() if value is not MISSING} | others
     return {
-        f"services.{name}": [default(defaults[name] or None), allowed(field)]
-        for name, field in Service().fields.items()
+        prefix + (field.data_key or name): [
+            default(REQUIRED if field.required else defaults[name] if defaults[name] != "" else None),
+            allowed(field),
+        ]
+        for name, field in schema.fields.items()
+        if not isinstance(field, fields.Nested)
     }
+
+
+def keys_of_routes_yaml() -> dict[str, list[str]]:
+    return {
+        **keys("services.", Service(), ServiceSettings, UpstreamSettings, base_url=None),
+        **keys("routes.", Route(), RouteSettings, authz="none", body_limit="10MiB"),
+        **keys("routes.authz_map.", AuthzMapKeys(), id_from=None, props=None),
+    }
+
+
+def keys_of_pdp_yaml() -> dict[str, list[str]]:
+    token = dict.fromkeys(("token", "idp", "audience", "resource", "scope"))
+    return {
+        **keys("connection.", Connection(), PdpSettings, **token),
+        **keys("subject.", Subject(), PdpSettings, type=PdpSettings.subject_type),
+        **keys("cache.", Cache(), PdpSettings, size=PdpSettings.cache_size),
+        **keys("", Pdp(), PdpSettings, mapping="strict"),
+    }
+
+
+def keys_of_verify_yaml() -> dict[str, list[str]]:
+    return keys("profiles.", Profile(), VerifyProfile, unauthenticated="401", authz="none")
+
+
+def keys_of_yaml() -> dict[str, list[str]]:
+    return keys_of_idps_yaml() | keys_of_routes_yaml() | keys_of_pdp_yaml() | keys_of_verify_yaml()
 
 
 DOCUMENTED = markdown.rows("configuration.md")
 
 
 def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
-    existing = variables().keys() | SERVER_VARIABLES | keys_of_idps_yaml().keys() | keys_of_routes_yaml().keys()
+    existing = variables().keys() | SERVER_VARIABLES | keys_of_yaml().keys()
     assert not existing - DOCUMENTED.keys(), f"Explain in docs/configuration.md: {sorted(existing - DOCUMENTED.keys())}"
     assert not DOCUMENTED.keys() - existing, f"No such setting: {sorted(DOCUMENTED.keys() - existing)}"
 
 
 @pytest.mark.parametrize(
     ("name", "facts"),
-    [*variables().items(), *keys_of_idps_yaml().items(), *keys_of_routes_yaml().items()],
+    [*variables().items(), *keys_of_yaml().items()],
 )
 def test_defaults_and_limits_are_the_real_ones(name: str, facts: list[str]) -> None:
     expected = f"| `{name}` | {' | '.join(facts)} |"
@@ -153,24 +217,44 @@ def test_the_sample_configuration_loads(tmp_path: Any) -> None:
     assert settings_check.problems(config) == []
 
 
+def uncommented(file: str, first: str) -> str:
+    """The commented example in a sample file, from its first key on."""
+    _, _, example = (ROOT / "config" / file).read_text().partition(f"# {first}:\n")
+    assert example, f"config/{file} has an example that begins with `# {first}:`"
+    lines = [line.removeprefix("#")[1:] for line in f"# {first}:\n{example}".splitlines() if line.startswith("#")]
+    return "\n".join(lines)
+
+
 def test_the_example_in_the_sample_routes_is_one(tmp_path: Any) -> None:
-    text = (ROOT / "config/routes.yaml").read_text()
-    _, _, example = text.partition("# services:\n")
-    lines = [line[2:] for line in ("# services:\n" + example).splitlines() if line.startswith("# ")]
-    (tmp_path / "routes.yaml").write_text("\n".join(lines))
+    (tmp_path / "routes.yaml").write_text(uncommented("routes.yaml", "services"))
     config = settings.load({"BFF_DATA_DIR": str(tmp_path)}, tmp_path)
     assert settings_check.problems(config) == []
     assert {service.token for service in config.services} == set(TokenKind)
+    assert {route.auth for route in config.routes} == set(Auth)
+    assert {route.authz for route in config.routes} == {True, False}
+
+
+def test_the_example_in_the_sample_pdp_is_one(tmp_path: Any) -> None:
+    (tmp_path / "pdp.yaml").write_text(uncommented("pdp.yaml", "connection"))
+    config = settings.load({"BFF_DATA_DIR": str(tmp_path), "PDP_INVALIDATION_TOKEN": "t" * 32}, tmp_path)
+    assert settings_check.problems(config) == []
+    assert config.pdp.base_url is not None
+    assert config.pdp.invalidation_token is not None
+
+
+def test_the_example_in_the_sample_verify_is_one(tmp_path: Any) -> None:
+    (tmp_path / "routes.yaml").write_text(uncommented("routes.yaml", "services"))
+    (tmp_path / "verify.yaml").write_text(uncommented("verify.yaml", "profiles"))
+    config = settings.load({"BFF_DATA_DIR": str(tmp_path)}, tmp_path)
+    assert settings_check.problems(config) == []
+    assert {profile.redirect for profile in config.verify_profiles} == {True, False}
 
 
 def test_the_example_in_the_sample_configuration_is_one(tmp_path: Any) -> None:
     """The commented provider in config/idps.yaml, uncommented: each of its keys exists and its values are allowed."""
-    text = (ROOT / "config/idps.yaml").read_text()
-    _, _, example = text.partition("# providers:\n")
-    lines = [line[2:] for line in ("# providers:\n" + example).splitlines() if line.startswith("# ")]
     key = tmp_path / "client-key.pem"
     key.write_text("stands for a key")
-    content = "\n".join(lines).replace("/run/secrets/client-key.pem", str(key))
+    content = uncommented("idps.yaml", "providers").replace("/run/secrets/client-key.pem", str(key))
     (tmp_path / "idps.yaml").write_text(content)
     config = settings.load({"BFF_DATA_DIR": str(tmp_path)}, tmp_path)
     assert config.problems == ()

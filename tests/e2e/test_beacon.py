@@ -15,11 +15,11 @@ from tests.peers.bff import Bff
 pytestmark = pytest.mark.e2e
 
 CSRF = "_eid_csrf_v1"
-ORDERS = "/dev/api/orders"
+ORDERS = "/api/orders"
 REJECTED = "bff_public_metrics_rejected_total"
 HIDE = "Object.defineProperty(document, 'hidden', {value: true}), document.dispatchEvent(new Event('visibilitychange'))"
 ORDER = f"""bff.fetch('{ORDERS}', {{
-    method: 'POST', body: JSON.stringify({{item: 'Tea'}}), headers: {{'Content-Type': 'application/json'}}
+    method: 'POST', body: JSON.stringify({{item: 'Tea', quantity: 1}}), headers: {{'Content-Type': 'application/json'}}
 }}).then((answer) => answer.status)"""
 
 

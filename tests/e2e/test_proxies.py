@@ -19,6 +19,10 @@ pytestmark = pytest.mark.e2e
 IDENTITY = ("X-User-ID", "X-User-Email", "X-User-Name", "X-User-Roles", "X-Session-ID", "X-Auth-Time")
 # Every character that a field name may have (RFC 9110 section 5.6.2) and that CGI, WSGI or PHP turn into "_".
 ALIASING = "!#$%&'*+.^_`|~"
+ROUTES = """
+services: {orders: {base_url: "http://%s/v1"}}
+routes: [{id: orders, path: "/api/orders/*", service: orders}]
+"""
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,24 @@ def site(folder: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     client = openid.client("bff", found.base_url)
     with (
         openid.running([client], autologin=True, log=folder / "provider.log") as provider,
-        bff.running(
-            folder, {"BFF_BASE_URL": found.base_url, "OIDC_ISSUER": provider.issuer, **client.environ}
-        ) as service,
         proxies.echo() as application,
+        bff.running(
+            folder,
+            {
+                "BFF_BASE_URL": found.base_url,
+                "BFF_CONFIG_DIR": str(_configuration(folder, application)),
+                "OIDC_ISSUER": provider.issuer,
+                **client.environ,
+            },
+        ) as service,
         getattr(proxies, request.param)(found.port, service.address, application, log=folder / "proxy.log"),
     ):
         yield found
+
+
+def _configuration(folder: Path, application: str) -> Path:
+    (folder / "routes.yaml").write_text(ROUTES % application)
+    return folder
 
 
 @pytest.fixture
@@ -155,3 +170,20 @@ def test_nobody_can_forge_the_network_they_come_from(site: Site, alice: Visitor)
     forged = [("X-Forwarded-For", "127.0.0.1"), ("X_Forwarded_For", "127.0.0.1"), ("Forwarded", "for=127.0.0.1")]
     status, problem = site.request("GET", "/reports", forged + as_sent_by(alice), source="127.9.9.9")
     assert (status, problem["code"]) == (401, "session_binding")
+
+
+def test_the_bffs_own_api_is_reached_through_it(site: Site, alice: Visitor) -> None:
+    path = "/api/orders/caf%C3%A9%2C7?a=%7e"
+    status, seen = site.request("GET", path, [*claims(), *as_sent_by(alice), ("Authorization", "Bearer forged")])
+    assert (status, seen["path"]) == (200, "/v1/orders/caf%C3%A9%2C7?a=%7e")
+    told = {name.lower(): value for name, value in seen["headers"]}
+    assert told["x-original-user"] == "auth:account:default:alice"
+    assert (told["x-forwarded-for"], told["x-forwarded-host"]) == ("127.0.0.1", f"127.0.0.1:{site.port}")
+    assert "forged" not in told["authorization"]
+    assert identity(seen) == {}
+    assert "cookie" not in told
+
+
+def test_nobody_reaches_the_api_without_a_session(site: Site) -> None:
+    status, problem = site.request("GET", "/api/orders/7", claims())
+    assert (status, problem["code"]) == (401, "unauthenticated")

@@ -1,12 +1,13 @@
 """Fixtures of the flows: a BFF on an embedded store in the test's own folder, and the clock that it lives by."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from joserfc.jwk import ECKey, Key, RSAKey
 
 from bff.http import WsgiApp
+from bff.settings import Settings
 from tests.clock import Clock
 from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
@@ -46,9 +47,10 @@ def new_site(tmp_path: Path, clock: Clock, rsa: Key) -> Iterator[SiteFactory]:
         *,
         start: bool = False,
         behind: Mapping[str, WsgiApp] | None = None,
+        change: Callable[[Settings], Settings] = lambda settings: settings,
         **environ: str,
     ) -> Site:
-        made.append(site(tmp_path, clock, rsa, environ, providers, behind=behind))
+        made.append(site(tmp_path, clock, rsa, environ, providers, behind=behind, change=change))
         if start:
             made[-1].services.start()
         return made[-1]

@@ -17,6 +17,7 @@ from bff.app import create_app
 from bff.http import WsgiApp, WsgiTransport, WsgiUpstream
 from bff.kv.sqlite import SqliteStore
 from bff.services import Services
+from bff.settings import Settings
 from tests.clock import Clock
 from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
@@ -74,10 +75,13 @@ def site(
     providers: Mapping[str, OpenIdProvider] | None = None,
     network: WsgiTransport | None = None,
     behind: Mapping[str, WsgiApp] | None = None,
+    change: Callable[[Settings], Settings] = lambda settings: settings,
 ) -> Site:
     """A BFF whose files are in folder. Two of them with one folder and one clock are two workers of one fleet.
+
     network: what carries the BFF's own calls, only to the providers if None. behind: the services behind it, by
-    origin."""
+    origin. change: makes of the settings what no variable says.
+    """
     environ = {
         "ENVIRONMENT": "staging",
         "BFF_BASE_URL": BFF,
@@ -90,7 +94,7 @@ def site(
         "BFF_ALLOWED_REDIRECT_HOSTS": OTHER_APP,
         **(environ or {}),
     }
-    settings = settings_layer.load(environ)
+    settings = change(settings_layer.load(environ))
     providers = providers or {"default": OpenIdProvider(ISSUER, key, clock)}
     store = WatchedStore(SqliteStore(settings.store.path, clock))
     hosts: dict[str, WsgiApp] = {provider.origin: provider for provider in providers.values()}

@@ -1,4 +1,4 @@
-"""The development parts inside the whole application: log in, call the sample API, log out."""
+"""The development parts inside the whole application: log in, call the sample API through the proxy, log out."""
 
 import re
 from collections.abc import Iterator
@@ -11,10 +11,16 @@ from werkzeug.test import TestResponse
 
 from bff import settings
 from bff.app import create_app, start, stop
+from bff.crypto import digest
+from bff.services import Services
+from bff.sessions.tokens import Tokens
+from tests.architecture.source import ROOT
 
 ORIGIN = "http://127.0.0.1:8000"
 NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
-ORDERS = "/dev/api/orders"
+ORDERS = "/api/orders"
+SERVICE = "/dev/api/orders"
+TEA = {"item": "Tea", "quantity": 1}
 
 
 class Browser:
@@ -44,13 +50,26 @@ class Browser:
         token = self.get("/auth/csrf").get_json()["csrf_token"]
         return self.client.post(path, base_url=ORIGIN, json=body, headers={"X-CSRF-Token": token, "Origin": ORIGIN})
 
+    def tokens(self) -> Tokens:
+        """What the BFF holds for this browser's session."""
+        services: Services = self.client.application.extensions["bff"]
+        cookie = self.client.get_cookie(services.settings.cookies.name, domain="127.0.0.1")
+        held = services.token_store.read(digest(cookie.value)) if cookie else None
+        assert held is not None
+        return held.tokens
+
     def post_without_token(self, path: str, body: object) -> TestResponse:
         return self.client.post(path, base_url=ORIGIN, json=body)
 
 
+def refusal(answer: TestResponse) -> tuple[int, str]:
+    return answer.status_code, answer.get_json()["code"]
+
+
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
-    config = settings.load({"BFF_DATA_DIR": str(tmp_path), "BFF_BASE_URL": ORIGIN}, tmp_path)
+    """At a BFF with the repository's own routes and policies."""
+    config = settings.load({"BFF_DATA_DIR": str(tmp_path), "BFF_BASE_URL": ORIGIN}, ROOT / "config")
     app = create_app(config)
     start(app)
     yield Browser(app.test_client())
@@ -91,11 +110,11 @@ def test_log_in_order_log_out(browser: Browser) -> None:
     assert (user["sub"], user["name"], user["roles"]) == ("alice", "Alice Adams", ["admin", "staff"])
     ordered = browser.post(ORDERS, {"item": "Espresso", "quantity": 2, "price": 0})
     assert ordered.status_code == 201
-    browser.post(ORDERS, {"item": "Tea"})
+    browser.post(ORDERS, TEA)
     listed = browser.get(ORDERS).get_json()
-    assert listed["customer"] == "Alice Adams"
+    assert listed["customer"] == "alice"
     assert [(order["item"], order["quantity"]) for order in listed["orders"]] == [("Tea", 1), ("Espresso", 2)]
-    assert listed["orders"][1] == ordered.get_json()
+    assert listed["orders"][1] == ordered.get_json() == browser.get(f"{ORDERS}/{ordered.get_json()['id']}").get_json()
     assert browser.visit(browser.post("/auth/logout", {}).get_json()["logout_url"]).request.path == "/"
     assert browser.get(ORDERS).status_code == 401
     assert "Who are you today?" in browser.visit("/auth/login").text, "the provider's own login has ended, too"
@@ -103,10 +122,69 @@ def test_log_in_order_log_out(browser: Browser) -> None:
 
 def test_everybody_has_their_own_orders(browser: Browser) -> None:
     browser.log_in("alice")
-    browser.post(ORDERS, {"item": "Espresso"})
+    alices = browser.post(ORDERS, TEA).get_json()["id"]
     browser.visit(browser.post("/auth/logout", {}).get_json()["logout_url"])
     browser.log_in("bob")
-    assert browser.get(ORDERS).get_json() == {"customer": "Bob Brown", "orders": []}
+    assert browser.get(ORDERS).get_json() == {"customer": "bob", "orders": []}
+    assert refusal(browser.get(f"{ORDERS}/{alices}")) == (404, "no_such_order")
+
+
+@pytest.mark.parametrize(
+    ("user", "quantity", "reason"),
+    [
+        ("alice", 50, None),
+        ("alice", 51, "Nobody may order more than 50 pieces at once."),
+        ("bob", 1, "Only an admin may place orders; staff may look at them."),
+    ],
+)
+def test_the_policy_decides_and_says_why(browser: Browser, user: str, quantity: int, reason: str | None) -> None:
+    browser.log_in(user)
+    answer = browser.post(ORDERS, {"item": "Tea", "quantity": quantity})
+    expected = (201, None, None) if reason is None else (403, "deny", reason)
+    assert (answer.status_code, answer.headers.get("X-Denied-Reason"), answer.get_json().get("detail")) == expected
+    assert len(browser.get(ORDERS).get_json()["orders"]) == (reason is None)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"item": "Tea"}, "property_missing"),
+        ({"item": "Tea", "quantity": "51"}, "error"),
+        ({"item": "Tea", "quantity": 1.5}, "error"),
+        ({"item": "Tea", "quantity": None}, "error"),
+        (["Tea"], "property_missing"),
+        ("Tea", "property_missing"),
+    ],
+)
+def test_what_the_policy_cannot_judge_is_denied(browser: Browser, body: object, code: str) -> None:
+    browser.log_in("alice")
+    assert refusal(browser.post(ORDERS, body)) == (403, code)
+    assert browser.get(ORDERS).get_json()["orders"] == []
+
+
+def test_the_service_wants_a_valid_token_and_nothing_else(browser: Browser) -> None:
+    browser.log_in("bob")
+    held = browser.tokens()
+    assert refusal(browser.get(SERVICE)) == (401, "token_required"), "a session opens the BFF, not the service"
+    for wrong in ("nonsense", held.refresh_token, held.id_token):
+        refused = browser.get(SERVICE, headers={"Authorization": f"Bearer {wrong}"})
+        assert refusal(refused) == (401, "invalid_token")
+        assert refused.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+    stranger = browser.client.application.test_client()
+    shown = {"Authorization": f"Bearer {held.access.value}"}
+    assert stranger.get(SERVICE, base_url=ORIGIN, headers=shown).get_json() == {"customer": "bob", "orders": []}
+    added = stranger.post(SERVICE, base_url=ORIGIN, headers=shown, json={"item": "Tea", "quantity": 99})
+    assert added.status_code == 201, "roles and limits are the policy's part, in front of the service"
+    for path in (SERVICE, f"{SERVICE}/1"):
+        assert refusal(stranger.get(path, base_url=ORIGIN)) == (401, "token_required")
+    assert refusal(stranger.post(SERVICE, base_url=ORIGIN, json=TEA)) == (401, "token_required")
+
+
+def test_services_can_have_the_providers_opaque_tokens_validated(browser: Browser) -> None:
+    browser.log_in("alice")
+    shown = {"Authorization": f"Bearer {browser.tokens().access.value}"}
+    said = browser.get("/auth/tokens/validate", headers=shown).get_json()
+    assert (said["sub"], said["arn"], said["roles"]) == ("alice", "auth:account:embedded:alice", ["admin", "staff"])
 
 
 def test_cancelled_login_leaves_nobody_logged_in(browser: Browser) -> None:
@@ -117,39 +195,35 @@ def test_cancelled_login_leaves_nobody_logged_in(browser: Browser) -> None:
 def test_anonymous_calls_are_refused(browser: Browser) -> None:
     refused = browser.get(ORDERS)
     assert (refused.status_code, refused.content_type) == (401, "application/problem+json")
-    assert browser.post_without_token(ORDERS, {"item": "Tea"}).status_code == 401
+    assert browser.post_without_token(ORDERS, TEA).status_code == 401
 
 
 def test_order_without_the_token_is_refused(browser: Browser) -> None:
     browser.log_in("alice")
-    refused = browser.post_without_token(ORDERS, {"item": "Tea"})
-    assert (refused.status_code, refused.get_json()["code"]) == (403, "missing_cookie")
+    assert refusal(browser.post_without_token(ORDERS, TEA)) == (403, "missing_cookie")
+    browser.get("/auth/csrf")
+    assert refusal(browser.post_without_token(ORDERS, TEA)) == (403, "missing_header")
     assert browser.get(ORDERS).get_json()["orders"] == []
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        {},
-        {"item": ""},
-        {"item": "x" * 81},
-        {"item": 7},
+        {"quantity": 1},
+        {"item": "", "quantity": 1},
+        {"item": "x" * 81, "quantity": 1},
+        {"item": 7, "quantity": 1},
         {"item": "Tea", "quantity": 0},
-        {"item": "Tea", "quantity": 1.5},
-        {"item": "Tea", "quantity": None},
-        ["Tea"],
-        None,
     ],
 )
 def test_order_must_make_sense(browser: Browser, body: object) -> None:
     browser.log_in("alice")
-    refused = browser.post(ORDERS, body)
-    assert (refused.status_code, refused.get_json()["code"]) == (400, "invalid_order")
+    assert refusal(browser.post(ORDERS, body)) == (400, "invalid_order")
     assert browser.get(ORDERS).get_json()["orders"] == []
 
 
 def test_orders_are_bounded(browser: Browser) -> None:
     browser.log_in("alice")
-    answers = [browser.post(ORDERS, {"item": "Tea"}).status_code for _ in range(101)]
+    answers = [browser.post(ORDERS, TEA).status_code for _ in range(101)]
     assert answers == [201] * 100 + [400]
     assert len(browser.get(ORDERS).get_json()["orders"]) == 100

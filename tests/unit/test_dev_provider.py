@@ -133,6 +133,10 @@ def userinfo(client: FlaskClient, access_token: str) -> TestResponse:
     return client.get("/dev/idp/userinfo", headers={"Authorization": f"Bearer {access_token}"})
 
 
+def introspect(client: FlaskClient, token: str, *, auth: tuple[str, str] = BASIC, **more: str) -> TestResponse:
+    return client.post("/dev/idp/introspect", data={"token": token, **more}, auth=auth)
+
+
 def log_out(browser: FlaskClient, **sent: str) -> TestResponse:
     return browser.get("/dev/idp/logout", query_string=sent)
 
@@ -459,6 +463,57 @@ def test_refresh_can_narrow_the_scope_for_one_access_token(browser: FlaskClient)
 def test_refresh_cannot_widen_the_scope(browser: FlaskClient) -> None:
     token = tokens(browser, scope="openid offline_access")["refresh_token"]
     assert refresh(browser, token, scope="openid email").get_json()["error"] == "invalid_scope"
+
+
+def test_introspection(browser: FlaskClient, clock: Clock) -> None:
+    response = introspect(browser, tokens(browser, "bob")["access_token"], token_type_hint="access_token")
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.get_json() == {
+        "active": True,
+        "iss": ISSUER,
+        "aud": ORIGIN,
+        "client_id": CLIENT.client_id,
+        "token_type": "Bearer",
+        "scope": CLIENT.scopes,
+        "exp": int(clock.now) + 300,
+        "sub": "bob",
+        "roles": ["staff"],
+    }
+
+
+def test_introspection_tells_roles_only_where_the_scopes_do(browser: FlaskClient) -> None:
+    told = introspect(browser, tokens(browser, scope="openid email")["access_token"]).get_json()
+    assert (told["sub"], told["scope"]) == ("alice", "openid email")
+    assert not {"roles", "email", "name"} & told.keys()
+
+
+@pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
+def test_revoked_token_is_not_active(browser: FlaskClient, kind: str) -> None:
+    got = tokens(browser)
+    assert introspect(browser, got["access_token"]).get_json()["active"] is True
+    browser.post("/dev/idp/revoke", data={"token": got[kind]}, auth=BASIC)
+    assert introspect(browser, got["access_token"]).get_json() == {"active": False}
+
+
+def test_expired_token_is_not_active(browser: FlaskClient, clock: Clock) -> None:
+    token = tokens(browser)["access_token"]
+    clock.now += 299
+    assert introspect(browser, token).get_json()["active"] is True
+    clock.now += 1
+    assert introspect(browser, token).get_json() == {"active": False}
+
+
+@pytest.mark.parametrize("kind", ["refresh_token", "id_token"])
+def test_only_access_tokens_are_active(browser: FlaskClient, kind: str) -> None:
+    token = tokens(browser)[kind]
+    assert introspect(browser, token).get_json() == {"active": False}
+    assert introspect(browser, token, token_type_hint="refresh_token").get_json() == {"active": False}
+    assert introspect(browser, "unknown").get_json() == {"active": False}
+
+
+def test_introspection_wants_the_client(browser: FlaskClient) -> None:
+    refused = introspect(browser, tokens(browser)["access_token"], auth=("a-client", "wrong"))
+    assert (refused.status_code, refused.get_json()["error"]) == (401, "invalid_client")
 
 
 def test_revoking_a_refresh_token_ends_the_grant(browser: FlaskClient) -> None:

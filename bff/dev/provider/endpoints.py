@@ -1,12 +1,13 @@
 # mypy: allow-subclassing-any
 # The line above: Authlib ships no types, so each of its classes is Any to mypy.
-"""What a client does with tokens: UserInfo, revocation (RFC 7009) and RP-Initiated Logout 1.0."""
+"""What is done with tokens: UserInfo, introspection (RFC 7662), revocation (RFC 7009) and RP-Initiated Logout 1.0."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from authlib.oauth2.rfc6750 import BearerTokenValidator
 from authlib.oauth2.rfc7009 import RevocationEndpoint
+from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from authlib.oidc.core import UserInfoEndpoint
 from authlib.oidc.rpinitiated import EndSessionEndpoint
 from joserfc.jwk import KeySet
@@ -24,6 +25,7 @@ class AccessToken:
     grant: Grant
     client: Client | None
     scope: str
+    exp: int
 
     def get_client(self) -> Client | None:
         return self.client
@@ -49,12 +51,43 @@ class AccessTokens(BearerTokenValidator):
 
     def authenticate_token(self, token_string: str) -> AccessToken | None:
         record, grant = self._records.get("access", token_string), self._records.grant_of(token_string)
-        return AccessToken(grant, self._client, record["scope"]) if record and grant else None
+        return AccessToken(grant, self._client, **record) if record and grant else None
 
 
 class UserInfo(UserInfoEndpoint):
     def generate_user_info(self, grant: Grant, scope: str) -> dict[str, Any]:
         return claims(grant.sub, scope)
+
+
+class Introspection(IntrospectionEndpoint):
+    """Of access tokens. Anything else is not active, so that a refresh token opens no service."""
+
+    CLIENT_AUTH_METHODS = (BASIC,)
+
+    def __init__(self, issuer: str, client: Client, tokens: AccessTokens) -> None:
+        super().__init__()
+        self._issuer = issuer
+        self._client = client
+        self._tokens = tokens
+
+    def query_token(self, token_string: str, _token_type_hint: str | None) -> AccessToken | None:
+        return self._tokens.authenticate_token(token_string)
+
+    def check_permission(self, _token: AccessToken, _client: Client, _request: object) -> bool:
+        return True  # the provider has one client
+
+    def introspect_token(self, token: AccessToken) -> dict[str, Any]:
+        """`roles` where the token's scopes include them; names and addresses are for UserInfo."""
+        said = claims(token.grant.sub, token.scope)
+        return {
+            "iss": self._issuer,
+            "aud": self._client.origin,
+            "client_id": self._client.client_id,
+            "token_type": "Bearer",
+            "scope": token.scope,
+            "exp": token.exp,
+            **{name: said[name] for name in ("sub", "roles") if name in said},
+        }
 
 
 class Revocation(RevocationEndpoint):

@@ -11,19 +11,22 @@ from authlib.oauth2.rfc6749 import InvalidClientError, InvalidRequestError
 from authlib.oauth2.rfc9207 import IssuerParameter
 from flask import Response
 
-from bff.dev.provider.endpoints import AccessTokens, EndSession, Revocation, UserInfo
+from bff.dev.provider.endpoints import AccessTokens, EndSession, Introspection, Revocation, UserInfo
 from bff.dev.provider.grants import CodeGrant, IdToken, IdTokenForCode, Pkce, RefreshGrant
 from bff.dev.provider.registry import Client
 from bff.dev.provider.storage import ACCESS_TOKEN_LIFE, GRANT_LIFE, Grant, Login, Records, SigningKey
 
 
 class Server(AuthorizationServer):
-    def __init__(self, issuer: str, client: Client, records: Records, key: SigningKey) -> None:
+    def __init__(
+        self, issuer: str, client: Client, records: Records, key: SigningKey, clock: Callable[[], float]
+    ) -> None:
         super().__init__()
         self.issuer = issuer
         self.client = client
         self.records = records
         self.key = key
+        self._clock = clock
         self._issuer_parameter = _Issuer(issuer)
         self.register_extension(self._issuer_parameter)
         self.register_token_generator("default", _new_token)
@@ -32,7 +35,8 @@ class Server(AuthorizationServer):
         return self.client if client_id == self.client.client_id else None
 
     def save_token(self, token: Mapping[str, str], _request: object) -> None:
-        self.records.put("access", token["access_token"], {"scope": token["scope"]}, ACCESS_TOKEN_LIFE)
+        record = {"scope": token["scope"], "exp": int(self._clock()) + ACCESS_TOKEN_LIFE}
+        self.records.put("access", token["access_token"], record, ACCESS_TOKEN_LIFE)
         if "refresh_token" in token:
             self.records.put("refresh", token["refresh_token"], {}, GRANT_LIFE)
 
@@ -67,12 +71,13 @@ class _Issuer(IssuerParameter):
 def build(issuer: str, client: Client, records: Records, key: SigningKey, clock: Callable[[], float]) -> Server:
     # At level DEBUG Authlib writes whole tokens to its log.
     logging.getLogger("authlib").setLevel(logging.INFO)
-    server = Server(issuer, client, records, key)
+    server = Server(issuer, client, records, key, clock)
     server.register_grant(CodeGrant, [Pkce(), IdTokenForCode(issuer, key, clock)])
     server.register_grant(RefreshGrant, [IdToken(issuer, key, clock)])
-    bearer = ResourceProtector()
-    bearer.register_token_validator(AccessTokens(records, client))
+    tokens, bearer = AccessTokens(records, client), ResourceProtector()
+    bearer.register_token_validator(tokens)
     server.register_endpoint(UserInfo(server, bearer))
+    server.register_endpoint(Introspection(issuer, client, tokens))
     server.register_endpoint(Revocation)
     server.register_endpoint(EndSession(client.origin, key))
     return server

@@ -37,6 +37,7 @@ class Views:
         routes.add_url_rule("/authorize", view_func=self.choose, methods=["POST"])
         routes.add_url_rule("/token", view_func=self.token, methods=["POST"])
         routes.add_url_rule("/userinfo", view_func=self.userinfo, methods=["GET", "POST"])
+        routes.add_url_rule("/introspect", view_func=self.introspect, methods=["POST"])
         routes.add_url_rule("/revoke", view_func=self.revoke, methods=["POST"])
         routes.add_url_rule("/logout", view_func=self.logout, methods=["GET", "POST"])
         routes.register_error_handler(OAuth2Error, self._refused)
@@ -82,6 +83,11 @@ class Views:
     @policy(session=False, csrf=False)
     def userinfo(self) -> Response:
         response: Response = self._server.create_endpoint_response("userinfo")
+        return response
+
+    @policy(session=False, csrf=False)
+    def introspect(self) -> Response:
+        response: Response = self._server.create_endpoint_response("introspection")
         return response
 
     @policy(session=False, csrf=False)

@@ -12,6 +12,8 @@ const METRICS = [
   ["bff_verify_duration_seconds_count", "Requests verified", SUM],
   ["bff_session_cache_total", "Session cache", null],
   ["bff_csrf_violations_total", "CSRF violations", SUM],
+  ["bff_authz_requests_total", "Policy decisions", SUM],
+  ["bff_upstream_requests_total", "Calls to services", SUM],
   ["bff_token_exchange_total", "Calls for tokens", SUM],
   ["bff_token_refresh_total", "Tokens refreshed", "user · success"],
   ["bff_public_metrics_total", "SPA events", SUM],

@@ -6,8 +6,8 @@ import { byId, notify } from "./dom.js";
 import { send, sendWithToken, show } from "./exchange.js";
 import * as session from "./session.js";
 
-const ORDERS = "/dev/api/orders";
-const API_HEADERS = ["WWW-Authenticate", "X-Correlation-ID"];
+const ORDERS = "/api/orders";
+const API_HEADERS = ["X-Denied-Reason", "WWW-Authenticate", "X-Correlation-ID"];
 const IDENTITY_HEADERS = [
   "X-User-ID", "X-Session-ID", "X-Auth-Time", "X-User-Email", "X-User-Name", "X-User-Roles",
   "X-Denied-Reason", "WWW-Authenticate", "X-Correlation-ID",

@@ -3,6 +3,8 @@
 import * as bff from "/static/bff.js";
 import { el } from "./dom.js";
 
+// What the BFF calls a request without a good CSRF token, as `code` and in X-Denied-Reason.
+const CSRF_REASONS = ["missing_cookie", "missing_header", "mismatch", "bad_signature", "foreign_origin"];
 const SHOWN_REQUEST_HEADERS = ["Content-Type", "X-CSRF-Token"];
 
 /** Returns {request, status, headers, body, milliseconds}; status 0 when nobody answered. */
@@ -43,12 +45,22 @@ export function show(panel, { request, status, headers, body, milliseconds }, wa
   for (const name of SHOWN_REQUEST_HEADERS) add(facts, `→ ${name}`, shortened(request.headers[name]));
   if (request.body) add(facts, "→ body", request.body);
   for (const name of wanted) add(facts, `← ${name}`, headers.get(name));
-  const parts = [line];
+  const why = refusal(status, headers, body);
+  const parts = why ? [line, el("p", { class: "why" }, why)] : [line];
   if (facts.children.length) parts.push(facts);
   if (body !== "") parts.push(el("pre", {}, typeof body === "string" ? body : JSON.stringify(body, null, 2)));
   panel.replaceChildren(...parts);
   panel.dataset.status = status;
   panel.hidden = false;
+}
+
+/** Why a request was forbidden, and who says so; "" for every other answer, and for one that a service gave. */
+function refusal(status, headers, body) {
+  const reason = headers.get("X-Denied-Reason"); // the BFF's own: it lets no service set it
+  if (status !== 403 || !reason) return "";
+  if (reason === "deny") return `The policy says: ${body?.detail ?? "no, and gives no reason."}`;
+  if (CSRF_REASONS.includes(reason)) return `The CSRF check says: ${body?.title}.`;
+  return `The BFF says: ${body?.detail ?? body?.title}`;
 }
 
 function add(list, name, value) {
