@@ -209,6 +209,7 @@ class _Line:
 
     def __init__(self, connection: HTTPConnection, connections: Connections, watcher: Watcher, client: Any) -> None:
         self.connection = connection
+        self._socket = connection.sock  # http.client forgets it when the answer's end is to be the connection's
         self._connections = connections
         self._watcher = watcher
         self._watch = watcher.watch(client, self._cancel) if client is not None else None
@@ -228,10 +229,8 @@ class _Line:
     def _cancel(self) -> None:
         """In the watcher's thread: whoever waits for the service wakes up. The thread that owns the connection closes
         it, since its descriptor could be another's by then."""
-        socket = self.connection.sock
-        if socket is not None:
-            with suppress(OSError):
-                socket.shutdown(SHUT_RDWR)
+        with suppress(OSError):
+            self._socket.shutdown(SHUT_RDWR)
 
 
 class _Exchange:

@@ -5,8 +5,6 @@ the service gets (ADR 12). The view is in the order in which a request must prov
 asked about it, before that is worth the trouble.
 """
 
-from collections.abc import Iterator
-from typing import Any
 from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, g, request
@@ -26,6 +24,7 @@ from bff.settings import Auth, RouteSettings
 from bff.web.bearer import bearer_token
 from bff.web.caller import Caller, admit
 from bff.web.context import client, services
+from bff.web.parts import Parts
 from bff.web.policy import policy
 from bff.web.profiles import header_value
 
@@ -189,29 +188,10 @@ def _passed_back(answer: Incoming, route: RouteSettings) -> Response:
         # What a session opened is nobody else's, and not even its own browser's after the session's end.
         response.headers.setdefault("Cache-Control", "private, no-cache")
     if request.method == "HEAD" or answer.status in _WITHOUT_BODY:
-        with _Parts(answer) as parts:
+        with Parts(answer, request.environ) as parts:
             for _ in parts:
                 pass
     else:
-        response.response = _Parts(answer)
+        response.response = Parts(answer, request.environ)
         response.direct_passthrough = True
     return response
-
-
-class _Parts:
-    """A body on its way, whose end the server tells."""
-
-    def __init__(self, answer: Incoming) -> None:
-        self._answer = answer
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._answer)
-
-    def __enter__(self) -> "_Parts":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._answer.close()

@@ -1,8 +1,9 @@
 """The BFF with its API proxy in front of a real nginx and a service that remembers what it was sent."""
 
+import http.client
 import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ routes:
   - {{id: mine, path: /api/mine/*, service: mine, methods: [GET, POST], streaming: true}}
 """
 TEXT = "".join(f"line {number} of a text that compresses well\n" for number in range(2000)).encode()
+TIMEOUT = 10
 IMAGE = random.Random(1).randbytes(300_000)
 
 
@@ -48,6 +50,16 @@ class Site:
         """Tracebacks, and whatever else went wrong in the BFF without being foreseen."""
         lines = self.bff.log.read_text().splitlines()
         return [line for line in lines if "Traceback" in line or "unexpected_error" in line or '"ERROR"' in line]
+
+
+@contextmanager
+def open_answer(site: Site, path: str, *, method: str = "GET", **headers: str) -> Iterator[http.client.HTTPResponse]:
+    """An answer whose body is still to be read; it goes away with the block. No content coding is undone."""
+    connection = http.client.HTTPConnection("127.0.0.1", site.bff.port, timeout=TIMEOUT)
+    with closing(connection):
+        connection.request(method, f"/api/{path}", headers=headers)
+        with connection.getresponse() as answer:
+            yield answer
 
 
 @contextmanager

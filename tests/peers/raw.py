@@ -39,19 +39,27 @@ def exchange(port: int, sent: bytes) -> bytes:
     return received
 
 
+def answer(client: socket.socket) -> Answer:
+    """The next answer on a connection that stays open."""
+    return _answer(client)
+
+
 def answers(received: bytes) -> list[Answer]:
-    stream, found = _Received(received), []
-    while stream.tell() < len(received):
-        found.append(_answer(stream))
+    stream = _Received(received)
+    found: list[Answer] = []
+    while stream.tell() < len(received) and (not found or found[-1].complete):
+        found.append(_answer(stream))  # type: ignore[arg-type] # it only asks for makefile
     return found
 
 
-def _answer(stream: _Received) -> Answer:
-    answer = http.client.HTTPResponse(stream)  # type: ignore[arg-type] # it only asks for makefile
+def _answer(stream: socket.socket) -> Answer:
+    answer = http.client.HTTPResponse(stream)
     try:
         answer.begin()
         return Answer(answer.status, dict(answer.getheaders()), answer.read())
     except http.client.IncompleteRead as err:
         return Answer(answer.status, dict(answer.getheaders()), err.partial, complete=False)
+    except ConnectionError:
+        return Answer(answer.status, dict(answer.getheaders()), b"", complete=False)
     except http.client.HTTPException:
-        return Answer(0, {}, stream.read(), complete=False)
+        return Answer(0, {}, b"", complete=False)
