@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import memory, metrics, tokens, verify
+from benchmarks import memory, metrics, pdp, tokens, verify
 
 BENCHMARKS = {
     "verify": verify.main,
@@ -10,6 +10,7 @@ BENCHMARKS = {
     "metrics": metrics.main,
     "tokens": tokens.ensure,
     "validation": tokens.validation,
+    "decisions": pdp.decisions,
 }
 
 
