@@ -95,8 +95,12 @@ def _file(watch: Watch) -> int:
 
 
 def _ended(client: Any) -> bool:
-    """Whether the other side has closed a connection that is readable. One that was closed here tells nothing, nor does
-    TLS, whose data cannot be looked at without taking it."""
+    """Whether the other side has closed a connection that is readable, or reset it, as it does when it leaves without
+    having read everything. One that was closed here tells nothing, nor does TLS, whose data cannot be looked at without
+    taking it."""
     with suppress(OSError, ValueError):
-        return bool(client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"")
+        try:
+            return bool(client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"")
+        except ConnectionError:
+            return True
     return False

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.e2e.proxied import TIMEOUT, Site, open_answer, site
-from tests.peers import raw
+from tests.peers import process, raw
 from tests.peers.service import request_line
 
 pytestmark = pytest.mark.e2e
@@ -111,6 +111,16 @@ def test_a_service_notices_when_the_client_goes_away(site: Site, path: str) -> N
     else:
         with open_answer(site, f"work/{path}") as answer:
             assert answer.read(4)
+    left = time.time()
+    assert site.work.last(lambda seen: seen.gone).gone - left < NOTICED_WITHIN
+
+
+def test_a_service_notices_when_the_client_leaves_without_having_read_everything(site: Site) -> None:
+    """Its connection is then reset, not closed."""
+    site.work.forget()
+    with raw.event_streams([site.bff.port], "/api/work/sse?count=2&every=0.1", 1) as (stream,):
+        while raw.idle(stream):
+            time.sleep(process.POLL)
     left = time.time()
     assert site.work.last(lambda seen: seen.gone).gone - left < NOTICED_WITHIN
 

@@ -433,7 +433,10 @@ def pair() -> tuple[socket.socket, socket.socket]:
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\na",
     ],
 )
-def test_a_client_who_goes_away_ends_the_call(server: Server, upstream: HttpUpstream, begun: bytes) -> None:
+@pytest.mark.parametrize("unread", [b"", b"what the client never read, so that it resets the connection"])
+def test_a_client_who_goes_away_ends_the_call(
+    server: Server, upstream: HttpUpstream, begun: bytes, unread: bytes
+) -> None:
     noticed = threading.Event()
 
     def script(peer: Peer) -> None:
@@ -444,6 +447,7 @@ def test_a_client_who_goes_away_ends_the_call(server: Server, upstream: HttpUpst
 
     server.then(script)
     ours, theirs = pair()
+    ours.send(unread)
     timer = threading.Timer(0.05, theirs.close)
     timer.start()
     start = time.monotonic()
