@@ -1,7 +1,11 @@
 """Two gevent workers hold 200 streams open on which nothing happens, and go on with everything else."""
 
+import os
+import signal
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,23 +28,38 @@ def site(folder: Path) -> Iterator[Site]:
         yield started
 
 
+@contextmanager
+def streams_at_each_worker(site: Site, path: str) -> Iterator[list[socket.socket]]:
+    """Whichever worker is awake takes what comes, so the other one sleeps meanwhile."""
+    first, second = site.bff.workers()
+    with ExitStack() as stack:
+        found: list[socket.socket] = []
+        for awake, asleep in ((first, second), (second, first)):
+            os.kill(asleep, signal.SIGSTOP)
+            try:
+                streams = stack.enter_context(raw.event_streams([site.bff.port], path, STREAMS // 2))
+            finally:
+                os.kill(asleep, signal.SIGCONT)
+            assert {site.bff.worker_of(stream) for stream in (streams[0], streams[-1])} == {awake}
+            found += streams
+        yield found
+
+
 def test_idle_streams_stay_open_and_are_in_nobodys_way(site: Site) -> None:
     with Visitor(site.bff.base_url) as alice:
         assert alice.login().status_code == 302
-        with raw.event_streams([site.bff.port], f"/api/work/sse?count=2&every={PAUSE}", STREAMS) as streams:
-            used = {site.bff.worker_of(stream) for stream in streams[:20]}
+        with streams_at_each_worker(site, f"/api/work/sse?count=2&every={PAUSE}") as streams:
             statuses = [alice.auth_verify().status_code for _ in range(VERIFIED)]
             assert statuses == [200] * VERIFIED
             assert all(raw.idle(stream) for stream in streams), "the events were over before the test was"
             for stream in streams:
                 assert b"id: 2\n" in raw.next_event(stream)
             assert all(raw.idle(stream) for stream in streams)
-    print(f"\n{STREAMS} streams, {len(used)} workers, {VERIFIED} verified meanwhile")
 
 
 def test_when_they_leave_the_service_knows(site: Site) -> None:
     site.work.forget()
-    with raw.event_streams([site.bff.port], "/api/work/sse?count=1", STREAMS):
+    with streams_at_each_worker(site, "/api/work/sse?count=1"):
         assert [seen.gone for seen in site.work.seen()] == [0] * STREAMS
     left = time.time()
     seen = site.work.wait(lambda seen: all(each.gone for each in seen))
