@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PORT   ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt soak chaos bench
+.PHONY: help run test check fmt soak chaos stream bench
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,6 +31,9 @@ soak: $(VENV)/.dev  ## kill and recycle workers under load for a minute, and cou
 chaos: $(VENV)/.dev  ## race for tokens 1000 times, take the provider and the policy decision point away for a minute
 	CHAOS_ROUNDS=1000 CHAOS_OUTAGE=60 $(BIN)/pytest -s tests/e2e/test_token_races.py tests/e2e/test_token_outage.py \
 	  tests/e2e/test_pdp_outage.py
+
+stream: $(VENV)/.dev  ## send a gibibyte each way through one worker, and watch its memory
+	STREAM_MIB=$${STREAM_MIB:-1024} $(BIN)/pytest -s tests/e2e/test_proxy_memory.py
 
 bench: $(VENV)/.dev  ## measure speed against named references in one run
 	$(BIN)/python -m benchmarks

@@ -15,6 +15,11 @@ from typing import Any
 LOOK_EVERY = 0.2
 """Seconds between two looks, and the age from which a call is looked after: most are over sooner."""
 
+_TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
+"""Where the kernel tells the state of a connection: on Linux, as the first byte of it."""
+
+_ESTABLISHED = 1
+
 
 class Watch:
     """One client that is looked after, until `end`. gone: whether it went away."""
@@ -60,14 +65,9 @@ class Watcher:
     def look(self) -> None:
         """One look at every client whose call is not new."""
         old = self._clock() - LOOK_EVERY
-        watched = {file: watch for watch in self._snapshot() if watch.since <= old and (file := _file(watch)) >= 0}
-        if not watched:
-            return
-        poller = select.poll()
-        for file in watched:
-            poller.register(file, select.POLLIN)
-        for file, _ in poller.poll(0):
-            self._readable(watched[file])
+        for watch in self._snapshot():
+            if watch.since <= old and _gone(watch.client):
+                self._told(watch)
 
     def _run(self) -> None:
         while not self._closed.wait(LOOK_EVERY):
@@ -77,26 +77,33 @@ class Watcher:
         with self._changing:
             return list(self._watches)
 
-    def _readable(self, watch: Watch) -> None:
-        """Either it is gone, or it sends more: then nothing can be told until that is read, which is not done here."""
-        gone = _ended(watch.client)
+    def _told(self, watch: Watch) -> None:
         with self._changing:
-            if watch not in self._watches:
-                return
-            self._watches.discard(watch)
-            if gone:
+            if watch in self._watches:
+                self._watches.discard(watch)
                 watch.gone = True
                 watch.on_gone()
 
 
-def _file(watch: Watch) -> int:
-    """Its descriptor; -1 when it was closed."""
-    return int(watch.client.fileno())
+def _gone(client: Any) -> bool:
+    """Whether the other side has closed its connection, or reset it, as it does when it leaves without having read
+    everything. TCP knows that also of a client that had sent more. Elsewhere what was sent has to be read first, which
+    is not done here. One that was closed at this end tells nothing."""
+    with suppress(OSError, ValueError):
+        if _TCP_INFO is not None and client.family != socket.AF_UNIX:
+            return bool(client.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0] != _ESTABLISHED)
+        return _readable(client) and _ended(client)
+    return False
+
+
+def _readable(client: Any) -> bool:
+    poller = select.poll()
+    poller.register(client, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def _ended(client: Any) -> bool:
-    """Whether the other side has closed a connection that is readable. One that was closed here tells nothing, nor does
-    TLS, whose data cannot be looked at without taking it."""
-    with suppress(OSError, ValueError):
+    try:
         return bool(client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"")
-    return False
+    except ConnectionError:
+        return True

@@ -10,8 +10,8 @@ from contextlib import closing
 import pytest
 import requests
 
-from tests.e2e.proxied import TIMEOUT, Site, open_answer, site
-from tests.peers import raw
+from tests.e2e.proxied import TIMEOUT, Site, site
+from tests.peers import process, raw
 from tests.peers.service import request_line
 
 pytestmark = pytest.mark.e2e
@@ -101,16 +101,27 @@ def test_a_service_that_does_not_read(site: Site) -> None:
 @pytest.mark.parametrize(
     "path", ["sse?count=1", "sse?count=1&close=1", "sse?count=10000&every=0.02", "source?size=9000000000", "never"]
 )
-def test_a_service_notices_when_the_client_goes_away(site: Site, path: str) -> None:
+@pytest.mark.parametrize("more", [b"", b"GET /api/work/x HTTP"], ids=["", "having sent more"])
+def test_a_service_notices_when_the_client_goes_away(site: Site, path: str, more: bytes) -> None:
     """In an idle stream, in one whose end is its connection's, in a busy one, and before the answer."""
     site.work.forget()
-    if path == "never":
-        with socket.create_connection(("127.0.0.1", site.bff.port), TIMEOUT) as client:
-            client.sendall(b"GET /api/work/never HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", site.bff.port), TIMEOUT) as client:
+        client.sendall(f"GET /api/work/{path} HTTP/1.1\r\nHost: a.test\r\n\r\n".encode())
+        if path == "never":
             site.work.last()
-    else:
-        with open_answer(site, f"work/{path}") as answer:
-            assert answer.read(4)
+        else:
+            assert client.recv(4)
+        client.sendall(more)
+    left = time.time()
+    assert site.work.last(lambda seen: seen.gone).gone - left < NOTICED_WITHIN
+
+
+def test_a_service_notices_when_the_client_leaves_without_having_read_everything(site: Site) -> None:
+    """Its connection is then reset, not closed."""
+    site.work.forget()
+    with raw.event_streams([site.bff.port], "/api/work/sse?count=2&every=0.1", 1) as (stream,):
+        while raw.idle(stream):
+            time.sleep(process.POLL)
     left = time.time()
     assert site.work.last(lambda seen: seen.gone).gone - left < NOTICED_WITHIN
 

@@ -2,8 +2,10 @@
 
 import http.client
 import io
+import select
 import socket
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
 PATIENCE = 10
@@ -63,3 +65,37 @@ def _answer(stream: socket.socket) -> Answer:
         return Answer(answer.status, dict(answer.getheaders()), b"", complete=False)
     except http.client.HTTPException:
         return Answer(0, {}, b"", complete=False)
+
+
+@contextmanager
+def event_streams(ports: Sequence[int], path: str, count: int) -> Iterator[list[socket.socket]]:
+    """So many Server-Sent Events streams, taking the ports in turn; of each the first event has arrived."""
+    request = f"GET {path} HTTP/1.1\r\nHost: a.test\r\nAccept: text/event-stream\r\n\r\n".encode()
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", ports[number % len(ports)]), PATIENCE))
+            for number in range(count)
+        ]
+        for stream in streams:
+            stream.sendall(request)
+        for stream in streams:
+            next_event(stream)
+        yield streams
+
+
+def next_event(stream: socket.socket) -> bytes:
+    """What arrives until an event has ended. Raises ConnectionError when the stream does before."""
+    received = b""
+    while b"data: " not in received or not received.endswith(b"\n\n\r\n"):
+        part = stream.recv(65536)
+        if not part:
+            raise ConnectionResetError(received)
+        received += part
+    return received
+
+
+def idle(stream: socket.socket) -> bool:
+    """Whether it is open, and nothing has arrived."""
+    poller = select.poll()
+    poller.register(stream, select.POLLIN)
+    return not poller.poll(0)

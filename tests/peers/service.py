@@ -32,15 +32,17 @@ class Service:
     def forget(self) -> None:
         self._ask("forget")
 
-    def last(self, holds: Callable[[Seen], object] = lambda seen: True) -> Seen:
-        """The last request, as soon as there is one of which this holds."""
+    def wait(self, holds: Callable[[list[Seen]], object]) -> list[Seen]:
+        """Every request, as soon as this holds of them."""
         deadline = time.monotonic() + PATIENCE
-        while True:
-            seen = self.seen()
-            if seen and holds(seen[-1]):
-                return seen[-1]
+        while not holds(seen := self.seen()):
             assert time.monotonic() < deadline, seen[-1:]
             time.sleep(process.POLL)
+        return seen
+
+    def last(self, holds: Callable[[Seen], object] = lambda seen: True) -> Seen:
+        """The last request, as soon as there is one of which this holds."""
+        return self.wait(lambda seen: seen and holds(seen[-1]))[-1]
 
     def _ask(self, what: str) -> list[dict[str, Any]]:
         answer: list[dict[str, Any]] = requests.get(f"{self.url}/_test/{what}", timeout=PATIENCE).json()

@@ -419,11 +419,18 @@ def test_only_what_may_be_repeated_is(server: Server, upstream: HttpUpstream, re
 # The client.
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
-    """(what the BFF holds of a client's connection, what the client holds)."""
-    return socket.socketpair()
+def over_tcp() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        return listener.accept()[0], theirs
 
 
+Pair = Callable[[], tuple[socket.socket, socket.socket]]
+PAIRS: list[Pair] = [socket.socketpair, over_tcp]
+"""(what the BFF holds of a client's connection, what the client holds)."""
+
+
+@pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize(
     "begun",
     [
@@ -433,7 +440,10 @@ def pair() -> tuple[socket.socket, socket.socket]:
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\na",
     ],
 )
-def test_a_client_who_goes_away_ends_the_call(server: Server, upstream: HttpUpstream, begun: bytes) -> None:
+@pytest.mark.parametrize("unread", [b"", b"what the client never read, so that it resets the connection"])
+def test_a_client_who_goes_away_ends_the_call(
+    server: Server, upstream: HttpUpstream, pair: Pair, begun: bytes, unread: bytes
+) -> None:
     noticed = threading.Event()
 
     def script(peer: Peer) -> None:
@@ -444,6 +454,7 @@ def test_a_client_who_goes_away_ends_the_call(server: Server, upstream: HttpUpst
 
     server.then(script)
     ours, theirs = pair()
+    ours.send(unread)
     timer = threading.Timer(0.05, theirs.close)
     timer.start()
     start = time.monotonic()
@@ -455,7 +466,8 @@ def test_a_client_who_goes_away_ends_the_call(server: Server, upstream: HttpUpst
     assert time.monotonic() - start < PATIENT / 2, "it was the service that gave up"
 
 
-def test_a_client_who_sends_more_is_not_taken_for_gone(server: Server, upstream: HttpUpstream) -> None:
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_client_who_sends_more_is_not_taken_for_gone(server: Server, upstream: HttpUpstream, pair: Pair) -> None:
     def script(peer: Peer) -> None:
         peer.head()
         time.sleep(0.5)  # real time passes: the watcher looks at a real clock
@@ -466,6 +478,16 @@ def test_a_client_who_sends_more_is_not_taken_for_gone(server: Server, upstream:
     with ours, theirs:
         theirs.send(b"the next request")
         assert body(upstream.send(outgoing(), ours)) == b"ok"
+
+
+def test_a_client_who_sends_more_and_leaves_is(server: Server, upstream: HttpUpstream) -> None:
+    """Or one byte would be enough to keep a service at work for nobody."""
+    server.then(silence)
+    ours, theirs = over_tcp()
+    theirs.send(b"the next request")
+    theirs.close()
+    with ours, pytest.raises(ClientGone):
+        upstream.send(outgoing(timeout=60), ours)
 
 
 def test_a_body_that_is_refused_half_way_ends_the_connection(server: Server, upstream: HttpUpstream) -> None:
