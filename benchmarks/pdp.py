@@ -11,13 +11,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.tokens import ROUNDS, SEEN, _cpu, _empty_view
+from benchmarks.cpu import cpu, empty_view
 from bff import services, settings
 from bff.pdp.model import Asked, properties
 from bff.services import Services
 from bff.sessions.model import User
 from bff.settings import AuthzMap, RouteSettings
 
+ROUNDS = 21
+SEEN = 5000
 DECIDED = 20_000
 DISTINCT = 1000  # different things that are asked about, one after the other
 AT_MOST_OF_VIEW = 1 / 5
@@ -28,10 +30,10 @@ def decisions() -> bool:
     """Whether the target was met."""
     with tempfile.TemporaryDirectory() as folder:
         service = _service(Path(folder))
-        view, decide, ratios = _empty_view(), _decide(service), []
+        view, decide, ratios = empty_view(), _decide(service), []
         print(f"empty Flask view, a remembered decision; CPU, {ROUNDS} rounds")
         for number in range(1, ROUNDS + 1):
-            empty, decided = _cpu(view, SEEN), _cpu(decide, DECIDED)
+            empty, decided = cpu(view, SEEN), cpu(decide, DECIDED)
             ratios.append(decided / empty)
             figures = f"view {empty * 1e6:.1f} us, decision {decided * 1e6:.2f}"
             print(f"  round {number}: {figures}; decision/view {ratios[-1]:.3f}")

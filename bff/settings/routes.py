@@ -19,7 +19,6 @@ from bff.settings.fields import (
 )
 from bff.settings.model import (
     PDP,
-    RATE_LIMITS,
     USER_TOKEN,
     Auth,
     AuthzMap,
@@ -87,11 +86,6 @@ def _misfits(data: Mapping[str, Any], given: Any) -> Iterator[tuple[str, str]]:
         names = parse(data["path"]).names
         if lacking := [name for name in parse(data["upstream_path"]).names if name not in names]:
             yield "upstream_path", f"uses {', '.join(lacking)}, which is no name of path."
-    if "rate_limit" in given and data.get("id") in {limit.name for limit in RATE_LIMITS}:
-        yield (
-            "rate_limit",
-            "is named by the route's id, and RATE_LIMITS has one of that name; choose another id.",
-        )
 
 
 class Routes(Keys):

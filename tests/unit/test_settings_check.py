@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from bff import settings
 from bff.app import create_app
-from bff.settings import RouteSettings, VerifyProfile
+from bff.settings import AuthzMap, RouteSettings, VerifyProfile
 from bff.settings.environment import VARIABLES
 from bff.settings_check import EX_CONFIG, MASK, InvalidSettings, masked, problems, report
 from tests.peers import certificates
@@ -272,7 +272,7 @@ def test_the_policy_decision_point_s_secrets_are_masked(tmp_path: Path) -> None:
 
 
 ASKING = (
-    {"routes": (RouteSettings("r", "/api/x", "orders", authz=True),)},
+    {"routes": (RouteSettings("r", "/api/x", "orders", authz=True, authz_map=AuthzMap("things", "read")),)},
     {"verify_profiles": (VerifyProfile("v", resource="wiki"),)},
 )
 
