@@ -24,10 +24,18 @@ class Result:
 
 
 class Health:
-    def __init__(self, checks: Mapping[str, Check], readiness: frozenset[str], clock: Callable[[], float]) -> None:
-        """checks: by component; each raises a BFFError when its component is down."""
+    def __init__(
+        self,
+        checks: Mapping[str, Check],
+        readiness: frozenset[str],
+        clock: Callable[[], float],
+        optional: frozenset[str] = frozenset(),
+    ) -> None:
+        """checks: by component; each raises a BFFError when its component is down. optional: components without which
+        the service goes on, if not with everything."""
         self._checks = dict(checks)
         self._readiness = readiness
+        self._optional = optional
         self._clock = clock
         self._lock = threading.Lock()
         self._results = {name: Result(None, 0.0, clock()) for name in checks}
@@ -50,8 +58,8 @@ class Health:
         return tuple(self._checks)
 
     def healthy(self) -> bool:
-        """Whether every component is up."""
-        return all(result.up for result in self._results.values())
+        """Whether every component is up that nothing works without."""
+        return all(result.up for name, result in self._results.items() if name not in self._optional)
 
     def ready(self) -> bool:
         """Whether the components that serving depends on are up."""

@@ -224,4 +224,5 @@ def _health(
     if pdp is not None:
         checks["pdp"] = pdp
     wanted = {"store": [store], "idp": [name for name in checks if name.startswith("idp")], "pdp": ["pdp"]}
-    return Health(checks, frozenset(name for check in settings.readiness_checks for name in wanted[check]), clock)
+    readiness = frozenset(name for check in settings.readiness_checks for name in wanted[check])
+    return Health(checks, readiness, clock, optional=frozenset({"pdp"}))

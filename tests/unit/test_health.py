@@ -62,6 +62,18 @@ def test_readiness_looks_at_its_own_components_only(health: Health, idp: Compone
     assert health.report()["idp"]["status"] == "down"
 
 
+def test_a_component_that_others_go_on_without(store: Component, idp: Component, clock: Clock) -> None:
+    health = Health({"store": store.check, "pdp": idp.check}, frozenset(), clock, optional=frozenset({"pdp"}))
+    idp.error = StoreTimeout()
+    for name in health.names:
+        health.refresh(name)
+    assert health.healthy()
+    assert health.report()["pdp"]["status"] == "down"
+    store.error = StoreTimeout()
+    health.refresh("store")
+    assert not health.healthy()
+
+
 def test_a_component_goes_down_and_comes_back(health: Health, store: Component) -> None:
     health.refresh("store")
     store.error = StoreTimeout()

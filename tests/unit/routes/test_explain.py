@@ -41,6 +41,8 @@ routes:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "routes.yaml").write_text(TEXT)
     (tmp_path / "pdp.yaml").write_text("{mapping: deny, subject: {type: person}}")
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "all.cedar").write_text("permit(principal, action, resource);")
     return tmp_path
 
 
