@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import memory, metrics, proxy, routes, streams, tokens, verify
+from benchmarks import memory, metrics, pdp, proxy, routes, streams, tokens, verify
 
 BENCHMARKS = {
     "verify": verify.main,
@@ -12,6 +12,7 @@ BENCHMARKS = {
     "validation": tokens.validation,
     "routes": routes.main,
     "proxy": proxy.main,
+    "decisions": pdp.decisions,
     "streams": streams.main,
 }
 

@@ -18,6 +18,7 @@ import requests
 from flask import Flask, Response
 from werkzeug.test import create_environ
 
+from benchmarks.cpu import cpu
 from benchmarks.servers import ROOT
 from bff import services, settings
 from bff.app import create_app
@@ -66,8 +67,8 @@ def main() -> bool:
             "bare": lambda: _read(upstream),
         }
         for call in calls.values():
-            _cpu(call, TIMES)
-        rounds = [{name: _cpu(call, TIMES) for name, call in calls.items()} for _ in range(ROUNDS)]
+            cpu(call, TIMES)
+        rounds = [{name: cpu(call, TIMES) for name, call in calls.items()} for _ in range(ROUNDS)]
     return _report(rounds)
 
 
@@ -132,13 +133,6 @@ def _dispatch(app: Flask, environ: dict[str, Any]) -> Call:
 def _read(upstream: HttpUpstream) -> None:
     with closing(upstream.send(Outgoing("GET", "/orders/7", {"Accept": "application/json"}, 5.0))) as answer:
         b"".join(answer)
-
-
-def _cpu(call: Call, times: int) -> float:
-    start = time.process_time()
-    for _ in range(times):
-        call()
-    return (time.process_time() - start) / times
 
 
 def _report(rounds: list[dict[str, float]]) -> bool:

@@ -152,7 +152,7 @@ def build(
         timeout=settings.pdp.timeout,
         whole=True,
         ca_file=settings.pdp.ca_file,
-        adapter=transport,
+        adapter=None if settings.embedded_provider else transport,  # which then leads to that provider alone
         clock=monotonic,
         wait=wait,
     )

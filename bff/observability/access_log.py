@@ -1,4 +1,7 @@
-"""gunicorn's log lines as JSON. The access line has the path without its query: queries carry codes and states."""
+"""gunicorn's log lines as JSON. The access line has the path without its query: queries carry codes and states.
+
+The path of a proxied request names people and things, so its line has that of its route, as config/routes.yaml has it.
+"""
 
 import contextlib
 import datetime
@@ -10,6 +13,9 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from bff.observability.logs import Formatter, redact
+
+ROUTE = "bff.route"
+"""Where the WSGI environment of a proxied request has the path of its route."""
 
 _LONGEST_PATH = 256
 _SHORT_PATH = 39  # shorter than what redaction takes for a credential
@@ -36,7 +42,7 @@ class JsonLogger(Logger):
             f'{{"time": "{datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")}", "level": "INFO",'
             f' "logger": "gunicorn.access", "event": "request", "pid": {os.getpid()},'
             f' "method": {_text(environ.get("REQUEST_METHOD", "")[:16])},'
-            f' "path": {_text(_path(environ.get("PATH_INFO", "")))},'
+            f' "path": {_text(environ.get(ROUTE) or _path(environ.get("PATH_INFO", "")))},'
             f' "status": {int(status.split(None, 1)[0]) if isinstance(status, str) else status},'
             f' "bytes": {getattr(resp, "sent", None) or 0},'
             f' "duration_ms": {request_time.total_seconds() * 1000:.3f},'

@@ -139,8 +139,10 @@ class Guard:
                 "reason": reason,
             }
         )
-        if decision != ALLOW:
-            self._log(decision, resource, action, request.route, passes)
+        if decision == ERROR:
+            log.warning("access_undecided", extra={**_facts(resource, action, request, passes), "reason": reason})
+        elif decision != ALLOW:
+            log.info("access_denied", extra={**_facts(resource, action, request, passes), "decision": decision})
 
     def _record(self, resource: str, action: str, decision: str) -> _Record:
         names = resource, action, decision
@@ -149,12 +151,10 @@ class Guard:
             record = self._records[names] = metrics.authz_recorder(*names)
         return record
 
-    @staticmethod
-    def _log(decision: str, resource: str, action: str, route: str, passes: bool) -> None:
-        log.info(
-            "access_undecided" if decision == ERROR else "access_denied",
-            extra={"decision": decision, "resource": resource, "action": action, "route": route, "passed": passes},
-        )
+
+def _facts(resource: str, action: str, request: Request, passes: bool) -> dict[str, object]:
+    """For the log. A policy's reason is not among them, since it may speak of the person or the thing."""
+    return {"resource": resource, "action": action, "route": request.route, "passed": passes}
 
 
 def question(subject: Subject, asked: Asked, client_address: str) -> Question:

@@ -51,9 +51,9 @@ class Table:
     def match(self, method: str, path: str) -> Match:
         """The route of a request. path: of the target, as the client sent it, one character for each byte.
 
-        Most paths are found as they are, in one walk; the others are examined, decoded, and looked for again. One
-        function, since a call costs as much here as a segment. Raises AmbiguousTarget, NoSuchRoute,
-        MethodNotAllowed."""
+        Most paths are found as they are, in one walk that never turns back; the others are examined, decoded, and
+        looked for again. One function, since a call costs as much here as a segment. Raises AmbiguousTarget,
+        NoSuchRoute, MethodNotAllowed."""
         endpoint = self._exact.get(path)
         values: Sequence[str] = ()
         if endpoint is None:
@@ -61,11 +61,11 @@ class Table:
             for segment in segments:
                 child = node.get(segment, node.value)
                 if child is None:
-                    endpoint = node.rest or search(self._raw, segments)
+                    endpoint = node.rest
                     break
                 node = child
             else:
-                endpoint = node.end or search(self._raw, segments)
+                endpoint = node.end
             if endpoint is None or endpoint.take is None:
                 return self._examined(method, path)
             values = endpoint.take(segments if endpoint.cuts < 0 else path.split("/", endpoint.cuts))

@@ -6,24 +6,19 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from bff.settings.environment import FilePath
 from bff.settings.fields import (
     ALIAS,
     EMBEDDED,
     ROUTE_ID,
     SECONDS,
-    BaseUrl,
-    HeaderNames,
     Limit,
     Methods,
     PathTemplate,
     Size,
     WordList,
-    absolute_url,
 )
 from bff.settings.model import (
     PDP,
-    RATE_LIMITS,
     USER_TOKEN,
     Auth,
     AuthzMap,
@@ -34,52 +29,12 @@ from bff.settings.model import (
     TokenKind,
     UpstreamSettings,
 )
+from bff.settings.services import TOKEN_KEYS, UPSTREAM_KEYS, Service
 from bff.settings.template import parse
 from bff.settings.yaml_file import At, Keys, YamlFile, no_such
 
 FILE = "routes.yaml"
 EMBEDDED_API_PATH = "/dev/api"
-_TOKEN_KEYS = ("token", "idp", "audience", "resource", "scope")
-_UPSTREAM_KEYS = ("timeout", "ca_file", "request_headers")
-_ONLY_WITH = {
-    "idp": (TokenKind.CLIENT_CREDENTIALS,),
-    "audience": (TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS),
-    "resource": (TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS),
-    "scope": (TokenKind.USER, TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS),
-}
-
-
-class Service(Keys):
-    token = fields.Enum(TokenKind, by_value=True)
-    idp = fields.String()
-    audience = fields.String()
-    resource = fields.String(validate=absolute_url)
-    scope = fields.String()
-    base_url = BaseUrl(embedded=True)
-    timeout = fields.Float(validate=SECONDS)
-    ca_file = FilePath()
-    request_headers = HeaderNames()
-
-    @validates_schema(skip_on_field_errors=False, pass_original=True)
-    def _fits_its_token(self, data: Mapping[str, Any], original: Any, **_: Any) -> None:
-        """Also when something else is wrong, so judged by what was written."""
-        given = original.keys() if isinstance(original, dict) else set()
-        wrong = {
-            name: ["needs a base_url; a service without one is known by its token only."]
-            for name in _UPSTREAM_KEYS
-            if name in given and "base_url" not in given
-        }
-        kind = data.get("token", TokenKind.USER)
-        if "token" not in given or "token" in data:  # else there is no such kind, as its own field says
-            wrong |= {
-                name: [f"goes with token: {' or '.join(kinds)}, not with {kind}."]
-                for name, kinds in _ONLY_WITH.items()
-                if name in given and kind not in kinds
-            }
-        if kind is TokenKind.EXCHANGE and not given & {"audience", "resource"}:
-            wrong["token"] = ["needs an audience or a resource, to tell the provider for whom the token is."]
-        if wrong:
-            raise ValidationError(wrong)
 
 
 class AuthzMapKeys(Keys):
@@ -131,11 +86,6 @@ def _misfits(data: Mapping[str, Any], given: Any) -> Iterator[tuple[str, str]]:
         names = parse(data["path"]).names
         if lacking := [name for name in parse(data["upstream_path"]).names if name not in names]:
             yield "upstream_path", f"uses {', '.join(lacking)}, which is no name of path."
-    if "rate_limit" in given and data.get("id") in {limit.name for limit in RATE_LIMITS}:
-        yield (
-            "rate_limit",
-            "is named by the route's id, and RATE_LIMITS has one of that name; choose another id.",
-        )
 
 
 class Routes(Keys):
@@ -179,10 +129,10 @@ class Declared:
         if values is None:
             self._broken.add(name)
             return
-        token = {key: value for key, value in values.items() if key in _TOKEN_KEYS}
+        token = {key: value for key, value in values.items() if key in TOKEN_KEYS}
         self.services[name] = ServiceSettings(id=name, line=self._file.line(at), **token)
         if "base_url" in values:
-            upstream = {key: value for key, value in values.items() if key in _UPSTREAM_KEYS}
+            upstream = {key: value for key, value in values.items() if key in UPSTREAM_KEYS}
             base_url = self._base_url(values["base_url"], (*at, "base_url"))
             self.upstreams[name] = UpstreamSettings(name, base_url, line=self._file.line(at), **upstream)
 

@@ -14,6 +14,7 @@ from werkzeug.routing import BaseConverter
 from bff.errors import AccessDenied, BadRequest, BodyTooLarge, InsufficientScope
 from bff.http import Incoming, Outgoing
 from bff.observability import traces
+from bff.observability.access_log import ROUTE
 from bff.oidc.claims import arn
 from bff.pdp.model import Asked
 from bff.proxy import headers as fields
@@ -53,10 +54,11 @@ def blueprint(table: Table) -> Blueprint:
     @policy(session=False, csrf=False)
     def proxied(_rest: str) -> Response:
         """The policy above is only for the table of routes, which has one for each of its own."""
-        g.endpoint = None
+        g.endpoint, request.environ[ROUTE] = None, "/api/*"
         path, mark, query = _target().partition("?")
         match = table.match(request.method, path)
         g.endpoint = match.route.settings.id
+        request.environ[ROUTE] = match.route.settings.path
         check_query(query)
         return _answered(match, query, match.target() + mark + query)
 

@@ -36,7 +36,8 @@ from bff.settings.environment import (
 from bff.settings.fields import BaseUrl, HeaderNames, Limit, Methods, PathTemplate, Size, WordList
 from bff.settings.idps import Claims, Provider
 from bff.settings.pdp import Cache, Connection, Pdp, Subject
-from bff.settings.routes import AuthzMapKeys, Route, Service
+from bff.settings.routes import AuthzMapKeys, Route
+from bff.settings.services import Service
 from bff.settings.verify import Profile
 from tests.architecture import markdown
 from tests.architecture.source import ROOT

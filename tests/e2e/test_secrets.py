@@ -12,7 +12,7 @@ import pytest
 from bff.sessions.tokens import Tokens
 from tests.e2e import deployment
 from tests.e2e.deployment import Deployment
-from tests.peers import bff, openid, process, redis
+from tests.peers import bff, openid, process, proxies, redis
 from tests.peers.bff import Bff, Visitor
 from tests.peers.openid import Fault, Provider
 
@@ -20,6 +20,19 @@ pytestmark = pytest.mark.e2e
 
 REDIS_PASSWORD = "the-password-of-redis"
 TTL = 300
+PERSON = "somebody.in.particular@example.test"
+ROUTES = """
+services: {orders: {base_url: "http://%s"}}
+routes:
+  - {id: read, path: "/api/people/{who}", service: orders, authz: pdp,
+     authz_map: {resource: people, action: read, id_from: $.path.who}}
+  - {id: write, path: "/api/people/{who}", service: orders, methods: PUT, authz: pdp,
+     authz_map: {resource: people, action: write, id_from: $.path.who, props: {mail: $.body.mail}}}
+"""
+POLICY = """
+@id("read") permit(principal, action == Action::"read", resource is people);
+@id("never") @reason("Never that.") forbid(principal, action == Action::"write", resource is people);
+"""
 SHORTEST = 16  # characters; whatever this module makes up is longer, and no ordinary word is
 
 
@@ -42,8 +55,17 @@ def told(folder: Path) -> Told:
     with (
         redis.RedisServer(redis.debian(), folder, password=REDIS_PASSWORD) as store,
         openid.running([client], autologin=True, log=folder / "provider.log") as provider,
+        proxies.echo() as application,
         bff.running(
-            folder, environ | {"REDIS_URL": store.url, "OIDC_ISSUER": provider.issuer}, port=port, workers=2
+            folder,
+            environ
+            | {
+                "REDIS_URL": store.url,
+                "OIDC_ISSUER": provider.issuer,
+                "BFF_CONFIG_DIR": str(configuration(folder, application)),
+            },
+            port=port,
+            workers=2,
         ) as service,
     ):
         errors, cookies = whole_story(service, provider)
@@ -53,8 +75,32 @@ def told(folder: Path) -> Told:
             late.cookies.set("bff_session", next(iter(cookies["bff_session"])))
             errors.append(late.auth_verify().text)
         known = {name: set(values) for name, values in provider.secrets().items()} | cookies
-        known |= {"client secret": {client.secret}, "BFF_SECRETS": {key}, "Redis password": {REDIS_PASSWORD}}
+        known |= {
+            "client secret": {client.secret},
+            "BFF_SECRETS": {key},
+            "Redis password": {REDIS_PASSWORD},
+            "person": {PERSON},
+        }
     return Told(service.log.read_text(), metrics, errors, known)
+
+
+def configuration(folder: Path, application: str) -> Path:
+    (folder / "routes.yaml").write_text(ROUTES % application)
+    (folder / "policies").mkdir()
+    (folder / "policies" / "people.cedar").write_text(POLICY)
+    return folder
+
+
+def call_the_api(alice: Visitor) -> list[str]:
+    """Through the proxy, as somebody who may read and not write; the errors."""
+    path, proof = f"/api/people/{PERSON}?mail={PERSON}", {"X-CSRF-Token": alice.csrf_token()}
+    assert alice.call("GET", path).status_code == 200
+    refused = [alice.call("PUT", path, json=body, headers=proof) for body in ({"mail": PERSON}, {"name": PERSON})]
+    refused.append(alice.call("PUT", path, data=PERSON, headers=proof))
+    refused.append(alice.call("GET", f"/api/people/{PERSON}%2f"))
+    codes = [answer.json()["code"] for answer in refused]
+    assert codes == ["deny", "property_missing", "body_not_json", "bad_path"]
+    return [answer.text for answer in refused]
 
 
 def whole_story(service: Bff, provider: Provider) -> tuple[list[str], dict[str, set[str]]]:
@@ -74,6 +120,7 @@ def whole_story(service: Bff, provider: Provider) -> tuple[list[str], dict[str, 
         errors.append(mallory.open(callback).text)  # used
         assert alice.auth_verify().status_code == 200
         alice.session()
+        errors.extend(call_the_api(alice))
         errors.append(alice.call("POST", "/auth/logout", json={}).text)  # no CSRF token
         alice.csrf_token()
         remember(alice)

@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -413,3 +414,47 @@ def test_no_environment_breaks_loading_or_checking(environ: dict[str, str]) -> N
     with tempfile.TemporaryDirectory() as folder:
         config = load(Path(folder), environ)
         assert all(isinstance(line, str) for line in settings_check.problems(config))
+
+
+KEYS = st.sampled_from(
+    [
+        "services", "routes", "profiles", "providers", "connection", "subject", "cache", "token", "base_url", "id",
+        "path", "service", "methods", "auth", "authz", "authz_map", "resource", "action", "id_from", "props", "headers",
+        "timeout", "upstream_path", "scopes", "rate_limit", "body_limit", "request_headers", "issuer", "value", "key",
+        "_schema", "a", 5, True, None, 1.5, "",
+    ]
+)  # fmt: skip
+SCALARS = st.sampled_from(
+    [
+        "a", "pdp", "bearer", "none", "exchange", "client_credentials", "https://a", "embedded", "/api/{a}/*", "/api/a",
+        "/{b}", "$.path.a", "$.body[?", "GET", "X-A", "20/minute", "${A}", "${", 0, -1, 5, True, None, float("nan"),
+        "x\n\0",
+    ]
+)  # fmt: skip
+TREES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6), max_leaves=30
+)
+FILES = st.sampled_from(["idps.yaml", "routes.yaml", "pdp.yaml", "verify.yaml"])
+ROUTES_YAML = st.fixed_dictionaries(
+    {
+        "services": st.dictionaries(KEYS, st.dictionaries(KEYS, SCALARS, max_size=5), max_size=3),
+        "routes": st.lists(st.dictionaries(KEYS, TREES, max_size=12), max_size=3),
+    }
+)
+
+
+@given(st.dictionaries(FILES, TREES | ROUTES_YAML, max_size=4))
+def test_no_yaml_breaks_loading_or_checking(files: dict[str, object]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, content in files.items():
+            (folder / file).write_text(yaml.safe_dump(content, allow_unicode=True))
+        found = settings_check.problems(load(folder))
+        assert all(isinstance(line, str) and "\n" not in line for line in found), found
+
+
+@given(st.text(max_size=200))
+def test_no_text_breaks_loading(text: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "routes.yaml").write_bytes(text.encode(errors="surrogatepass"))
+        assert all(isinstance(line, str) for line in settings_check.problems(load(Path(name))))

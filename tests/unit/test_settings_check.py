@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -21,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from bff import settings
 from bff.app import create_app
+from bff.settings import AuthzMap, RouteSettings, VerifyProfile
 from bff.settings.environment import VARIABLES
 from bff.settings_check import EX_CONFIG, MASK, InvalidSettings, masked, problems, report
 from tests.peers import certificates
@@ -259,6 +262,41 @@ def test_masked_settings_keep_everything_else(tmp_path: Path) -> None:
     assert shown["base_url"] == "https://app.example.com"
     assert shown["store"]["redis_url"] == shown["secrets"] == shown["providers"][0]["client_secret"] == MASK
     assert shown["providers"][0]["client_key"] is None
+
+
+def test_the_policy_decision_point_s_secrets_are_masked(tmp_path: Path) -> None:
+    given = settings.load(PRODUCTION, tmp_path)
+    shown = masked(replace(given, pdp=replace(given.pdp, bearer="hidden", invalidation_token="hidden")))["pdp"]
+    assert shown["bearer"] == shown["invalidation_token"] == MASK
+    assert shown["timeout"] == given.pdp.timeout
+
+
+ASKING = (
+    {"routes": (RouteSettings("r", "/api/x", "orders", authz=True, authz_map=AuthzMap("things", "read")),)},
+    {"verify_profiles": (VerifyProfile("v", resource="wiki"),)},
+)
+
+
+@pytest.mark.parametrize("asking", ASKING)
+def test_policies_are_checked_where_something_asks_them(tmp_path: Path, asking: dict[str, Any]) -> None:
+    given = settings.load(PRODUCTION, tmp_path)
+    given = replace(given, pdp=replace(given.pdp, policies=tmp_path))
+    assert problems(given) == []
+    (line,) = problems(replace(given, **asking))
+    assert "holds no policy" in line
+    (tmp_path / "a.cedar").write_text("permit(principal, action, resource);")
+    assert problems(replace(given, **asking)) == []
+    (tmp_path / "b.cedar").write_text("permit(")
+    assert ["b.cedar: is not Cedar" in line for line in problems(given)] == [True]
+    remote = replace(given.pdp, base_url="https://pdp.example.com")
+    assert problems(replace(given, **asking, pdp=remote)) == []
+
+
+def test_readiness_can_wait_for_a_pdp_only_where_it_is_a_server(tmp_path: Path) -> None:
+    given = settings.load({**PRODUCTION, "READINESS_CHECKS": "store,pdp"}, tmp_path)
+    (line,) = problems(given)
+    assert line.startswith("READINESS_CHECKS: pdp needs")
+    assert problems(replace(given, pdp=replace(given.pdp, base_url="https://pdp.example.com"))) == []
 
 
 def test_the_command_prints_every_problem_and_exits_with_78(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ def provider(user_id: str = "sub", **names: str) -> ProviderSettings:
         ({}, User("s", "s")),
         ({"name": "A", "email": "a@b", "roles": ["x", "y"]}, User("s", "s", "A", "a@b", ("x", "y"))),
         ({"roles": "x y"}, User("s", "s", roles=("x", "y"))),
+        ({"permissions": ["a.read", 7]}, User("s", "s", permissions=("a.read",))),
         ({"roles": ["x", 7, None, ["y"], {"z": 1}]}, User("s", "s", roles=("x",))),
         ({"roles": {"x": True}}, User("s", "s")),
         ({"roles": 7}, User("s", "s")),

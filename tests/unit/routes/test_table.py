@@ -111,6 +111,13 @@ def test_other_forms_of_a_target_are_refused(path: str) -> None:
         TABLE.match("GET", path)
 
 
+@pytest.mark.parametrize("path", ["/api/b\xfccher/3", "/api/b\xc3\xbccher/3", "/api/with space"])
+def test_a_path_is_not_compared_with_what_must_be_encoded(path: str) -> None:
+    """A byte is one character here, so a literal segment could otherwise be met by bytes that mean another text."""
+    with pytest.raises(AmbiguousTarget):
+        TABLE.match("GET", path)
+
+
 def test_methods_are_those_of_the_most_specific_path() -> None:
     table = Table(
         [

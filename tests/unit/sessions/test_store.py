@@ -1,5 +1,6 @@
 """Sessions in the store: sealed, indexed, and ended exactly once."""
 
+import json
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,7 @@ import pytest
 
 from bff.crypto import digest
 from bff.sessions.binding import binding_of
-from bff.sessions.model import EndReason, Session, User
+from bff.sessions.model import EndReason, Session, User, session_from_bytes, session_to_bytes
 from bff.sessions.store import EXPIRY_INDEX, SessionStore
 from bff.sessions.tokens import AccessToken, Tokens
 from tests.clock import Clock
@@ -26,7 +27,7 @@ def read(sessions: Layer, session: Session) -> Tokens | None:
 
 
 def test_what_is_found_is_what_was_created(sessions: Layer) -> None:
-    user = User("auth:account:a:ä", "ä", "Ä Ö", "a@example.com", ("user", "ädmin"))
+    user = User("auth:account:a:ä", "ä", "Ä Ö", "a@example.com", ("user", "ädmin"), ("ö.read",))
     tokens = Tokens("a", AccessToken("access", 1200.5, 1234.5, "openid"), None, "id.token.x", None, {"orders": SERVICE})
     cookie, session = sessions.store.create(
         user, idp="a", auth_time=7, sid="provider's", binding=binding_of(*CLIENT), tokens=tokens
@@ -35,6 +36,15 @@ def test_what_is_found_is_what_was_created(sessions: Layer) -> None:
     assert read(sessions, session) == tokens
     assert session.key == digest(cookie)
     assert (session.user, session.idp, session.auth_time, session.sid) == (user, "a", 7, "provider's")
+
+
+def test_a_record_from_before_permissions_were_kept_still_opens(sessions: Layer) -> None:
+    _, session = sessions.create()
+    record = json.loads(session_to_bytes(session))
+    del record["user"]["permissions"]
+    opened = session_from_bytes(json.dumps(record).encode(), key=session.key, expires_at=session.expires_at)
+    assert opened == session
+    assert opened.user.permissions == ()
 
 
 def test_nobody_reads_a_session_by_accident(sessions: Layer) -> None:
