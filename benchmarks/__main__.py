@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import memory, metrics, pdp, proxy, routes, tokens, verify
+from benchmarks import memory, metrics, pdp, proxy, routes, streams, tokens, verify
 
 BENCHMARKS = {
     "verify": verify.main,
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "routes": routes.main,
     "proxy": proxy.main,
     "decisions": pdp.decisions,
+    "streams": streams.main,
 }
 
 

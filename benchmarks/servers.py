@@ -47,6 +47,10 @@ class Server:
     def url(self) -> str:
         return self.addresses[0]
 
+    @property
+    def ports(self) -> list[int]:
+        return [int(address.rpartition(":")[2]) for address in self.addresses]
+
     def load(self, path: str, cookie: str, *, seconds: int) -> float:
         """Requests per second, the workers loaded alike and at the same time. Raises when any answer was not 2xx."""
         return sum(_rate(output) for output in self._wrk(path, cookie, seconds))

@@ -8,6 +8,7 @@ tell any more where the next request begins.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from gunicorn.http.body import Body, ChunkedReader
@@ -33,13 +34,19 @@ def check(request: Any) -> None:
     if "" in fields:
         raise ObsoleteFolding("a header field")
     host = fields.get("HOST")
-    if host is None and request.version >= (1, 1):
-        raise InvalidHeader("No Host")
-    if host is not None and not _HOST.fullmatch(host):
+    if host is None:
+        if request.version >= (1, 1):
+            raise InvalidHeader("No Host")
+    elif not _is_host(host):
         raise InvalidHeader("Invalid Host")
     if "TRANSFER-ENCODING" in fields:
         _check_coding(request)
         request.body = Body(Chunks(request, request.unreader))
+
+
+@lru_cache(maxsize=64)
+def _is_host(text: str) -> bool:
+    return _HOST.fullmatch(text) is not None
 
 
 def _check_coding(request: Any) -> None:

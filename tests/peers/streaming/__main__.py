@@ -20,7 +20,7 @@ class Server:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = next(self._connections)
-        with suppress(asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
+        with suppress(asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ValueError):
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
                 await self._handle(Request(head, reader, writer, connection))

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -94,12 +95,18 @@ class Request:
             yield part
 
     async def _chunks(self) -> AsyncIterator[bytes]:
-        while size := int((await self._reader.readuntil(b"\r\n"))[:-2], 16):
+        while size := _size(await self._reader.readuntil(b"\r\n")):
             yield await self._reader.readexactly(size)
             if await self._reader.readexactly(2) != b"\r\n":
                 raise ValueError("a chunk does not end where it said")
         if await self._reader.readexactly(2) != b"\r\n":
             raise ValueError("trailers")
+
+
+def _size(line: bytes) -> int:
+    if not re.fullmatch(rb"[0-9A-Fa-f]{1,8}\r\n", line):
+        raise ValueError("a chunk's size is no number")
+    return int(line, 16)
 
 
 async def _nothing() -> AsyncIterator[bytes]:
