@@ -15,7 +15,7 @@ from tests.peers import raw, service
 PATH = "/auth/verify"
 STREAM = "/api/events/sse?count=1"
 STREAMS = 200
-ROUNDS = 15
+ROUNDS = 21
 SECONDS = 1
 AT_LEAST_OF_EMPTY = 0.75
 ROUTES = """
