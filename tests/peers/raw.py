@@ -33,11 +33,13 @@ class _Received(io.BytesIO):
 def exchange(port: int, sent: bytes) -> bytes:
     """Send everything at once and nothing more; what comes back until the server closes, however it does."""
     received = b""
-    with socket.create_connection(("127.0.0.1", port), PATIENCE) as client, suppress(ConnectionError):
-        client.sendall(sent)
-        client.shutdown(socket.SHUT_WR)
-        while part := client.recv(65536):
-            received += part
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+        with suppress(OSError):  # it need not read to the end before it answers and closes
+            client.sendall(sent)
+            client.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionError):
+            while part := client.recv(65536):
+                received += part
     return received
 
 
