@@ -36,7 +36,7 @@ def test_it_remembers_every_byte(work: Service) -> None:
 @pytest.mark.parametrize("name", ["CL and TE", "TE and CL"])
 def test_it_sees_framing_that_is_ambiguous(work: Service, name: str) -> None:
     raw.exchange(work.port, hostile.REFUSED[name])
-    assert work.last().framing == "ambiguous"
+    work.wait(lambda seen: bool(seen) and seen[0].framing == "ambiguous")
 
 
 def test_it_sees_a_smuggled_request(work: Service) -> None:
