@@ -24,7 +24,7 @@ from tests.peers.cerbos import Cerbos
 
 pytestmark = pytest.mark.e2e
 
-OUTAGE = float(os.environ.get("CHAOS_OUTAGE", "6"))
+OUTAGE = float(os.environ.get("CHAOS_OUTAGE", "3"))
 TTL = OUTAGE / 2
 TIMEOUT = 0.5
 LATEST = TIMEOUT * 1.1
