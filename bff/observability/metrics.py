@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge
 
 from bff.observability import labels
 from bff.observability.multiprocess import values
+from bff.observability.quick import Counter, Histogram
 from bff.observability.traces import exemplar
 
 Exemplar = dict[str, str] | None

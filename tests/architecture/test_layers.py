@@ -21,6 +21,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.signing",
         "bff.sensitive",
         "bff.observability.multiprocess.*",
+        "bff.observability.quick",
         "bff.observability.traces",
         "bff.background",
         "bff.flights",

@@ -13,12 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import Counter as ClientCounter
+from prometheus_client import Histogram as ClientHistogram
 from prometheus_client import values as client_values
 from prometheus_client.metrics import MetricWrapperBase
 
 from bff.observability.multiprocess import archive, manifest, values
 from bff.observability.multiprocess.files import header
+from bff.observability.quick import Counter, Histogram
+from tests.flows.instruments import examples
 from tests.unit.value_files import Scrapers, nobody, samples, scraped
 
 
@@ -367,3 +373,42 @@ def test_every_metric_type_has_a_value_class(folder: Path) -> None:
     metrics.counter.labels("/a").inc(1, {"trace_id": "a" * 32})
     assert isinstance(metrics.counter, MetricWrapperBase)
     assert list(metrics.registry.collect())
+
+
+BOUNDS = (0.5, 1, 2.5)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@given(observed=st.lists(st.sampled_from([*BOUNDS, 0, 3]) | st.floats(0, 4), max_size=20))
+@examples(50)
+def test_the_quick_ones_count_as_the_clients_own(shared: bool, tmp_path_factory: Any, observed: list[float]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if shared:
+            patch.setenv(values.FOLDER, str(tmp_path_factory.mktemp("values")))
+            patch.setattr(values, "_process", values._Process())
+            patch.setattr(client_values, "ValueClass", values.SharedValue)
+        quick = Counter("c", "x", ["a"], registry=None), Histogram("h", "x", ["a"], buckets=BOUNDS, registry=None)
+        plain = (
+            ClientCounter("c", "x", ["a"], registry=None),
+            ClientHistogram("h", "x", ["a"], buckets=BOUNDS, registry=None),
+        )
+        for name, (counter, histogram) in (("q", quick), ("p", plain)):
+            for amount in observed:
+                counter.labels(name).inc(amount)
+                histogram.labels(name).observe(amount)
+        for one, other in zip(quick, plain, strict=True):
+            assert _values(one.labels("q")) == _values(other.labels("p"))
+        if shared:
+            values._process.close()
+
+
+def _values(child: Any) -> list[tuple[str, float]]:
+    return [(each.name + str(each.labels), each.value) for each in child._child_samples() if "created" not in each.name]
+
+
+def test_a_quick_one_refuses_what_the_client_refuses(folder: Path) -> None:
+    counter = Counter("c", "x", ["a"], registry=CollectorRegistry())
+    with pytest.raises(ValueError, match="non-negative"):
+        counter.labels("x").inc(-1)
+    with pytest.raises(ValueError, match="label values"):
+        counter.inc()

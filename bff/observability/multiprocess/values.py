@@ -185,6 +185,12 @@ class SharedValue:
         with _process.lock:
             self._view[self._index] += amount
 
+    def observe(self, amount: float, bucket: "SharedValue") -> None:
+        """As the sum of a histogram: one observation, in this bucket."""
+        with _process.lock:
+            self._view[self._index] += amount
+            bucket._view[bucket._index] += 1
+
     def set(self, value: float, timestamp: float | None = None) -> None:
         with _process.lock:
             self._view[self._index] = value

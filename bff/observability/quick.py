@@ -1,0 +1,41 @@
+"""prometheus_client's counters and histograms, with less to do on the way to shared memory.
+
+A verify counts half a dozen values, and what the client does around each of them costs more than the value: whether the
+metric has its labels is asked each time, a bucket is searched for from the first one on, and each value takes the lock.
+Samples and files are the client's own.
+"""
+
+from bisect import bisect_left
+
+from prometheus_client import Counter as ClientCounter
+from prometheus_client import Histogram as ClientHistogram
+
+from bff.observability.multiprocess.values import SharedValue
+
+
+class Counter(ClientCounter):
+    _quick = False  # also where labels are still missing
+
+    def _metric_init(self) -> None:
+        super()._metric_init()
+        self._quick = isinstance(self._value, SharedValue)
+
+    def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
+        if exemplar is not None or amount < 0 or not self._quick:
+            super().inc(amount, exemplar)
+        else:
+            self._value.inc(amount)
+
+
+class Histogram(ClientHistogram):
+    _quick = False
+
+    def _metric_init(self) -> None:
+        super()._metric_init()
+        self._quick = isinstance(self._sum, SharedValue)
+
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        if exemplar is not None or not self._quick:
+            super().observe(amount, exemplar)
+        else:
+            self._sum.observe(amount, self._buckets[bisect_left(self._upper_bounds, amount)])
