@@ -7,7 +7,7 @@ another order. Gauges follow their multiprocess mode, as in prometheus_client.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 
 from bff.observability.multiprocess.files import ValueFile
@@ -48,20 +48,18 @@ class Column:
     def take_keys(self, table: Table) -> None:
         self._rows += [table.row(key.series, key.help) for key in self._file.keys[len(self._rows) :]]
 
-    def values(self, size: int) -> tuple[float, ...]:
-        """One value per row of the table, 0 where the file has none."""
+    def values(self, size: int) -> Iterator[tuple[float, ...]]:
+        """One value per row of the table, 0 where the file has none; once more for rows that the file has twice, as two
+        keys of one series may differ in their help text."""
         if self._arranged_for != (len(self._rows), size):
             self._prepare(size)
         found = self._file.values
         if self._arrange is None:
-            return found
-        arranged = self._arrange((*found, 0.0))
-        if self._twice:
-            changed = list(arranged)
-            for row, place in self._twice:
-                changed[row] += found[place]
-            arranged = tuple(changed)
-        return arranged
+            yield found
+            return
+        yield self._arrange((*found, 0.0))
+        for row, place in self._twice:
+            yield (*(0.0,) * row, found[place], *(0.0,) * (size - row - 1))
 
     def _prepare(self, size: int) -> None:
         places = [_ABSENT] * size
@@ -84,7 +82,7 @@ def pick(places: Sequence[int]) -> Callable[[Sequence[float]], tuple[float, ...]
 
 def total(columns: Iterable[Column], size: int) -> tuple[float, ...]:
     """The sum of each of the table's rows."""
-    found = [column.values(size) for column in columns]
+    found = [values for column in columns for values in column.values(size)]
     try:
         return tuple(map(math.fsum, zip(*found, strict=True))) or (0.0,) * size
     except (ValueError, OverflowError):
