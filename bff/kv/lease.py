@@ -70,7 +70,6 @@ class Lease:
             self._ends_at = asked_at + self._life
         return Taken.OURS if taken else Taken.HELD
 
-    @property
     def holds(self) -> bool:
         """Whether the lease is ours as far as this process can know without asking: between two steps of the work."""
         return self._clock() < self._ends_at

@@ -64,7 +64,7 @@ class Tasks:
     def start(self) -> None:
         """Make the threads; every job has its first turn at once."""
         self._records.begin()
-        self._schedule = Schedule(self._clock)
+        self._schedule = Schedule()
         for job in self._jobs:
             patient = job.fleet or job.outbound
             self._schedule.add(job.name, partial(self.turn, job), trigger(job), patient=patient)
@@ -116,7 +116,7 @@ class Tasks:
         """A turn that fails is over, too: the next period is the next attempt. Raises LeaseLost."""
         try:
             with lease.kept():
-                self._call(job, lambda: lease.holds and self._may_go_on())
+                self._call(job, lambda: lease.holds() and self._may_go_on())
         finally:
             if lease.finish(OVER_FOR * job.period):
                 self._over[job.name] = period

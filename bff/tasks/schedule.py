@@ -52,7 +52,9 @@ class Schedule:
     """A job's turn never begins while its last one is under way in this process."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """clock: seconds since the epoch, as APScheduler reads them from the machine."""
         self._threads = {"default": _Threads(_QUICK_THREADS), "patient": _Threads(_PATIENT_THREADS)}
+        self._clock = clock
         self._scheduler = _Scheduler(clock, timezone=UTC, executors=dict(self._threads))
 
     def add(self, name: str, run: Callable[[], None], trigger: BaseTrigger, *, patient: bool) -> None:
@@ -61,7 +63,7 @@ class Schedule:
             run,
             trigger,
             id=name,
-            next_run_time=datetime.now(UTC),
+            next_run_time=datetime.fromtimestamp(self._clock(), UTC),
             executor="patient" if patient else "default",
             max_instances=1,
             coalesce=True,

@@ -291,7 +291,7 @@ class TestReport:
 
     def test_own_jobs_are_this_workers_own(self, worker: Worker, clock: Clock) -> None:
         broken: list[str] = []
-        job = Job("report_test", PERIOD, lambda: broken and fail())
+        job = Job("report_test", PERIOD, lambda: fail() if broken else None)
         tasks, other = worker(job), worker(job)
         tasks.turn(job)
         clock.now += 4.26
@@ -308,7 +308,7 @@ class TestReport:
         self, worker: Worker, kv: WatchedStore, clock: Clock
     ) -> None:
         broken: list[str] = []
-        job = Job("report_fleet_test", PERIOD, lambda: broken and fail(), fleet=True)
+        job = Job("report_fleet_test", PERIOD, lambda: fail() if broken else None, fleet=True)
         tasks, other = worker(job), worker(job)
         for status in ("success", "failed"):
             tasks.turn(job)
@@ -441,25 +441,26 @@ class TestStop:
     def test_a_job_that_hangs_is_given_up(
         self, worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        begun, for_ever, flushed = threading.Event(), threading.Event(), threading.Semaphore(0)
+        begun, may_end, flushed = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
 
         def hang() -> None:
-            begun.set()
-            for_ever.wait()
+            begun.release()
+            may_end.wait(PATIENT)
 
         monkeypatch.setattr(runner, "STOP_TIMEOUT", 0.01)
         tasks = worker(
             Job("hanging_test", PERIOD, hang, at_stop=True), Job("flush_test", PERIOD, flushed.release, at_stop=True)
         )
         tasks.start()
-        assert begun.wait(PATIENT)
+        assert begun.acquire(timeout=PATIENT)
         assert flushed.acquire(timeout=PATIENT)
         tasks.stop()
+        assert not begun.acquire(blocking=False)
         assert flushed.acquire(blocking=False)
         assert ("task_given_up", "hanging_test") in [
             (record.message, vars(record).get("task")) for record in caplog.records
         ]
-        for_ever.set()
+        may_end.set()
 
     def test_one_that_was_never_started(self, worker: Worker) -> None:
         flushed = threading.Semaphore(0)
