@@ -3,6 +3,7 @@
 Building makes no connection and no thread, so it may happen in a gunicorn master; `start` is called in each worker.
 """
 
+from functools import partial
 from typing import Any
 
 from flask import Flask
@@ -36,7 +37,10 @@ from bff.web.verify import Verify
 
 MAX_BODY = 1024 * 1024
 _HEALTH_PERIODS = {"idp": 30.0, "pdp": 5.0}
-"""Seconds between two health checks, by how their names begin; a second for others."""
+"""Seconds between two health checks of what is beyond the store, by how their names begin; a second for the store."""
+
+PROVIDER_PERIOD = 60.0
+"""Seconds after which each worker looks whether its copies of a provider's metadata and keys are soon too old."""
 
 
 def create_app(settings: Settings | None = None, services: Services | None = None) -> Flask:
@@ -50,7 +54,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["bff"] = services
     app.extensions["bff_clients"] = clients
-    app.extensions["bff_tasks"] = Tasks(_jobs(services), services.kv)
+    app.extensions["bff_tasks"] = Tasks(_jobs(services), services.kv, services.clock)
     pipeline.install(app)
     always = (auth, health, keys, pdp, provider_logout, tokens, validate)
     for blueprint in (module.blueprint for module in always):
@@ -91,15 +95,18 @@ def _profiles(services: Services) -> list[Profile]:
 
 def _jobs(services: Services) -> list[Job]:
     jobs = [
-        Job("session_touch", 1.0, services.gate.flush),
+        Job("session_touch", 1.0, services.gate.flush, at_stop=True),
         Job("session_sweep", 30.0, services.store.sweep, fleet=True),
-        Job("token_save", 1.0, services.tokens.unsaved.write),
-        Job("token_refresh", 5.0, services.tokens.sweep.run, fleet=True),
-        Job("token_revocation", 1.0, services.tokens.revocations.revoke_due, fleet=True),
+        Job("token_save", 1.0, services.tokens.unsaved.write, at_stop=True),
+        Job("token_refresh", 5.0, services.tokens.sweep.run, fleet=True, stepwise=True),
+        Job("token_revocation", 1.0, services.tokens.revocations.revoke_due, fleet=True, stepwise=True),
     ]
+    for alias, provider in services.providers.items():
+        jobs.append(Job(f"provider_{alias}", PROVIDER_PERIOD, provider.renew, outbound=True))
     for name in services.health.names:
-        period = next((seconds for start, seconds in _HEALTH_PERIODS.items() if name.startswith(start)), 1.0)
-        jobs.append(Job(f"health_{name}", period, lambda name=name: services.health.refresh(name)))  # type: ignore[misc]
+        beyond = next((seconds for start, seconds in _HEALTH_PERIODS.items() if name.startswith(start)), None)
+        check = partial(services.health.refresh, name)
+        jobs.append(Job(f"health_{name}", beyond or 1.0, check, outbound=beyond is not None))
     return jobs
 
 

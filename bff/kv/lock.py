@@ -12,7 +12,7 @@ The owner token makes the last line safe: a late release can never free somebody
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from bff.crypto import random_id
@@ -46,19 +46,29 @@ class Lock:
 
         The life ends by itself when the process does. A store that fails meanwhile costs the lock at worst.
         """
-        over = threading.Event()
-        renewing = threading.Thread(target=self._renew_until, args=(over,), name="kv-lock", daemon=True)
-        renewing.start()
         try:
-            yield
+            with renewed(self.renew, self._ttl / 3):
+                yield
         finally:
-            over.set()
-            renewing.join()
             with suppress(StoreUnavailable):
                 self.release()
 
-    def _renew_until(self, over: threading.Event) -> None:
-        while not over.wait(self._ttl / 3):
-            with suppress(StoreUnavailable):
-                if not self.renew():
-                    return
+
+@contextmanager
+def renewed(renew: Callable[[], bool], every: float) -> Iterator[None]:
+    """Call renew every so many seconds, in a thread, for as long as the block runs or until it answers False."""
+    over = threading.Event()
+    renewing = threading.Thread(target=_renew_until, args=(over, renew, every), name="kv-lock", daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        over.set()
+        renewing.join()
+
+
+def _renew_until(over: threading.Event, renew: Callable[[], bool], every: float) -> None:
+    while not over.wait(every):
+        with suppress(StoreUnavailable):
+            if not renew():
+                return

@@ -119,7 +119,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_build_info": {"version": "`BFF_VERSION`", "python": "the interpreter's version"},
     "bff_background_tasks_total": {
         "task_type": "`session_touch`, `session_sweep`, `token_save`, `token_refresh`, `token_revocation`,"
-        " and `health_` with the name of each health check",
+        " `task_records`, `provider_` with each provider's alias, and `health_` with the name of each health check",
         "status": ("success", "failed", "skipped"),
     },
     "bff_rate_limit_violations_total": {

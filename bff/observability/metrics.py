@@ -5,9 +5,7 @@ the one piece of module-level state in the project, because prometheus_client ke
 """
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from time import perf_counter
+from collections.abc import Callable, Collection, Mapping
 
 from prometheus_client import Gauge
 
@@ -309,24 +307,9 @@ def scrape(seconds: float) -> None:
     SCRAPE_DURATION.observe(seconds)
 
 
-class TaskTurn:
-    """One turn of a periodic job: failed until it is over, unless somebody says that it was skipped."""
-
-    status = "failed"
-
-    def skip(self) -> None:
-        """Another worker holds the lease."""
-        self.status = "skipped"
-
-
-@contextmanager
-def background_task(task_type: str) -> Iterator[TaskTurn]:
-    """Time and count one turn of a periodic job; the exception of a failed one passes through."""
-    turn, start = TaskTurn(), perf_counter()
-    try:
-        yield turn
-        turn.status = "success" if turn.status == "failed" else turn.status
-    finally:
-        BACKGROUND_TASKS.labels(task_type, turn.status).inc()
-        if turn.status != "skipped":
-            BACKGROUND_DURATION.labels(task_type).observe(perf_counter() - start)
+def background_task(task_type: str, status: str, seconds: float | None = None) -> None:
+    """One turn of a periodic job: success, failed, or skipped because another worker has the fleet's turn. seconds: how
+    long it ran, None when it did not."""
+    BACKGROUND_TASKS.labels(task_type, status).inc()
+    if seconds is not None:
+        BACKGROUND_DURATION.labels(task_type).observe(seconds)

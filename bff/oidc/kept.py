@@ -48,6 +48,14 @@ class Kept(Generic[T]):
         with self._lock:
             self._store(self._fetch())
 
+    def renew(self, ahead: float) -> None:
+        """Fetch now when less than so many seconds of life are left, so that nobody who asks has to wait for it.
+
+        Raises ProviderUnavailable, and keeps the old copy then.
+        """
+        if self._clock() >= self._due_at - ahead:
+            self.refresh()
+
     def _fresh_or_stale(self) -> T:
         try:
             return self._store(self._fetched())

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 METADATA_LIFE = 3600.0
 KEYS_LIFE = 3600.0
+RENEWED_AHEAD = 900.0
+"""Seconds before the end of those lives from which on they are fetched anew in the background."""
+
 # A token with an unknown key id asks for fresh keys, but an attacker's thousand of them ask only so often.
 KEYS_REFETCH_AFTER = 10.0
 
@@ -80,6 +83,14 @@ class Provider:
     def check(self) -> None:
         """Fetch discovery now and keep it. Raises ProviderUnavailable."""
         self._metadata.refresh()
+
+    def renew(self) -> None:
+        """Fetch what is soon too old, before a login or a token has to wait for it.
+
+        Raises ProviderUnavailable; the last good copies stay.
+        """
+        self._metadata.renew(RENEWED_AHEAD)
+        self._keys.renew(RENEWED_AHEAD)
 
     def post(
         self,

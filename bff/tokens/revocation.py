@@ -6,7 +6,7 @@ rest is done in the background, and again after a pause while the provider is aw
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from bff.errors import ProviderUnavailable, StoreUnavailable, UpstreamError
@@ -32,9 +32,12 @@ class Revocations:
         with suppress(StoreUnavailable):
             self._turn(DueRevocation(key, 0))
 
-    def revoke_due(self) -> None:
-        """One turn of the background job. Raises StoreUnavailable; the queue is as it was then."""
+    def revoke_due(self, may_go_on: Callable[[], bool] = lambda: True) -> None:
+        """One turn of the background job, a step for each session. Raises StoreUnavailable; the queue is as it was
+        then."""
         for due in self._store.due_for_revocation(MOST_AT_ONCE):
+            if not may_go_on():
+                return
             self._turn(due)
 
     def orphan(self, provider: Provider, issued: Issued) -> None:

@@ -40,12 +40,17 @@ class RefreshSweep:
         self._idle_timeout = settings.idle_timeout
         self._clock = clock
 
-    def run(self) -> None:
-        """One turn of the background job. Raises StoreUnavailable."""
+    def run(self, may_go_on: Callable[[], bool] = lambda: True) -> None:
+        """One turn of the background job, a step for each session. Raises StoreUnavailable."""
+
+        def step(key: str) -> None:
+            if may_go_on():
+                self._turn(key)
+
         due = self._tokens.due_for_refresh(MOST_AT_ONCE)
         if due:
             with ThreadPoolExecutor(_CALLS_AT_ONCE, "token-refresh") as pool:
-                list(pool.map(self._turn, due))
+                list(pool.map(step, due))
 
     def _turn(self, key: str) -> None:
         try:

@@ -9,11 +9,16 @@ from bff.errors import Unauthenticated
 from bff.services import Services
 from bff.sessions.gate import Client
 from bff.sessions.model import Session
+from bff.tasks import Tasks
 from bff.web.client import Clients
 
 
 def services() -> Services:
     return cast(Services, current_app.extensions["bff"])
+
+
+def tasks() -> Tasks:
+    return cast(Tasks, current_app.extensions["bff_tasks"])
 
 
 def client() -> Client:

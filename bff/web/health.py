@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, jsonify
 
-from bff.web.context import services
+from bff.web.context import services, tasks
 from bff.web.policy import policy
 
 blueprint = Blueprint("health", __name__)
@@ -15,7 +15,10 @@ def health() -> tuple[Response, int]:
     service = services()
     healthy = service.health.healthy()
     content = jsonify(
-        status="up" if healthy else "down", checks=service.health.report(), version=service.settings.version
+        status="up" if healthy else "down",
+        checks=service.health.report(),
+        tasks=tasks().report(),
+        version=service.settings.version,
     )
     return content, 200 if healthy else 503
 

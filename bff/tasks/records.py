@@ -1,0 +1,96 @@
+"""When each job last succeeded, and how its last turn ended: what /health shows of them.
+
+Of the fleet's jobs that stands in the store, written by whoever had the turn. Every worker reads it in the background,
+so that whoever asks for health is answered from memory.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bff.kv import Batch, KeyValue
+from bff.tasks.job import Job
+
+LATE_PERIODS = 3
+LATE_SECONDS = 15.0
+"""A job is late when it has not succeeded for so many periods and seconds: time for another worker to take over."""
+
+_REMEMBERED = 30 * 86400.0
+
+
+@dataclass(frozen=True)
+class Last:
+    """status: of the last turn, success or failed. succeeded_at: seconds since the epoch, None for never."""
+
+    status: str
+    succeeded_at: float | None
+
+
+class Records:
+    def __init__(self, jobs: Sequence[Job], kv: KeyValue, clock: Callable[[], float]) -> None:
+        self._jobs = tuple(jobs)
+        self._kv = kv
+        self._clock = clock
+        self._since = clock()
+        self._last: dict[str, Last] = {}
+
+    def begin(self) -> None:
+        """From now on a job that never succeeded is waited for."""
+        self._since = self._clock()
+
+    def note(self, job: Job, status: str) -> None:
+        """Of a job of this worker's own."""
+        self._last[job.name] = self._after(self._last.get(job.name), status)
+
+    def tell(self, job: Job, status: str) -> None:
+        """The fleet. Were others told something meanwhile, that is the newer word. Raises StoreUnavailable."""
+        found = self._kv.get(_key(job))
+        last = self._after(_opened(found), status)
+        raw = json.dumps([last.status, last.succeeded_at]).encode()
+        if found is None:
+            self._kv.set_if_absent(_key(job), raw, _REMEMBERED)
+        else:
+            self._kv.compare_and_set(_key(job), found, raw, _REMEMBERED)
+
+    def read(self) -> None:
+        """What the fleet was told. Raises StoreUnavailable; what was known stays."""
+        jobs, batch = [job for job in self._jobs if job.fleet], Batch()
+        for job in jobs:
+            batch.get(_key(job))
+        for job, raw in zip(jobs, self._kv.execute(batch), strict=True):
+            if (last := _opened(raw)) is not None:
+                self._last[job.name] = last
+
+    def report(self) -> dict[str, dict[str, object]]:
+        """By job: seconds since the last success (None for never), status of the last turn (unknown before it), period
+        in seconds, whether one worker does it for the fleet, whether it is late."""
+        return {job.name: self._reported(job) for job in self._jobs}
+
+    def _reported(self, job: Job) -> dict[str, object]:
+        last, now = self._last.get(job.name, Last("unknown", None)), self._clock()
+        waited = now - (self._since if last.succeeded_at is None else last.succeeded_at)
+        return {
+            "last_success": None if last.succeeded_at is None else round(max(0.0, waited), 1),
+            "last_status": last.status,
+            "period": job.period,
+            "fleet": job.fleet,
+            "late": waited > LATE_PERIODS * job.period + LATE_SECONDS,
+        }
+
+    def _after(self, last: Last | None, status: str) -> Last:
+        if status == "success":
+            return Last(status, self._clock())
+        return Last(status, last.succeeded_at if last else None)
+
+
+def _key(job: Job) -> str:
+    return f"task:{job.name}"
+
+
+def _opened(raw: bytes | None) -> Last | None:
+    """None for what no version of this wrote, too."""
+    try:
+        status, succeeded_at = json.loads(raw or b"null")
+        return Last(str(status), None if succeeded_at is None else float(succeeded_at))
+    except (ValueError, TypeError):
+        return None
