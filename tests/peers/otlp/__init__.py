@@ -1,8 +1,9 @@
-"""A collector: receives OTLP by gRPC and by HTTP in a process of its own, keeps everything, and can be told to go silent.
+"""A collector: receives OTLP by gRPC and HTTP in a process of its own, keeps everything, and goes silent when told to.
 
 `black_hole` is worse than that: a port that takes connections and never says a word.
 """
 
+import importlib.util
 import socket
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 import requests
 
-from tests.peers import process
+from tests.peers import install, process
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 20
@@ -124,3 +125,19 @@ def black_hole() -> Iterator[str]:
     """The address of somebody who takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def rotel(behind: Collector, log: Path) -> Iterator[str]:
+    """A collector of another make, which passes everything on by gRPC; its gRPC address."""
+    spec = importlib.util.find_spec("rotel")
+    if spec is None or spec.origin is None:
+        install.unavailable("Rotel", "install it with: pip install -r requirements-dev.txt")
+    port, http = process.free_port(), process.free_port()
+    command: list[str | Path] = [
+        Path(spec.origin).parent / "rotel-agent", "start",
+        "--otlp-grpc-endpoint", f"127.0.0.1:{port}", "--otlp-http-endpoint", f"127.0.0.1:{http}",
+        "--exporter", "otlp", "--otlp-exporter-endpoint", behind.grpc_url, "--otlp-exporter-protocol", "grpc",
+    ]  # fmt: skip
+    with process.running(command, port=port, log=log):
+        yield f"http://127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""The collector's process: `python -m tests.peers.otlp GRPC_PORT HTTP_PORT`. Both receive; HTTP also answers the tests."""
+"""The collector's process: `python -m tests.peers.otlp GRPC_PORT HTTP_PORT`. Both receive; HTTP answers tests, too."""
 
 import json
 import sys
@@ -102,7 +102,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def attributes(pairs: Iterable[Any]) -> dict[str, Any]:
-    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in pairs}
+    return {pair.key: plain(pair.value) for pair in pairs}
+
+
+def plain(value: Any) -> Any:
+    """Texts and numbers as they are, what is made of several as text."""
+    found = getattr(value, value.WhichOneof("value"))
+    return found if isinstance(found, str | int | float) else str(found)
 
 
 def spans(requests: Iterable[ExportTraceServiceRequest]) -> Iterator[dict[str, Any]]:
@@ -139,8 +145,7 @@ def points(requests: Iterable[ExportMetricsServiceRequest]) -> Iterator[dict[str
                     "value": point.count if histogram else point.as_int or point.as_double,
                     "sum": point.sum if histogram else 0,
                     "buckets": list(point.bucket_counts) if histogram else [],
-                    "delta": data.aggregation_temporality
-                    == AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA,
+                    "delta": data.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA,
                 }
 
 
