@@ -37,7 +37,7 @@ UNTRACED = r"^https?://[^/]+/(?:health(?:[/?]|$)|metrics(?:[?]|$)|static/)"
 """Addresses that machines ask every few seconds."""
 
 # Libraries of OpenTelemetry read these when they are imported or first used.
-_OWN_VARIABLES = {"OTEL_PROPAGATORS": "tracecontext", "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database"}
+OWN_VARIABLES = {"OTEL_PROPAGATORS": "tracecontext", "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database"}
 
 
 class Telemetry:
@@ -47,7 +47,7 @@ class Telemetry:
         self._make_spans = exporters.spans(config.traces, config.timeout) if config.traces else None
         self._make_metrics = exporters.metrics(config.metrics, config.timeout) if config.metrics else None
         self._stops: list[tuple[Callable[[], None], Callable[[], None]]] = []  # send the rest; give it up
-        os.environ.update(_OWN_VARIABLES)
+        os.environ.update(OWN_VARIABLES)
         self._calls = _calls(settings) if config.traces else ()
 
     def instrument(self, app: Any) -> None:

@@ -34,10 +34,11 @@ class Periodic:
         self._exporter.shutdown()
 
     def give_up(self) -> None:
-        """Count what was not sent as lost."""
+        """Count what was not sent as lost, and break off what can be."""
         self._ended = True
         if self._sending:
             self._lost(SIGNAL, self._sending)
+            self._exporter.shutdown()
 
     def _repeat(self) -> None:
         while not self._stopping.wait(self._interval):

@@ -71,8 +71,9 @@ class BoundedProcessor(BatchSpanProcessor):
     def __init__(self, exporter: SpanExporter, settings: TelemetrySettings, lost: Lost) -> None:
         self._room = Room(settings.spans_queue)
         self._lost = lost
+        self._exporter = CountedExporter(exporter, self._room, lost)
         super().__init__(
-            CountedExporter(exporter, self._room, lost),
+            self._exporter,
             max_queue_size=settings.spans_queue,
             schedule_delay_millis=settings.spans_delay * 1000,
             max_export_batch_size=settings.spans_batch,
@@ -85,6 +86,7 @@ class BoundedProcessor(BatchSpanProcessor):
             self._lost(SIGNAL, 1)
 
     def give_up(self) -> None:
-        """Count what was not sent as lost; nothing is taken any more."""
+        """Count what was not sent as lost, and break off what can be; nothing is taken any more."""
         if left := self._room.clear():
             self._lost(SIGNAL, left)
+            self._exporter.shutdown()
