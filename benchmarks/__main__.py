@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import memory, metrics, pdp, proxy, routes, streams, tokens, verify
+from benchmarks import memory, metrics, pdp, proxy, routes, streams, telemetry, tokens, verify
 
 BENCHMARKS = {
     "verify": verify.main,
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "proxy": proxy.main,
     "decisions": pdp.decisions,
     "streams": streams.main,
+    "telemetry": telemetry.main,
 }
 
 

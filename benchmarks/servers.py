@@ -51,22 +51,23 @@ class Server:
     def ports(self) -> list[int]:
         return [int(address.rpartition(":")[2]) for address in self.addresses]
 
-    def load(self, path: str, cookie: str, *, seconds: int) -> float:
-        """Requests per second, the workers loaded alike and at the same time. Raises when any answer was not 2xx."""
-        return sum(_rate(output) for output in self._wrk(path, cookie, seconds))
+    def load(self, path: str, cookie: str, *, seconds: int, **headers: str) -> float:
+        """Requests per second, the workers loaded alike and at the same time. headers: further ones that each request
+        has. Raises when any answer was not 2xx."""
+        return sum(_rate(output) for output in self._wrk(path, cookie, seconds, headers))
 
-    def cpu_per_request(self, path: str, cookie: str, *, seconds: int) -> float:
+    def cpu_per_request(self, path: str, cookie: str, *, seconds: int, **headers: str) -> float:
         """Seconds of CPU, user and system, that the workers spent per request."""
         before = self._cpu()
-        requests = self.load(path, cookie, seconds=seconds) * seconds
+        requests = self.load(path, cookie, seconds=seconds, **headers) * seconds
         return (self._cpu() - before) / requests
 
-    def p99(self, path: str, cookie: str, *, seconds: int) -> float:
+    def p99(self, path: str, cookie: str, *, seconds: int, **headers: str) -> float:
         """Seconds."""
-        return max(_p99(output) for output in self._wrk(path, cookie, seconds))
+        return max(_p99(output) for output in self._wrk(path, cookie, seconds, headers))
 
-    def _wrk(self, path: str, cookie: str, seconds: int) -> list[str]:
-        command = _wrk_command(cookie, seconds, CONNECTIONS // len(self.addresses))
+    def _wrk(self, path: str, cookie: str, seconds: int, more: Mapping[str, str]) -> list[str]:
+        command = _wrk_command(cookie, seconds, CONNECTIONS // len(self.addresses), more)
         running = [
             subprocess.Popen([*command, address + path], stdout=subprocess.PIPE, text=True)
             for address in self.addresses
@@ -166,7 +167,7 @@ def _p99(output: str) -> float:
     return float(found[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[found[2]]
 
 
-def _wrk_command(cookie: str, seconds: int, connections: int) -> list[str]:
+def _wrk_command(cookie: str, seconds: int, connections: int, more: Mapping[str, str]) -> list[str]:
     """Requests as a proxy sends them."""
     headers = {
         "Cookie": f"theme=dark; bff_session={cookie}",
@@ -177,6 +178,7 @@ def _wrk_command(cookie: str, seconds: int, connections: int) -> list[str]:
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": "app.example.com",
         "X-Forwarded-Uri": "/orders/17",
+        **more,
     }
     command = [wrk(), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     for name, value in headers.items():

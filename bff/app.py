@@ -31,6 +31,7 @@ from bff.web import (
     tokens,
     validate,
 )
+from bff.web.callers import Callers
 from bff.web.client import Clients
 from bff.web.profiles import DEFAULT, Profile
 from bff.web.verify import Verify
@@ -55,6 +56,11 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.extensions["bff"] = services
     app.extensions["bff_clients"] = clients
     app.extensions["bff_tasks"] = Tasks(_jobs(services), services.kv, services.clock)
+    if settings.telemetry.exports:
+        from bff.observability.telemetry import Telemetry  # with the SDK, which nobody else pays for
+
+        app.extensions["bff_telemetry"] = Telemetry(settings)
+        app.extensions["bff_telemetry"].instrument(app)
     pipeline.install(app)
     always = (auth, health, keys, pdp, provider_logout, tokens, validate)
     for blueprint in (module.blueprint for module in always):
@@ -68,14 +74,17 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     if settings.development:
         _register_development_parts(app, services)
     login_url = settings.base_url + "/auth/login"
+    callers = Callers(clients) if settings.telemetry.traces else None
     app.wsgi_app = Verify(  # type: ignore[method-assign]  # as Flask documents for WSGI middleware
-        app.wsgi_app, services.gate, clients, services.return_urls, login_url, _profiles(services)
+        app.wsgi_app, services.gate, clients, services.return_urls, login_url, _profiles(services), callers
     )
     return app
 
 
 def start(app: Flask) -> None:
     """Make connections and threads, in the process that serves."""
+    if "bff_telemetry" in app.extensions:
+        app.extensions["bff_telemetry"].start()
     app.extensions["bff"].start()
     app.extensions["bff_tasks"].start()
 
@@ -84,6 +93,8 @@ def stop(app: Flask) -> None:
     """Finish what runs in the background and close every connection."""
     app.extensions["bff_tasks"].stop()
     app.extensions["bff"].close()
+    if "bff_telemetry" in app.extensions:
+        app.extensions["bff_telemetry"].stop()
 
 
 def _profiles(services: Services) -> list[Profile]:

@@ -7,12 +7,14 @@ import contextlib
 import datetime
 import logging
 import os
+from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii as _text
 from typing import Any
 
 from gunicorn.glogging import Logger
 
 from bff.observability.logs import Formatter, redact
+from bff.observability.traces import TRACE
 
 ROUTE = "bff.route"
 """Where the WSGI environment of a proxied request has the path of its route."""
@@ -46,7 +48,7 @@ class JsonLogger(Logger):
             f' "status": {int(status.split(None, 1)[0]) if isinstance(status, str) else status},'
             f' "bytes": {getattr(resp, "sent", None) or 0},'
             f' "duration_ms": {request_time.total_seconds() * 1000:.3f},'
-            f' "correlation_id": {_text(correlation_id)}}}'
+            f' "correlation_id": {_text(correlation_id)}{_trace(environ.get(TRACE))}}}'
         )
 
     def _write(self, line: str) -> None:
@@ -58,6 +60,10 @@ class JsonLogger(Logger):
             with handler.lock or contextlib.nullcontext():
                 handler.stream.write(f"{line}\n")
                 handler.flush()
+
+
+def _trace(ids: Mapping[str, str] | None) -> str:
+    return f', "trace_id": "{ids["trace_id"]}", "span_id": "{ids["span_id"]}"' if ids else ""
 
 
 def _path(path: str) -> str:

@@ -116,6 +116,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "topic": "a topic of the configuration", "status": ("queued", "delivered", "retried", "failed"),
     },
     "bff_worker_restarts_total": {"reason": ("max_requests", "stopped", "timeout", "killed")},
+    "bff_telemetry_dropped_total": {"signal": ("spans", "metrics")},
     "bff_build_info": {"version": "`BFF_VERSION`", "python": "the interpreter's version"},
     "bff_background_tasks_total": {
         "task_type": "`session_touch`, `session_sweep`, `token_save`, `token_refresh`, `token_revocation`,"

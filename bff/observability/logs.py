@@ -1,4 +1,4 @@
-"""JSON logs, one object a line, with the correlation id of the request at hand and no secret in any of them.
+"""JSON logs, one object a line, with the correlation id and the trace of the request at hand and no secret in any.
 
 Redaction is the last thing that happens to a line, so it holds for messages, extra fields and tracebacks alike:
 whatever looks like a credential (a long unbroken run of base64url, a Bearer header, a JWT) is replaced, and so is
@@ -12,6 +12,8 @@ import sys
 from contextvars import ContextVar
 
 from pythonjsonlogger.json import JsonFormatter
+
+from bff.observability import traces
 
 REDACTED = "[redacted]"
 MAX_CORRELATION_ID = 39  # shorter than anything that redaction takes for a credential
@@ -61,6 +63,7 @@ class Formatter(JsonFormatter):
         log_data["pid"] = record.process
         if value := correlation_id.get():
             log_data["correlation_id"] = value
+        log_data.update(traces.current() or {})
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))

@@ -44,6 +44,11 @@ SESSION_CACHE = Counter(
 VERIFY_DURATION = Histogram(
     "bff_verify_duration_seconds", "Seconds one verify took, by outcome.", ["status"], buckets=VERIFY_BUCKETS
 )
+SESSION_VALIDATION = Histogram(
+    "bff_session_validation_duration_seconds",
+    "Seconds it took to tell whether a request belongs to a live session.",
+    buckets=VERIFY_BUCKETS,
+)
 OAUTH_FLOW_DURATION = Histogram(
     "bff_oauth_flow_duration_seconds", "Seconds one OAuth flow took.", ["flow_type"], buckets=FLOW_BUCKETS
 )
@@ -126,6 +131,11 @@ PUBLIC_REJECTED = Counter(
 WORKERS = Gauge("bff_workers", "Live gunicorn workers.", multiprocess_mode="livesum")
 WORKER_RESTARTS = Counter("bff_worker_restarts_total", "Workers that ended, by cause.", ["reason"])
 FILES_QUARANTINED = Counter("bff_metrics_files_quarantined_total", "Broken metric files that were set aside.")
+TELEMETRY_DROPPED = Counter(
+    "bff_telemetry_dropped_total",
+    "Spans, and points of metrics, that OpenTelemetry's collector did not get.",
+    ["signal"],
+)
 SCRAPE_DURATION = Histogram(
     "bff_metrics_scrape_duration_seconds", "Seconds it took to put the metrics page together.", buckets=SCRAPE_BUCKETS
 )
@@ -170,6 +180,10 @@ def session_created() -> None:
 
 def session_destroyed(reason: str) -> None:
     SESSIONS_DESTROYED.labels(reason).inc()
+
+
+def session_validated(seconds: float) -> None:
+    SESSION_VALIDATION.observe(seconds, exemplar())
 
 
 def binding_failure(reason: str) -> None:
@@ -301,6 +315,11 @@ def worker_left(reason: str) -> None:
 
 def file_quarantined(_name: str) -> None:
     FILES_QUARANTINED.inc()
+
+
+def telemetry_dropped(signal: str, amount: int) -> None:
+    """signal: spans or metrics."""
+    TELEMETRY_DROPPED.labels(signal).inc(amount)
 
 
 def scrape(seconds: float) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from bff.crypto import base64url
 from bff.errors import InvalidReturnUrl, ProviderUnavailable, UnknownProvider, UpstreamError
 from bff.http import Response
-from bff.observability import metrics
+from bff.observability import metrics, traces
 from bff.oidc import dpop, token_endpoint
 from bff.oidc.attempts import Attempt, Attempts, Begun, cookie_name
 from bff.oidc.claims import user_from_claims
@@ -76,9 +76,13 @@ class LoginFlow:
         Raises InvalidReturnUrl, UnknownProvider, ProviderUnavailable, StoreUnavailable.
         """
         provider = self._provider(idp)
+        with traces.span("login", {"bff.idp": provider.id}):
+            return self._begun(provider, return_to, hints or {})
+
+    def _begun(self, provider: Provider, return_to: str, hints: Mapping[str, str]) -> Started:
         key = dpop.new_key() if provider.config.dpop else None
         begun = self._attempts.begin(provider.id, self._return_urls.checked(return_to), key)
-        url = self._authorization_url(provider, self._parameters(provider, begun, hints or {}))
+        url = self._authorization_url(provider, self._parameters(provider, begun, hints))
         self._attempts.keep(begun)
         metrics.login("started")
         return Started(url, cookie_name(begun.state), begun.cookie)
@@ -91,6 +95,10 @@ class LoginFlow:
         """
         attempt = self._attempts.consume(parameters.get("state", ""), cookie)
         provider = self._providers.get(attempt.idp) or fail("idp_error", "This way to log in was withdrawn meanwhile.")
+        with traces.span("callback", {"bff.idp": provider.id}):
+            return self._completed(provider, parameters, attempt)
+
+    def _completed(self, provider: Provider, parameters: Mapping[str, str], attempt: Attempt) -> Completed:
         self._check_response(provider, parameters)
         tokens = self._exchange(provider, parameters["code"], attempt)
         claims = self._claims(provider, tokens, attempt)

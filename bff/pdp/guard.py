@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from bff.crypto import Mac
 from bff.errors import AccessDenied
 from bff.events.audit import Audit
-from bff.observability import labels, metrics
+from bff.observability import labels, metrics, traces
 from bff.observability.traces import exemplar
 from bff.pdp.decisions import Decisions
 from bff.pdp.model import Asked, Decision, Question, Semantic, Subject, Undecided, properties
@@ -78,7 +78,9 @@ class Guard:
         start = time.perf_counter()
         request = Request(correlation_id, route, user)
         try:
-            decision = self._decisions.decide(question(subject, asked, client_address), correlation_id)
+            with traces.span("decision", self._named(asked)) as span:
+                decision = self._decisions.decide(question(subject, asked, client_address), correlation_id)
+                span.set_attribute("bff.decision", ALLOW if decision.allowed else DENY)
         except Undecided as err:
             passes = (on_error or self._on_error) is OnError.ALLOW
             self._tell(ERROR, asked, request, start, err.reason, passes)
@@ -95,7 +97,8 @@ class Guard:
         start, reason = time.perf_counter(), ""
         decided: list[Decision | None] = []
         try:
-            decided += self._decided(questions, semantic, request.correlation_id)
+            with traces.span("decisions", {}):
+                decided += self._decided(questions, semantic, request.correlation_id)
         except Undecided as err:
             reason = err.reason
             decided += [None] * (1 if semantic is Semantic.DENY_ON_FIRST_DENY else len(questions))
@@ -121,8 +124,7 @@ class Guard:
         return self._decisions.decide_all(questions, semantic, correlation_id)
 
     def _tell(self, decision: str, asked: Asked, request: Request, start: float, reason: str, passes: bool) -> None:
-        resource = asked.resource if asked.resource in self._names.resources else labels.OTHER
-        action = asked.action if asked.action in self._names.actions else labels.OTHER
+        resource, action = self._closed(asked)
         seconds = time.perf_counter() - start
         self._record(resource, action, decision)(seconds, exemplar())
         self._audit.decision(
@@ -143,6 +145,15 @@ class Guard:
             log.warning("access_undecided", extra={**_facts(resource, action, request, passes), "reason": reason})
         elif decision != ALLOW:
             log.info("access_denied", extra={**_facts(resource, action, request, passes), "decision": decision})
+
+    def _closed(self, asked: Asked) -> tuple[str, str]:
+        """(resource, action) as metrics and traces may name them."""
+        resource = asked.resource if asked.resource in self._names.resources else labels.OTHER
+        return resource, asked.action if asked.action in self._names.actions else labels.OTHER
+
+    def _named(self, asked: Asked) -> dict[str, str]:
+        resource, action = self._closed(asked)
+        return {"bff.resource": resource, "bff.action": action}
 
     def _record(self, resource: str, action: str, decision: str) -> _Record:
         names = resource, action, decision

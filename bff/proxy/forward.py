@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from bff.crypto import digest
 from bff.errors import BFFError, InsufficientScope, NotRefreshable, TokenRefused, TokenUnavailable
 from bff.http import Incoming, Outgoing, Upstream, head
+from bff.observability import traces
 from bff.oidc.dpop import Dpop
 from bff.oidc.seen import Seen
-from bff.proxy.headers import RequestHeaders
+from bff.proxy.headers import RequestHeaders, within_trace
 from bff.sessions.model import Session
 from bff.settings import TokenKind, UpstreamSettings
 from bff.tokens.keeper import TokenKeeper
@@ -51,6 +53,11 @@ class Service:
     def url(self, request: Outgoing) -> str:
         return self.settings.base_url + request.target
 
+    def described(self, method: str) -> dict[str, str]:
+        """A call to it, in a trace."""
+        address = urlsplit(self.settings.base_url).hostname or ""
+        return {"http.request.method": method, "server.address": address, "bff.service": self.id}
+
 
 class Forwarder:
     def __init__(
@@ -77,7 +84,7 @@ class Forwarder:
         """
         to = self._services[service]
         if caller.bearer is not None and self._keeper.kind(service) is TokenKind.USER:
-            return to.upstream.send(_with(request, {"Authorization": f"Bearer {caller.bearer}"}), client)
+            return _sent(to, _with(request, {"Authorization": f"Bearer {caller.bearer}"}), client)
         usable = self._token(service, caller)
         answer = self._attempt(to, request, usable, client)
         if usable is None or answer.status != HTTPStatus.UNAUTHORIZED or not request.replayable:
@@ -125,7 +132,15 @@ class Forwarder:
         if usable is not None:
             proof = self._dpop.authorization(usable.token, usable.key, request.method, to.url(request))
             request = _with(request, proof)
-        return to.upstream.send(request, client)
+        return _sent(to, request, client)
+
+
+def _sent(to: Service, request: Outgoing, client: Any) -> Incoming:
+    """In a span of its own, until the answer begins; the service learns of that one, and no more of the caller's."""
+    with traces.span(f"{request.method} {to.id}", to.described(request.method), traces.CLIENT) as span:
+        answer = to.upstream.send(replace(request, headers=within_trace(request.headers, traces.outgoing())), client)
+        traces.answered(span, answer.status)
+    return answer
 
 
 def _with(request: Outgoing, headers: Mapping[str, str]) -> Outgoing:

@@ -38,6 +38,7 @@ _KEPT_HOME = frozenset({
     # the BFF's own words
     "x-correlation-id", "x-denied-reason",
 })  # fmt: skip
+_OF_TRACES = frozenset({"traceparent", "tracestate"})
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FOLD = re.compile(r"[ \t]*\r?\n[ \t]+")  # RFC 9112 section 5.2
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -72,6 +73,14 @@ class RequestHeaders:
             f"for={_node(client_address)};host={_quoted(self._origin.host)};proto={self._origin.scheme}"
         )
         return headers
+
+
+def within_trace(headers: Mapping[str, str], trace: Mapping[str, str]) -> Mapping[str, str]:
+    """A request's header fields with what says which trace it belongs to (W3C Trace Context), in the place of what its
+    caller said; as they are when there is no trace."""
+    if not trace:
+        return headers
+    return {**{name: value for name, value in headers.items() if name.lower() not in _OF_TRACES}, **trace}
 
 
 def answered(headers: Iterable[tuple[str, str]]) -> Headers:

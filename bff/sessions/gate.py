@@ -4,6 +4,7 @@ Never writes on the way: that a session was used is noted in memory and recorded
 """
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -53,6 +54,13 @@ class Gate:
 
         Raises Unauthenticated, SessionExpired, SessionEnded, BindingMismatch, StoreUnavailable.
         """
+        start = time.perf_counter()
+        try:
+            return self._admitted(cookie_header, client, touch)
+        finally:
+            metrics.session_validated(time.perf_counter() - start)
+
+    def _admitted(self, cookie_header: str, client: Client, touch: bool) -> Entry:
         now = self._clock()
         entry = self._find(cookie_header, now)
         session = entry.session

@@ -13,7 +13,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from bff.settings import environment, idps, pdp, routes, verify
+from bff.settings import environment, idps, pdp, routes, telemetry, verify
 from bff.settings.model import (
     DEVELOPMENT,
     IDENTITY_HEADERS,
@@ -34,7 +34,9 @@ from bff.settings.model import (
     ServiceSettings,
     SessionSettings,
     Settings,
+    Signal,
     StoreSettings,
+    TelemetrySettings,
     TokenKind,
     UpstreamSettings,
     VerifyProfile,
@@ -43,8 +45,8 @@ from bff.settings.model import (
 __all__ = [
     "DEVELOPMENT", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "USER_TOKEN", "Auth", "AuthzMap", "ClaimNames",
     "CookieSettings", "MetricsSettings", "Network", "OnError", "PdpSettings", "ProviderSettings", "RateLimit",
-    "RouteSettings", "ServiceSettings", "SessionSettings", "Settings", "StoreSettings", "TokenKind",
-    "UpstreamSettings", "VerifyProfile", "load",
+    "RouteSettings", "ServiceSettings", "SessionSettings", "Settings", "Signal", "StoreSettings", "TelemetrySettings",
+    "TokenKind", "UpstreamSettings", "VerifyProfile", "load",
 ]  # fmt: skip
 
 EMBEDDED_PROVIDER_PATH = "/dev/idp"
@@ -65,6 +67,8 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
     policy, wrong = pdp.pdp(folder, environ, values)
     problems += declared.problems + wrong
     profiles, wrong = verify.profiles(folder, environ, declared.services)
+    problems += wrong
+    exported, wrong = telemetry.telemetry(environ, values)
     problems += wrong
     embedded = development and not providers and not values["issuer"]
     keys, generated = values["secrets"], development and not values["secrets"]
@@ -112,6 +116,7 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
             values["metrics_user_buckets"],
             values["public_events"],
         ),
+        telemetry=exported,
         embedded_provider=embedded,
         generated_secrets=generated,
         config_dir=folder,

@@ -280,6 +280,47 @@ class VerifyProfile:
     line: int = field(default=0, compare=False, repr=False)
 
 
+SAMPLERS = (
+    "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
+    "parentbased_traceidratio",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Where traces or metrics go: an OTLP endpoint, with the path if it has one, and grpc or http/protobuf."""
+
+    endpoint: str
+    protocol: str
+
+
+@dataclass(frozen=True)
+class TelemetrySettings:
+    """OpenTelemetry: what goes where, None for what is not exported. Times in seconds.
+
+    timeout: of one export. sampler: one of SAMPLERS; sampler_ratio: of those with a ratio. traces_per_second: at most,
+    in each worker, begun here or taken over from a caller. spans_delay, spans_queue, spans_batch: how long spans are
+    collected, how many wait at most and go at once. metrics_delta: whether only the change since the last export is
+    told.
+    """
+
+    traces: Signal | None = None
+    metrics: Signal | None = None
+    timeout: float = 10.0
+    sampler: str = "parentbased_always_on"
+    sampler_ratio: float = 1.0
+    traces_per_second: float = 100.0
+    spans_delay: float = 5.0
+    spans_queue: int = 2048
+    spans_batch: int = 512
+    metrics_interval: float = 60.0
+    metrics_delta: bool = False
+
+    @property
+    def exports(self) -> bool:
+        return self.traces is not None or self.metrics is not None
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything an operator decides. `problems` holds what could not be read; see bff.settings_check."""
@@ -306,6 +347,7 @@ class Settings:
     readiness_checks: tuple[str, ...]
     rate_limits: tuple[RateLimit, ...]
     metrics: MetricsSettings
+    telemetry: TelemetrySettings
     embedded_provider: bool
     generated_secrets: bool
     config_dir: Path = Path("config")

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from bff.errors import ProviderUnavailable, SessionEnded, StoreUnavailable, TokenExpired
 from bff.events.audit import Audit
 from bff.events.model import SecurityEvent
-from bff.observability import metrics
+from bff.observability import metrics, traces
 from bff.oidc.id_token import validate_refreshed_id_token
 from bff.oidc.issued import Issued
 from bff.oidc.jwt import TokenInvalid
@@ -76,7 +76,8 @@ class Refresher:
         """
         attempt, bucket = _Attempt(self, session, seen), self._pseudonym(session.user.id)
         try:
-            tokens, own = self._flight.run(f"refresh:{session.key}", attempt.look, attempt.work, patient=patient)
+            with traces.span("refresh", {"bff.idp": seen.idp}, begins=True):
+                tokens, own = self._flight.run(f"refresh:{session.key}", attempt.look, attempt.work, patient=patient)
         except TookTooLong as err:
             metrics.token_refresh_failed(USER_TOKEN, "lock_timeout")
             raise RequestFailed("lock_timeout") from err

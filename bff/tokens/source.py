@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from bff.errors import InsufficientScope, TokenRefused, TokenUnavailable
-from bff.observability import metrics
+from bff.observability import metrics, traces
 from bff.oidc.provider import Provider
 from bff.oidc.token_endpoint import GrantRefused, RequestFailed, TokenEndpoint
 from bff.sessions.model import Session
@@ -93,7 +93,8 @@ class Issuer:
         """Raises GrantRefused, InsufficientScope, RequestFailed, counted for the service."""
         start, wanted = time.perf_counter(), {**form, **_target(service)}
         try:
-            issued = self.endpoint.request(provider, grant, wanted, key=key, scope=service.scope)
+            with traces.span(grant, {"bff.service": service.id, "bff.idp": provider.id}, begins=True):
+                issued = self.endpoint.request(provider, grant, wanted, key=key, scope=service.scope)
         except (RequestFailed, GrantRefused) as err:
             metrics.token_refresh_failed(service.id, _reason(err))
             raise

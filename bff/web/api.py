@@ -54,15 +54,20 @@ def blueprint(table: Table) -> Blueprint:
     @policy(session=False, csrf=False)
     def proxied(_rest: str) -> Response:
         """The policy above is only for the table of routes, which has one for each of its own."""
-        g.endpoint, request.environ[ROUTE] = None, "/api/*"
+        _name_route(None, "/api/*")
         path, mark, query = _target().partition("?")
         match = table.match(request.method, path)
-        g.endpoint = match.route.settings.id
-        request.environ[ROUTE] = match.route.settings.path
+        _name_route(match.route.settings.id, match.route.settings.path)
         check_query(query)
         return _answered(match, query, match.target() + mark + query)
 
     return routes
+
+
+def _name_route(endpoint: str | None, path: str) -> None:
+    """In metrics, in the access log, and in the request's span: the path itself names people and things."""
+    g.endpoint, request.environ[ROUTE] = endpoint, path
+    traces.name_request(request.method, path)
 
 
 def _answered(match: Match, query: str, target: str) -> Response:
@@ -178,7 +183,7 @@ def _headers(service: str, on_behalf: OnBehalfOf) -> dict[str, str]:
     headers["X-Correlation-ID"] = g.correlation_id
     if on_behalf.arn:
         headers["X-Original-User"] = header_value(on_behalf.arn)
-    return headers | traces.outgoing()
+    return headers
 
 
 def _passed_back(answer: Incoming, route: RouteSettings) -> Response:

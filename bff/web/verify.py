@@ -19,13 +19,14 @@ from bff.errors import (
     SessionExpired,
     Unauthenticated,
 )
-from bff.observability import labels, logs, metrics
-from bff.observability.traces import exemplar
+from bff.observability import labels, logs, metrics, traces
+from bff.observability.traces import Span, exemplar
 from bff.oidc.return_url import ReturnUrls
 from bff.sessions import csrf
 from bff.sessions.cache import Entry, Headers
 from bff.sessions.gate import Client, Gate
 from bff.web import problem
+from bff.web.callers import Callers
 from bff.web.client import Clients
 from bff.web.profiles import Original, Profile
 
@@ -58,14 +59,16 @@ class Verify:
         return_urls: ReturnUrls,
         login_url: str,
         profiles: Sequence[Profile],
+        callers: Callers | None = None,
     ) -> None:
         """app: who answers everything else. login_url: where a person logs in. profiles: the first one answers where no
-        profile is named."""
+        profile is named. callers: where traces are recorded, else None."""
         self._app = app
         self._gate = gate
         self._clients = clients
         self._return_urls = return_urls
         self._login_url = login_url
+        self._callers = callers
         self._default = profiles[0]
         self._profiles = {f"{path}@{profile.id}": profile for path in PATHS for profile in profiles[1:]}
         self._verify_duration = {
@@ -77,14 +80,36 @@ class Verify:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path in PATHS:
-            return self._answer(path, self._default, environ, start_response)
+            return self._traced(path, self._default, environ, start_response)
         if path.startswith(_NAMED):
             profile = self._profiles.get(path)
-            return self._answer(path if profile else None, profile, environ, start_response)
+            return self._traced(path if profile else None, profile, environ, start_response)
+        if self._callers is not None:
+            self._callers.forget_strangers(environ)
         return self._app(environ, start_response)
 
-    def _answer(
+    def _traced(
         self, endpoint: str | None, profile: Profile | None, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """A span costs as much as the answer, so there is one only where the caller records the trace; where others
+        are asked, they are told which trace it is all the same."""
+        callers = self._callers
+        if callers is None or not (
+            callers.traces(environ) or (profile is not None and not profile.plain and callers.names(environ))
+        ):
+            return self._answer(endpoint, profile, environ, start_response)
+        method = labels.method(environ["REQUEST_METHOD"])
+        about = {"http.request.method": method, "http.route": labels.endpoint(endpoint)}
+        with traces.server(environ, f"{method} {labels.endpoint(endpoint)}", about) as span:
+            return self._answer(endpoint, profile, environ, start_response, span)
+
+    def _answer(
+        self,
+        endpoint: str | None,
+        profile: Profile | None,
+        environ: Environ,
+        start_response: StartResponse,
+        span: Span | None = None,
     ) -> Iterable[bytes]:
         """endpoint: the metric's label."""
         start = time.perf_counter()
@@ -113,6 +138,9 @@ class Verify:
             traced = exemplar()
             self._verify_duration[outcome].observe(seconds, traced)
             self._http_recorder(environ["REQUEST_METHOD"], endpoint, status)(seconds, traced)
+            if span is not None:
+                span.set_attribute("bff.outcome", outcome)
+                span.set_attribute("http.response.status_code", status)
 
     def _granted(
         self, profile: Profile, entry: Entry, environ: Environ, client: Client, correlation_id: str

@@ -48,6 +48,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.observability.shared_run",
         "bff.observability.exposition",
         "bff.observability.catalogue",
+        "bff.observability.otlp.*",
+        "bff.observability.telemetry",
     ),
     # doors to the outside
     ("bff.breaker",),
@@ -87,7 +89,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "limits": ("bff/ratelimit.py",),
     "marshmallow": ("bff/settings/*", "bff/beacon.py", "bff/web/*", "bff/dev/*"),
     "prometheus_client": ("bff/observability/*",),
-    "opentelemetry": ("bff/observability/traces.py",),
+    "opentelemetry": ("bff/observability/traces.py", "bff/observability/telemetry.py", "bff/observability/otlp/*"),
     "pythonjsonlogger": ("bff/observability/logs.py",),
     "redis": ("bff/kv/redis*.py",),
     "requests": ("bff/http/*",),
@@ -98,11 +100,13 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "sqlite3": ("bff/kv/sqlite*.py",),
 }
 
-# settings/ reads everything that is ours. gunicorn.conf.py reads and hands on what the server needs before there are
+# settings/ reads everything that is ours. telemetry.py tells OpenTelemetry's libraries what they only take from there.
+# gunicorn.conf.py reads and hands on what the server needs before there are
 # settings; the others ask where the metrics folder is as prometheus_client does, so that all give the same answer.
 ENVIRONMENT_READERS = (
     "bff/settings/*",
     "gunicorn.conf.py",
+    "bff/observability/telemetry.py",
     "bff/observability/exposition.py",
     "bff/observability/multiprocess/values.py",
 )

@@ -38,6 +38,7 @@ from bff.settings.idps import Claims, Provider
 from bff.settings.pdp import Cache, Connection, Pdp, Subject
 from bff.settings.routes import AuthzMapKeys, Route
 from bff.settings.services import Service
+from bff.settings.telemetry import Standard
 from bff.settings.verify import Profile
 from tests.architecture import markdown
 from tests.architecture.source import ROOT
@@ -117,6 +118,11 @@ def variables() -> dict[str, list[str]]:
     return {str(field.data_key): [default(field.load_default), allowed(field)] for field in found}
 
 
+def standard_variables() -> dict[str, list[str]]:
+    found = Standard().fields.values()
+    return {str(field.data_key): [default(field.load_default), allowed(field)] for field in found}
+
+
 def keys_of_idps_yaml() -> dict[str, list[str]]:
     defaults = {
         field.name: field.default for field in dataclass_fields(ProviderSettings) if field.default is not MISSING
@@ -178,14 +184,14 @@ DOCUMENTED = markdown.rows("configuration.md")
 
 
 def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
-    existing = variables().keys() | SERVER_VARIABLES | keys_of_yaml().keys()
+    existing = variables().keys() | standard_variables().keys() | SERVER_VARIABLES | keys_of_yaml().keys()
     assert not existing - DOCUMENTED.keys(), f"Explain in docs/configuration.md: {sorted(existing - DOCUMENTED.keys())}"
     assert not DOCUMENTED.keys() - existing, f"No such setting: {sorted(DOCUMENTED.keys() - existing)}"
 
 
 @pytest.mark.parametrize(
     ("name", "facts"),
-    [*variables().items(), *keys_of_yaml().items()],
+    [*variables().items(), *standard_variables().items(), *keys_of_yaml().items()],
 )
 def test_defaults_and_limits_are_the_real_ones(name: str, facts: list[str]) -> None:
     expected = f"| `{name}` | {' | '.join(facts)} |"

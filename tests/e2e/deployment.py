@@ -180,8 +180,10 @@ def running(
     ttl: int,
     *,
     dpop: bool = False,
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[Deployment]:
-    """ttl: of access tokens, in seconds on the clock. dpop: tokens are bound to a key, with nonces (RFC 9449)."""
+    """ttl: of access tokens, in seconds on the clock. dpop: tokens are bound to a key, with nonces (RFC 9449). more:
+    of the BFF's settings."""
     port, upstream = process.free_port(), process.free_port(openid.HOST)
     base_url = f"http://127.0.0.1:{port}"
     client = openid.client(
@@ -203,6 +205,7 @@ def running(
         "SESSION_CACHE_TTL": "60",
         "TEST_CLOCK": str(folder / "clock"),
         "WEB_THREADS": str(AT_ONCE),
+        **(more or {}),
     }
     with (
         redis.RedisServer(redis.debian(), folder) as store,

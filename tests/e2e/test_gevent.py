@@ -1,18 +1,27 @@
-"""The gevent worker class serves a whole login, here at a provider that keeps names and roles for its userinfo."""
+"""The gevent worker class serves a whole login, here at a provider that keeps names and roles for its userinfo, and
+exports what it did by OTLP over HTTP."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.peers import bff, openid, process, redis
+from tests.peers import bff, openid, otlp, process, redis
 from tests.peers.bff import Bff, Visitor
+from tests.peers.otlp import Collector, Span
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def service(folder: Path) -> Iterator[Bff]:
+def collector(folder: Path) -> Iterator[Collector]:
+    with otlp.running(folder / "collector.log") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path, collector: Collector) -> Iterator[Bff]:
     port = process.free_port()
     client = openid.client("bff", f"http://127.0.0.1:{port}", method="client_secret_post")
     with (
@@ -20,7 +29,16 @@ def service(folder: Path) -> Iterator[Bff]:
         openid.running([client], autologin=True, userinfo_only=True, log=folder / "provider.log") as provider,
         bff.running(
             folder,
-            {"WEB_WORKER_CLASS": "gevent", "REDIS_URL": store.url, "OIDC_ISSUER": provider.issuer, **client.environ},
+            {
+                "WEB_WORKER_CLASS": "gevent",
+                "REDIS_URL": store.url,
+                "OIDC_ISSUER": provider.issuer,
+                "OTLP_ENDPOINT": collector.http_url,
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+                "OTEL_BSP_SCHEDULE_DELAY": "100",
+                "OTEL_METRIC_EXPORT_INTERVAL": "200",
+                **client.environ,
+            },
             port=port,
             workers=2,
         ) as running,
@@ -41,6 +59,19 @@ def test_login_verify_and_logout(service: Bff) -> None:
         assert bob.logout().status_code == 200
         assert bob.auth_verify().status_code == 401
     assert service.value("bff_idp_requests_total", endpoint="userinfo", status="200") == 1
+
+
+def test_its_traces_and_metrics_arrive(service: Bff, collector: Collector) -> None:
+    def calls(spans: list[Span]) -> list[Span]:
+        entries = [span for span in spans if span.name == "GET /auth/callback"]
+        inner = [span for span in spans if span.name == "callback" and any(map(span.within, entries))]
+        return [span for span in spans if span.kind == "CLIENT" and any(map(span.within, inner))]
+
+    assert len(collector.wait(calls)) > 1
+    deadline = time.monotonic() + 10
+    while collector.totals("bff_forwardauth_duration_ms", "status") != {("allowed",): 6, ("unauthenticated",): 1}:
+        assert time.monotonic() < deadline, collector.totals("bff_forwardauth_duration_ms", "status")
+        time.sleep(process.POLL)
 
 
 def test_the_log_says_which_worker_class_runs(service: Bff) -> None:

@@ -1,4 +1,4 @@
-"""Nothing secret of logins and tokens, nor of what goes wrong beside them, gets into a log, a metric or an error."""
+"""Nothing secret of logins and tokens, nor of what goes wrong beside them, gets into log, metrics, traces or errors."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ import pytest
 from bff.sessions.tokens import Tokens
 from tests.e2e import deployment
 from tests.e2e.deployment import Deployment
-from tests.peers import bff, openid, process, proxies, redis
+from tests.peers import bff, openid, otlp, process, proxies, redis
 from tests.peers.bff import Bff, Visitor
 from tests.peers.openid import Fault, Provider
 
@@ -42,6 +42,7 @@ class Told:
 
     log: str = field(repr=False)
     metrics: str = field(repr=False)
+    telemetry: str = field(repr=False)
     errors: list[str] = field(repr=False)
     secrets: dict[str, set[str]] = field(repr=False)
 
@@ -53,27 +54,25 @@ def told(folder: Path) -> Told:
     key = base64.b64encode(secrets.token_bytes(32)).decode()
     environ = {"BFF_SECRETS": key, "LOG_LEVEL": "debug", **client.environ}
     with (
+        otlp.running() as collector,
         redis.RedisServer(redis.debian(), folder, password=REDIS_PASSWORD) as store,
         openid.running([client], autologin=True, log=folder / "provider.log") as provider,
         proxies.echo() as application,
-        bff.running(
-            folder,
-            environ
-            | {
-                "REDIS_URL": store.url,
-                "OIDC_ISSUER": provider.issuer,
-                "BFF_CONFIG_DIR": str(configuration(folder, application)),
-            },
-            port=port,
-            workers=2,
-        ) as service,
     ):
-        errors, cookies = whole_story(service, provider)
-        metrics = service.metrics()
-        store.stop()
-        with Visitor(service.base_url) as late:
-            late.cookies.set("bff_session", next(iter(cookies["bff_session"])))
-            errors.append(late.auth_verify().text)
+        environ |= {
+            "REDIS_URL": store.url,
+            "OIDC_ISSUER": provider.issuer,
+            "BFF_CONFIG_DIR": str(configuration(folder, application)),
+            "OTLP_ENDPOINT": collector.grpc_url,
+        }
+        with bff.running(folder, environ, port=port, workers=2) as service:
+            errors, cookies = whole_story(service, provider)
+            metrics = service.metrics()
+            store.stop()
+            with Visitor(service.base_url) as late:
+                late.cookies.set("bff_session", next(iter(cookies["bff_session"])))
+                errors.append(late.auth_verify().text)
+        telemetry = collector.text()
         known = {name: set(values) for name, values in provider.secrets().items()} | cookies
         known |= {
             "client secret": {client.secret},
@@ -81,7 +80,7 @@ def told(folder: Path) -> Told:
             "Redis password": {REDIS_PASSWORD},
             "person": {PERSON},
         }
-    return Told(service.log.read_text(), metrics, errors, known)
+    return Told(service.log.read_text(), metrics, telemetry, errors, known)
 
 
 def configuration(folder: Path, application: str) -> Path:
@@ -145,11 +144,14 @@ def told_of_tokens(folder: Path) -> Told:
     """The same of what comes after a login, at a provider that binds every token to a key."""
     own = folder / "tokens"
     own.mkdir()
-    with deployment.running(own, TTL, dpop=True) as started:
-        errors, known = life_of_tokens(started)
-        metrics = started.bff.metrics()
-        known |= {name: set(values) for name, values in started.provider.secrets().items()}
-    return Told(started.bff.log.read_text(), metrics, errors, known | {"BFF_SECRETS": {deployment.SECRET}})
+    with otlp.running() as collector:
+        with deployment.running(own, TTL, dpop=True, more={"OTLP_ENDPOINT": collector.grpc_url}) as started:
+            errors, known = life_of_tokens(started)
+            metrics = started.bff.metrics()
+            known |= {name: set(values) for name, values in started.provider.secrets().items()}
+        telemetry = collector.text()
+    known |= {"BFF_SECRETS": {deployment.SECRET}}
+    return Told(started.bff.log.read_text(), metrics, telemetry, errors, known)
 
 
 def life_of_tokens(started: Deployment) -> tuple[list[str], dict[str, set[str]]]:
@@ -204,6 +206,7 @@ def test_every_kind_of_token_was_there_to_be_told(told_of_tokens: Told) -> None:
         name for name, values in told_of_tokens.secrets.items() if any(len(value) > SHORTEST for value in values)
     } >= kinds
     words = "grant_refused", "refresh_failed", "backchannel_logout", "logout_token_rejected", "refresh_rejected"
+    assert '"refresh"' in told_of_tokens.telemetry
     assert [word for word in words if f'"event": "{word}"' not in told_of_tokens.log] == []
     codes = {json.loads(error)["code"] for error in told_of_tokens.errors}
     assert codes >= {"token_unavailable", "token_refused", "invalid_token", "invalid_request", "session_ended"}
@@ -214,10 +217,11 @@ def test_every_kind_of_secret_was_there_to_be_told(told: Told) -> None:
     assert {name for name, values in told.secrets.items() if any(len(value) > SHORTEST for value in values)} >= kinds
     assert told.log.count('"path": "/auth/callback"') > 1
     assert told.metrics.count("bff_logins_total") > 1
+    assert told.telemetry.count("/auth/callback") > 1
     assert all("<" in error or '"code"' in error for error in told.errors)
 
 
-@pytest.mark.parametrize("place", ["log", "metrics", "errors"])
+@pytest.mark.parametrize("place", ["log", "metrics", "telemetry", "errors"])
 @pytest.mark.parametrize("story", ["told", "told_of_tokens"])
 def test_nothing_secret_is_told(request: pytest.FixtureRequest, story: str, place: str) -> None:
     told: Told = request.getfixturevalue(story)

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -60,13 +60,16 @@ def caddy(port: int, bff: str, app: str, *, log: Path | None = None) -> Iterator
 
 
 @contextmanager
-def traefik(port: int, bff: str, app: str, *, log: Path | None = None) -> Iterator[None]:
-    """Traefik on port; bff and app are host:port."""
+def traefik(
+    port: int, bff: str, app: str, *, log: Path | None = None, more: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Traefik on port; bff and app are host:port. more: of its static configuration."""
     env = _variables(DEPLOY / "traefik" / "traefik.env") | {
         "TRAEFIK_ENTRYPOINTS_WEB_ADDRESS": f"127.0.0.1:{port}",
         "TRAEFIK_PROVIDERS_FILE_FILENAME": str(DEPLOY / "traefik" / "dynamic.yml"),
         "BFF_URL": f"http://{bff}",
         "APP_URL": f"http://{app}",
+        **(more or {}),
     }
     with process.running([_program("traefik")], port=port, env=env, log=log):
         _wait_for_routes(port)  # it listens before it has read dynamic.yml

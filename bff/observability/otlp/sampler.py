@@ -1,0 +1,88 @@
+"""Which traces are recorded: those that the operator's sampler chooses, of a flood of them no more than a few.
+
+Whether a trace is sampled is for whoever begins it to say (W3C Trace Context), and a client that says so in every
+request would have everything recorded. So each worker begins or takes over so many traces a second and no more; those
+beyond go on unsampled. What is decided holds for everything that this process does in the trace.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import sampling
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import Link, SpanKind, TraceState, get_current_span
+from opentelemetry.util.types import Attributes
+
+_BY_NAME: Mapping[str, Callable[[float], Sampler]] = {
+    "always_on": lambda _: sampling.ALWAYS_ON,
+    "always_off": lambda _: sampling.ALWAYS_OFF,
+    "traceidratio": sampling.TraceIdRatioBased,
+    "parentbased_always_on": lambda _: sampling.DEFAULT_ON,
+    "parentbased_always_off": lambda _: sampling.DEFAULT_OFF,
+    "parentbased_traceidratio": sampling.ParentBasedTraceIdRatio,
+}
+
+
+def named(name: str, ratio: float) -> Sampler:
+    """As OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG name it."""
+    return _BY_NAME[name](ratio)
+
+
+class TokenBucket:
+    """`rate` a second, and as many at once after a quiet second."""
+
+    def __init__(self, rate: float, clock: Callable[[], float]) -> None:
+        """clock: seconds that only go forward."""
+        self._rate = rate
+        self._most = max(1.0, rate) if rate else 0.0
+        self._left = self._most
+        self._clock = clock
+        self._at = clock()
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        with self._lock:
+            now = self._clock()
+            self._left = min(self._most, self._left + (now - self._at) * self._rate)
+            self._at = now
+            if self._left < 1:
+                return False
+            self._left -= 1
+            return True
+
+
+class Bounded(Sampler):
+    def __init__(self, wanted: Sampler, bucket: TokenBucket) -> None:
+        self._wanted = wanted
+        self._bucket = bucket
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """The signature is the SDK's. A call to another service begins no trace: who makes it in the background, or for
+        a request that nobody traces, would fill the collector with traces of one span."""
+        parent = get_current_span(parent_context).get_span_context()
+        if parent.is_valid and not parent.is_remote:
+            sampled = parent.trace_flags.sampled
+        elif not parent.is_valid and kind is SpanKind.CLIENT:
+            sampled = False
+        else:
+            wanted = self._wanted.should_sample(parent_context, trace_id, name, kind)
+            sampled = wanted.decision.is_sampled() and self._bucket.take()
+        state = parent.trace_state if parent.is_valid else None
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state) if sampled else _dropped(state)
+
+    def get_description(self) -> str:
+        return f"Bounded{{{self._wanted.get_description()}}}"
+
+
+def _dropped(state: TraceState | None) -> SamplingResult:
+    return SamplingResult(Decision.DROP, None, state)
