@@ -96,6 +96,8 @@ def _jobs(services: Services) -> list[Job]:
         Job("token_save", 1.0, services.tokens.unsaved.write),
         Job("token_refresh", 5.0, services.tokens.sweep.run, fleet=True),
         Job("token_revocation", 1.0, services.tokens.revocations.revoke_due, fleet=True),
+        Job("event_flush", 1.0, services.events.outbox.flush),
+        Job("event_delivery", 1.0, services.events.delivery.run),
     ]
     for name in services.health.names:
         period = next((seconds for start, seconds in _HEALTH_PERIODS.items() if name.startswith(start)), 1.0)

@@ -24,6 +24,7 @@ from bff.settings.model import (
     AuthzMap,
     ClaimNames,
     CookieSettings,
+    EventSettings,
     MetricsSettings,
     Network,
     OnError,
@@ -42,8 +43,8 @@ from bff.settings.model import (
 
 __all__ = [
     "DEVELOPMENT", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "USER_TOKEN", "Auth", "AuthzMap", "ClaimNames",
-    "CookieSettings", "MetricsSettings", "Network", "OnError", "PdpSettings", "ProviderSettings", "RateLimit",
-    "RouteSettings", "ServiceSettings", "SessionSettings", "Settings", "StoreSettings", "TokenKind",
+    "CookieSettings", "EventSettings", "MetricsSettings", "Network", "OnError", "PdpSettings", "ProviderSettings",
+    "RateLimit", "RouteSettings", "ServiceSettings", "SessionSettings", "Settings", "StoreSettings", "TokenKind",
     "UpstreamSettings", "VerifyProfile", "load",
 ]  # fmt: skip
 
@@ -111,6 +112,12 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
             values["metrics_user_label"],
             values["metrics_user_buckets"],
             values["public_events"],
+        ),
+        events=EventSettings(
+            values["kafka_servers"],
+            values["kafka_topic_prefix"],
+            values["outbox_limit"],
+            values["outbox_max_age"],
         ),
         embedded_provider=embedded,
         generated_secrets=generated,

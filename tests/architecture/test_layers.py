@@ -47,12 +47,13 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.observability.shared_run",
         "bff.observability.exposition",
         "bff.observability.catalogue",
+        "bff.events.catalogue",
     ),
     # doors to the outside
     ("bff.breaker",),
     ("bff.kv.*",),
     # built on the doors
-    ("bff.http.*", "bff.health", "bff.events.audit", "bff.ratelimit"),
+    ("bff.http.*", "bff.health", "bff.events.*", "bff.ratelimit"),
     # domain: no Flask, no sockets of its own
     ("bff.sessions.*", "bff.beacon"),
     # domain, second line
@@ -76,6 +77,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 DOORS: Mapping[str, tuple[str, ...]] = {
     "authlib": ("bff/dev/*",),
     "cedarpy": ("bff/pdp/cedar.py",),
+    "confluent_kafka": ("bff/events/kafka.py",),
     "cryptography": ("bff/crypto.py", "bff/signing.py"),
     "flask": ("bff/web/*", "bff/dev/*", "bff/app.py", "wsgi.py"),
     "gevent": ("gunicorn.conf.py",),
