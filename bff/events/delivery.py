@@ -25,7 +25,7 @@ from bff.kv.lock import Lock
 
 log = logging.getLogger(__name__)
 
-LEASE = 10.0
+LEASE = 5.0
 TURN = 2.0
 """Seconds that one turn lasts at most, and a last one that waits for what is under way."""
 PAUSE = 0.02
