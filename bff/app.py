@@ -111,6 +111,8 @@ def _jobs(services: Services) -> list[Job]:
         Job("token_save", 1.0, services.tokens.unsaved.write, at_stop=True),
         Job("token_refresh", 5.0, services.tokens.sweep.run, fleet=True, stepwise=True),
         Job("token_revocation", 1.0, services.tokens.revocations.revoke_due, fleet=True, stepwise=True),
+        Job("event_flush", 1.0, services.events.outbox.flush, at_stop=True),
+        Job("event_delivery", 1.0, services.events.delivery.run, outbound=True, at_stop=True),
     ]
     for alias, provider in services.providers.items():
         jobs.append(Job(f"provider_{alias}", PROVIDER_PERIOD, provider.renew, outbound=True))

@@ -185,11 +185,15 @@ class BodyTooLarge(BFFError):
 
 
 class RateLimited(BFFError):
-    """A client asked more often than its limit allows; it may again after `Retry-After` seconds."""
+    """A client asked more often than its limit allows; it may again after `Retry-After` seconds. limit: its name."""
 
     status = 429
     code = "rate_limited"
     title = "Too many requests"
+
+    def __init__(self, limit: str, *, headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(headers=headers)
+        self.limit = limit
 
 
 class ReportRefused(BFFError):

@@ -47,7 +47,7 @@ class RateLimits:
             return
         metrics.rate_limited(name, self._pseudonym(client))
         wait = self._limiter.get_window_stats(item, client).reset_time - self._clock()
-        raise RateLimited(headers=[("Retry-After", str(max(1, math.ceil(wait))))])
+        raise RateLimited(name, headers=[("Retry-After", str(max(1, math.ceil(wait))))])
 
 
 def client_of(address: str) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from bff.background import Background
 from bff.crypto import Keyring
 from bff.events.audit import Audit
-from bff.events.model import NullSink
+from bff.events.workflow import EventWorkflow, event_workflow
 from bff.health import Health
 from bff.http import HttpClient, HttpUpstream, Watcher, WsgiTransport
 from bff.kv import KeyValue
@@ -66,6 +66,7 @@ class Services:
     watcher: Watcher
     return_urls: ReturnUrls
     limits: RateLimits
+    events: EventWorkflow
     audit: Audit
     health: Health
 
@@ -83,6 +84,7 @@ class Services:
         self.cache.close()
         for client in self.http:
             client.close()
+        self.events.close()
         self.kv.close()
 
 
@@ -105,7 +107,8 @@ def build(
     """
     kv = kv or open_store(settings, clock)
     keys = Keyring(settings.secrets)
-    audit, background = Audit(NullSink()), Background()
+    events, background = event_workflow(settings, kv, keys, clock, monotonic, wait), Background()
+    audit = events.audit
     later = later or background
     clients = [
         HttpClient(
@@ -124,7 +127,7 @@ def build(
     watcher = Watcher()
     upstream = upstream or partial(HttpUpstream, clock=monotonic, wait=wait)
     token_store = TokenStore(kv, keys, clock)
-    store = SessionStore(kv, keys, settings.sessions, clock, token_store)
+    store = SessionStore(kv, keys, settings.sessions, clock, token_store, audit)
     cache = SessionCache(store, kv, settings.sessions, clock)
     gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock)
     dpop = Dpop(clock)
@@ -159,7 +162,6 @@ def build(
     policy = policy_workflow(
         settings,
         kv,
-        keys,
         audit,
         pdp_http,
         lambda service: OwnToken(tokens.own, service, dpop, later, clock),
@@ -188,6 +190,7 @@ def build(
         watcher=watcher,
         return_urls=return_urls,
         limits=RateLimits(_limits(settings), Memory(clock), pseudonyms.of, clock),
+        events=events,
         audit=audit,
         health=_health(settings, kv, providers, policy.check, clock),
     )

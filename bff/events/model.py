@@ -1,11 +1,20 @@
-"""The names of security events, and where events go.
+"""The names of events, what each one says, and where events go.
 
-An event names what happened and to which session (by reference), never who the person is or what the token was.
+An event names what happened and to which session (by reference), never who the person is or what the token was. Its
+declaration here is the whole truth about it: `docs/events.md` and the JSON Schemas are written from it, and whatever a
+declaration does not name never leaves the process.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
+
+Data = Mapping[str, Any]
+MARK = "[unserialisable]"
+"""Stands for a value that its declaration does not allow, or that JSON cannot say."""
+LONGEST = 1024
+"""Characters of a text in an event; a longer one is cut off."""
 
 
 class Severity(StrEnum):
@@ -30,6 +39,7 @@ class SecurityEvent(StrEnum):
     LOGIN_STATE_REUSED = "login_state_reused"
     REFRESH_REJECTED = "refresh_rejected"
     ID_TOKEN_REJECTED = "id_token_rejected"  # noqa: S105 - an event's name
+    RATE_LIMITED = "rate_limited"
 
 
 SEVERITY: Mapping[SecurityEvent, Severity] = {
@@ -46,22 +56,211 @@ SEVERITY: Mapping[SecurityEvent, Severity] = {
     SecurityEvent.LOGIN_STATE_REUSED: Severity.CRITICAL,
     SecurityEvent.REFRESH_REJECTED: Severity.WARNING,
     SecurityEvent.ID_TOKEN_REJECTED: Severity.CRITICAL,
+    SecurityEvent.RATE_LIMITED: Severity.WARNING,
 }
 
 
-AUTHZ_DECISION = "authz.decision"
-"""One for every request that the policy protects. It names the resource, but its user by a keyed pseudonym only."""
+class Topic(StrEnum):
+    """What follows `KAFKA_TOPIC_PREFIX` and a dot."""
 
-Data = Mapping[str, str | float]
+    AUDIT = "audit"
+    AUTH = "auth"
+    SESSIONS = "sessions"
+    SECURITY = "security"
+
+
+class EventType(StrEnum):
+    """`type` of a CloudEvent. A name that was published once keeps its meaning."""
+
+    AUTHZ_DECISION = "authz.decision"
+    LOGIN_SUCCEEDED = "auth.login.succeeded"
+    LOGIN_FAILED = "auth.login.failed"
+    LOGOUT = "auth.logout"
+    LOGOUT_EVERYWHERE = "auth.logout.everywhere"
+    BACKCHANNEL_LOGOUT = "auth.logout.backchannel"
+    FRONTCHANNEL_LOGOUT = "auth.logout.frontchannel"
+    REFRESH_FAILED = "auth.refresh.failed"
+    REFRESH_REJECTED = "auth.refresh.rejected"
+    CLAIMS_CHANGED = "auth.claims.changed"
+    SESSION_CREATED = "session.created"
+    SESSION_ENDED = "session.ended"
+    SESSION_BINDING = "security.session.binding"
+    CSRF_VIOLATION = "security.csrf.violation"
+    RETURN_URL_REFUSED = "security.return_url.refused"
+    LOGIN_STATE_REUSED = "security.login_state.reused"
+    ID_TOKEN_REJECTED = "security.id_token.rejected"  # noqa: S105 - an event's name
+    LOGOUT_TOKEN_REJECTED = "security.logout_token.rejected"  # noqa: S105 - an event's name
+    RATE_LIMITED = "security.rate_limit.exceeded"
+
+
+OF_SECURITY: Mapping[SecurityEvent, EventType] = {event: EventType[event.name] for event in SecurityEvent}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One member of an event's `data`.
+
+    type: string, boolean, number or array (of strings), as JSON Schema has it. private: told to a broker, whose readers
+    are chosen, but not to the log, since it may speak of a person or a thing.
+    """
+
+    meaning: str
+    type: str = "string"
+    required: bool = True
+    private: bool = False
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What an event says, and how much is at stake.
+
+    durable: it is in the store before the response that it belongs to is sent. That holds for what somebody did, or was
+    refused, who had shown a credential. It does not hold for what any stranger can cause, who must be able neither to
+    make a worker write nor to crowd out what an auditor looks for, nor for what another event tells as well.
+    """
+
+    topic: Topic
+    durable: bool
+    meaning: str
+    fields: Mapping[str, Field]
+
+
+_SESSION = Field("the session's reference, as in `X-Session-ID`")
+_USER = Field("a keyed pseudonym of the user's id, the same in every event and worker")
+_IDP = Field("the provider's alias")
+_REASON = Field("why, in one word")
+_SESSIONS = Field("how many sessions ended, in digits")
+_REFUSAL = "the result that `bff_logins_total` counts"
+
+EVENTS: Mapping[EventType, Declaration] = {
+    EventType.AUTHZ_DECISION: Declaration(
+        Topic.AUDIT,
+        True,
+        "The policy decided about a request, or nobody could.",
+        {
+            "decision": Field("allow, deny, no_mapping, or error for none"),
+            "passed": Field("whether the request went on", "boolean"),
+            "resource": Field("the type of what was asked about"),
+            "action": Field("what was to be done to it"),
+            "id": Field("which one it was", private=True),
+            "route": Field("the route's id, or the template of its path"),
+            "user": _USER,
+            "correlation_id": Field("the request's `X-Correlation-ID`"),
+            "latency": Field("seconds until the decision", "number"),
+            "reason": Field("the policy's own reason, or why there is no decision", private=True),
+        },
+    ),
+    EventType.LOGIN_SUCCEEDED: Declaration(Topic.AUTH, True, "Somebody logged in.", {"session": _SESSION, "idp": _IDP}),
+    EventType.LOGIN_FAILED: Declaration(
+        Topic.AUTH, False, "A login ended without a session.", {"reason": Field(_REFUSAL)}
+    ),
+    EventType.LOGOUT: Declaration(Topic.AUTH, True, "Somebody logged out.", {"session": _SESSION}),
+    EventType.LOGOUT_EVERYWHERE: Declaration(
+        Topic.AUTH, True, "Somebody logged out everywhere.", {"session": _SESSION}
+    ),
+    EventType.BACKCHANNEL_LOGOUT: Declaration(
+        Topic.AUTH, True, "A logout token ended sessions.", {"idp": _IDP, "sessions": _SESSIONS}
+    ),
+    EventType.FRONTCHANNEL_LOGOUT: Declaration(
+        Topic.AUTH, True, "The provider's logout page ended sessions.", {"idp": _IDP, "sessions": _SESSIONS}
+    ),
+    EventType.REFRESH_FAILED: Declaration(
+        Topic.AUTH,
+        False,
+        "A session's tokens could not be refreshed for now; it goes on.",
+        {"session": _SESSION, "user": _USER, "reason": Field("as `bff_token_refresh_failed_total` counts it")},
+    ),
+    EventType.REFRESH_REJECTED: Declaration(
+        Topic.AUTH, True, "The provider took a refresh token back, and the session ended.", {"session": _SESSION}
+    ),
+    EventType.CLAIMS_CHANGED: Declaration(
+        Topic.AUTH,
+        False,
+        "A refresh brought an ID token with other roles or permissions.",
+        {
+            "session": _SESSION,
+            "user": _USER,
+            "roles": Field("the new ones, where they are others", "array", required=False, private=True),
+            "permissions": Field("likewise", "array", required=False, private=True),
+        },
+    ),
+    EventType.SESSION_CREATED: Declaration(
+        Topic.SESSIONS,
+        False,
+        "A session began. Written together with the login that made it.",
+        {"session": _SESSION, "user": _USER, "idp": _IDP},
+    ),
+    EventType.SESSION_ENDED: Declaration(
+        Topic.SESSIONS,
+        True,
+        "A session ended, once in the whole fleet.",
+        {
+            "session": _SESSION,
+            "user": _USER,
+            "idp": _IDP,
+            "reason": Field("as `bff_sessions_destroyed_total` counts it"),
+        },
+    ),
+    EventType.SESSION_BINDING: Declaration(
+        Topic.SECURITY,
+        True,
+        "A session's cookie came from another browser or network.",
+        {"session": _SESSION, "reason": Field("what differs: ip, user_agent, both")},
+    ),
+    EventType.CSRF_VIOLATION: Declaration(
+        Topic.SECURITY,
+        False,
+        "An unsafe request did not prove that it comes from the application. Any page can cause that.",
+        {"session": _SESSION, "reason": _REASON},
+    ),
+    EventType.RETURN_URL_REFUSED: Declaration(Topic.SECURITY, False, "A login was to lead somewhere else.", {}),
+    EventType.LOGIN_STATE_REUSED: Declaration(
+        Topic.SECURITY, True, "A login's state came a second time.", {"reason": Field(_REFUSAL)}
+    ),
+    EventType.ID_TOKEN_REJECTED: Declaration(
+        Topic.SECURITY, True, "The provider sent an ID token that is not to be believed.", {"reason": Field(_REFUSAL)}
+    ),
+    EventType.LOGOUT_TOKEN_REJECTED: Declaration(
+        Topic.SECURITY,
+        False,
+        "A logout token was refused.",
+        {"reason": Field("the status that `bff_token_validation_total` counts")},
+    ),
+    EventType.RATE_LIMITED: Declaration(
+        Topic.SECURITY,
+        False,
+        "A client asked more often than it may.",
+        {"limit": Field("as `bff_rate_limit_hits_total` counts it")},
+    ),
+}
+
+AUTHZ_DECISION = EventType.AUTHZ_DECISION
+
+
+def schema(event_type: EventType) -> dict[str, Any]:
+    """JSON Schema (2020-12) of an event's `data`."""
+    fields = EVENTS[event_type].fields
+    return {
+        "type": "object",
+        "properties": {name: {"anyOf": [_of_type(field), {"const": MARK}]} for name, field in fields.items()},
+        "required": [name for name, field in fields.items() if field.required],
+        "additionalProperties": False,
+    }
+
+
+def _of_type(field: Field) -> dict[str, Any]:
+    if field.type == "array":
+        return {"type": "array", "items": {"type": "string", "maxLength": LONGEST}}
+    return {"type": field.type} | ({"maxLength": LONGEST} if field.type == "string" else {})
 
 
 class EventSink(Protocol):
     def emit(self, event_type: str, data: Data) -> None:
-        """Take one event. Never raises and never waits."""
+        """Take one event. Never raises. Of a durable one it waits until the store has it, or has failed to take it."""
 
 
 class NullSink:
-    """Where events go until a deployment says otherwise; they are logged and counted all the same."""
+    """Where events go when nobody wants them; they are logged and counted all the same."""
 
     def emit(self, event_type: str, data: Data) -> None:
         return

@@ -1,13 +1,13 @@
-"""The store underneath everything that outlives a request: bytes by key, ordered indexes, messages, locks.
+"""The store underneath everything that outlives a request: bytes by key, ordered indexes, logs, messages, locks.
 
 Two real implementations stand behind one Protocol: `redis.py` for production, `sqlite.py` for a machine with
 nothing installed. One contract suite (`tests/contract/`) runs against both. Every operation raises
 `bff.errors.StoreUnavailable` (or its `StoreTimeout`) when the store does not answer, and nothing else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,20 @@ class Batch:
         return self
 
 
+class Entry(NamedTuple):
+    """One entry of a log. id: its name in there, opaque."""
+
+    id: str
+    value: bytes
+
+
+class Appended(NamedTuple):
+    """length: how many entries the log holds now. dropped: how many of the oldest fell out for want of room."""
+
+    length: int
+    dropped: int
+
+
 class Subscription(Protocol):
     def close(self) -> None:
         """Stop listening and wait for the listener to end."""
@@ -130,6 +144,25 @@ class KeyValue(Protocol):
 
     def index_range(self, index: str, low: float, high: float, limit: int) -> list[tuple[str, float]]:
         """Up to `limit` members with low <= score <= high, lowest score first."""
+
+    def log_append(self, log: str, values: Sequence[bytes], limit: int) -> Appended:
+        """Add to the end of a log, in this order, all or none; of more than `limit` entries the oldest fall out."""
+
+    def log_open(self, log: str, reader: str) -> None:
+        """From now on `reader` reads this log, from its oldest entry, and whoever read it before reads no more."""
+
+    def log_take(self, log: str, reader: str, count: int) -> list[Entry] | None:
+        """The next up to `count` entries that this reader has not taken yet, oldest first; None when it is not, or no
+        longer, the reader of the log. An entry stays until it is acknowledged: it is there again after `log_open`."""
+
+    def log_acknowledge(self, log: str, ids: Sequence[str]) -> int:
+        """Remove entries, whoever took them; how many were there."""
+
+    def log_trim(self, log: str, age: float) -> int:
+        """Remove what was appended more than so many seconds ago; how many that were."""
+
+    def log_length(self, log: str) -> int:
+        """How many entries there are, taken ones included."""
 
     def publish(self, channel: str, message: str) -> None: ...
 

@@ -5,13 +5,16 @@ Each operation here is one command, one script or one transaction; `redis_link` 
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bff.breaker import Breaker
+from bff.errors import StoreUnavailable
 from bff.kv import (
+    Appended,
     Batch,
     Delete,
+    Entry,
     Get,
     IndexAdd,
     IndexRemove,
@@ -34,12 +37,36 @@ else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 return 1
 """
 
+# KEYS: a log. ARGV: how long it may be, then the values.
+LOG_APPEND = """
+for number = 2, #ARGV do redis.call('XADD', KEYS[1], '*', 'v', ARGV[number]) end
+local dropped = redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[1])
+return {redis.call('XLEN', KEYS[1]), dropped}
+"""
+# KEYS: a log. ARGV: its reader, who gets a consumer group that has read nothing; the former reader's ends.
+LOG_OPEN = """
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+    redis.call('XGROUP', 'DESTROY', KEYS[1], group[2])
+  end
+end
+redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+"""
+# KEYS: a log. ARGV: the age in milliseconds.
+LOG_TRIM = """
+local now = redis.call('TIME')
+local oldest = now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[1]
+return redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f', math.max(oldest, 0)))
+"""
+NO_SUCH_GROUP = "NOGROUP"
+
 
 class RedisStore:
     """bff.kv.KeyValue in Redis.
 
-    After the namespace comes `k:` for values, `i:` for indexes, `c:` for channels, so that no name of one kind is a
-    name of another. The metrics' operation is the method's name, but getdel for get_and_delete, batch for execute.
+    After the namespace comes `k:` for values, `i:` for indexes, `l:` for logs, `c:` for channels, so that no name of
+    one kind is a name of another. The metrics' operation is the method's name, but getdel for get_and_delete, batch for
+    execute.
     """
 
     def __init__(
@@ -112,6 +139,36 @@ class RedisStore:
         flat = self._link.command("index_range", *command, repeatable=True)
         return [(member.decode(), float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
 
+    def log_append(self, log: str, values: Sequence[bytes], limit: int) -> Appended:
+        length, dropped = self._link.script("log_append", LOG_APPEND, [self._log(log)], (limit, *values))
+        return Appended(int(length), int(dropped))
+
+    def log_open(self, log: str, reader: str) -> None:
+        self._link.script("log_open", LOG_OPEN, [self._log(log)], (reader,))
+
+    def log_take(self, log: str, reader: str, count: int) -> list[Entry] | None:
+        # What is taken is remembered as a place in the stream and nothing more: opening it anew finds the rest.
+        command = ("XREADGROUP", "GROUP", reader, reader, "COUNT", count, "NOACK", "STREAMS", self._log(log), ">")
+        try:
+            reply = self._link.command("log_take", *command)
+        except StoreUnavailable as err:
+            if str(err.__cause__).startswith(NO_SUCH_GROUP):
+                return None
+            raise
+        streams = reply.values() if isinstance(reply, dict) else (entries for _, entries in reply or ())
+        return [Entry(name.decode(), fields[b"v"]) for entries in streams for name, fields in entries]
+
+    def log_acknowledge(self, log: str, ids: Sequence[str]) -> int:
+        if not ids:
+            return 0
+        return int(self._link.command("log_acknowledge", "XDEL", self._log(log), *ids, repeatable=True))
+
+    def log_trim(self, log: str, age: float) -> int:
+        return int(self._link.script("log_trim", LOG_TRIM, [self._log(log)], (math.floor(age * 1000),)))
+
+    def log_length(self, log: str) -> int:
+        return int(self._link.command("log_length", "XLEN", self._log(log), repeatable=True))
+
     def publish(self, channel: str, message: str) -> None:
         self._link.command("publish", "PUBLISH", self._channel(channel), message)
 
@@ -136,6 +193,9 @@ class RedisStore:
 
     def _index(self, name: str) -> str:
         return f"{self._namespace}i:{name}"
+
+    def _log(self, name: str) -> str:
+        return f"{self._namespace}l:{name}"
 
     def _channel(self, name: str) -> str:
         return f"{self._namespace}c:{name}"

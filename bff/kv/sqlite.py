@@ -7,11 +7,25 @@ polls for, cheaply. Counting an index costs O(members counted) here, O(log n) in
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bff.kv import Batch, Delete, Get, IndexAdd, IndexRemove, IndexScore, Operation, Publish, Set, Subscription
+from bff.kv import (
+    Appended,
+    Batch,
+    Delete,
+    Entry,
+    Get,
+    IndexAdd,
+    IndexRemove,
+    IndexScore,
+    Operation,
+    Publish,
+    Set,
+    Subscription,
+    sqlite_log,
+)
 from bff.kv.listener import Listener
 from bff.kv.sqlite_file import SqliteFile
 
@@ -87,6 +101,24 @@ class SqliteStore:
 
     def index_range(self, index: str, low: float, high: float, limit: int) -> list[tuple[str, float]]:
         return self._read(lambda db, now: db.execute(INDEX_RANGE, (index, low, high, now, limit)).fetchall())
+
+    def log_append(self, log: str, values: Sequence[bytes], limit: int) -> Appended:
+        return self._write(lambda db, now: sqlite_log.append(db, log, values, limit, now))
+
+    def log_open(self, log: str, reader: str) -> None:
+        self._write(lambda db, _now: sqlite_log.open_for(db, log, reader))
+
+    def log_take(self, log: str, reader: str, count: int) -> list[Entry] | None:
+        return self._write(lambda db, _now: sqlite_log.take(db, log, reader, count))
+
+    def log_acknowledge(self, log: str, ids: Sequence[str]) -> int:
+        return self._write(lambda db, _now: sqlite_log.acknowledge(db, log, ids))
+
+    def log_trim(self, log: str, age: float) -> int:
+        return self._write(lambda db, now: sqlite_log.trim(db, log, now - age))
+
+    def log_length(self, log: str) -> int:
+        return self._read(lambda db, _now: sqlite_log.length(db, log))
 
     def publish(self, channel: str, message: str) -> None:
         self._write(lambda db, now: _publish(db, channel, message, now))

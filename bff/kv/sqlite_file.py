@@ -30,6 +30,13 @@ CREATE INDEX IF NOT EXISTS idx_life_expiry ON idx_life (expires_at);
 CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT, channel TEXT NOT NULL, body TEXT NOT NULL, at REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS log (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, value BLOB NOT NULL, at REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS log_name ON log (name, id);
+CREATE TABLE IF NOT EXISTS log_state (
+    name TEXT PRIMARY KEY, length INTEGER NOT NULL DEFAULT 0, reader TEXT, taken INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
 """
 
 # Every 32nd write removes up to 128 expired rows of a kind: more than those writes can have made, and never a pause.

@@ -69,7 +69,8 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_redis_operations_total": {
         "operation": (
             "get", "set", "delete", "getdel", "set_if_absent", "compare_and_set", "batch", "index_count",
-            "index_range", "publish", "subscribe", "ping",
+            "index_range", "publish", "subscribe", "ping", "log_append", "log_open", "log_take", "log_acknowledge",
+            "log_trim", "log_length",
         ),
         "status": ("ok", "error", "timeout"),
     },
@@ -84,7 +85,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "event_type": (
             "login_succeeded", "login_failed", "logout", "logout_everywhere", "session_binding", "csrf_violation",
             "return_url_refused", "login_state_reused", "refresh_rejected", "id_token_rejected", "backchannel_logout",
-            "frontchannel_logout", "logout_token_rejected",
+            "frontchannel_logout", "logout_token_rejected", "rate_limited",
         ),
         "severity": ("info", "warning", "critical"),
     },
@@ -113,14 +114,20 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     },
     "bff_upstream_latency_seconds": {"service": "a service of `config/routes.yaml`"},
     "bff_kafka_messages_total": {
-        "topic": "a topic of the configuration", "status": ("queued", "delivered", "retried", "failed"),
+        "topic": "`KAFKA_TOPIC_PREFIX` with `.audit`, `.auth`, `.sessions` or `.security`",
+        "status": ("queued", "delivered", "retried", "failed"),
     },
+    "bff_events_lost_total": {"reason": (
+        "outbox_full", "too_old", "buffer_full", "stopped", "unreadable", "refused", "undeclared",
+    )},
+    "bff_event_faults_total": {"fault": ("unserialisable", "too_long", "missing", "undeclared")},
     "bff_worker_restarts_total": {"reason": ("max_requests", "stopped", "timeout", "killed")},
     "bff_telemetry_dropped_total": {"signal": ("spans", "metrics")},
     "bff_build_info": {"version": "`BFF_VERSION`", "python": "the interpreter's version"},
     "bff_background_tasks_total": {
         "task_type": "`session_touch`, `session_sweep`, `token_save`, `token_refresh`, `token_revocation`,"
-        " `task_records`, `provider_` with each provider's alias, and `health_` with the name of each health check",
+        " `event_flush`, `event_delivery`, `task_records`, `provider_` with each provider's alias, and `health_` with"
+        " the name of each health check",
         "status": ("success", "failed", "skipped"),
     },
     "bff_rate_limit_violations_total": {

@@ -110,6 +110,11 @@ UPSTREAM_LATENCY = Histogram(
 )
 KAFKA_MESSAGES = Counter("bff_kafka_messages_total", "Events on their way to Kafka.", ["topic", "status"])
 OUTBOX_DEPTH = Gauge("bff_outbox_depth", "Events kept, not yet delivered.", multiprocess_mode="livemax")
+EVENTS_LATE = Counter(
+    "bff_events_late_total", "Durable events whose response did not wait for the store, because that was away."
+)
+EVENTS_LOST = Counter("bff_events_lost_total", "Events that nobody will ever receive, by cause.", ["reason"])
+EVENT_FAULTS = Counter("bff_event_faults_total", "Fields of events that could not be told as they were.", ["fault"])
 RATE_LIMIT_VIOLATIONS = Counter(
     "bff_rate_limit_violations_total", "Requests over a limit, by the client's pseudonym bucket.", ["client_id"]
 )
@@ -282,6 +287,18 @@ def kafka_message(topic: str, status: str) -> None:
 
 def outbox_depth(events: int) -> None:
     OUTBOX_DEPTH.set(events)
+
+
+def event_late(events: int) -> None:
+    EVENTS_LATE.inc(events)
+
+
+def event_lost(reason: str, events: int) -> None:
+    EVENTS_LOST.labels(reason).inc(events)
+
+
+def event_fault(fault: str) -> None:
+    EVENT_FAULTS.labels(fault).inc()
 
 
 def rate_limited(limit: str, client_bucket: str) -> None:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bff.crypto import Mac
 from bff.errors import AccessDenied
 from bff.events.audit import Audit
 from bff.observability import labels, metrics, traces
@@ -52,15 +51,12 @@ class Names:
 
 
 class Guard:
-    def __init__(
-        self, decisions: Decisions, audit: Audit, names: Names, pseudonyms: Mac, on_error: OnError = OnError.DENY
-    ) -> None:
+    def __init__(self, decisions: Decisions, audit: Audit, names: Names, on_error: OnError = OnError.DENY) -> None:
         """on_error: where a caller does not say its own."""
         self._decisions = decisions
         self._audit = audit
         self._names = names
         self._on_error = on_error
-        self._pseudonym = functools.lru_cache(maxsize=_REMEMBERED)(pseudonyms.sign)
         self._records: dict[tuple[str, str, str], _Record] = {}
 
     def require(
@@ -135,7 +131,7 @@ class Guard:
                 "action": asked.action,
                 "id": asked.id,
                 "route": request.route,
-                "user": self._pseudonym(request.user),
+                "user": self._audit.pseudonym(request.user),
                 "correlation_id": request.correlation_id,
                 "latency": seconds,
                 "reason": reason,

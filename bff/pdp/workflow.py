@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bff.crypto import Keyring
 from bff.errors import UpstreamError
 from bff.events.audit import Audit
 from bff.http import HttpClient
@@ -32,7 +31,6 @@ class PolicyWorkflow:
 def policy_workflow(
     settings: Settings,
     kv: KeyValue,
-    keys: Keyring,
     audit: Audit,
     http: HttpClient,
     own_token: Callable[[ServiceSettings], Credential],
@@ -46,7 +44,7 @@ def policy_workflow(
     return PolicyWorkflow(
         Subjects(settings.pdp, settings.providers),
         decisions,
-        Guard(decisions, audit, names, keys.mac("audit-user"), settings.pdp.on_error),
+        Guard(decisions, audit, names, settings.pdp.on_error),
         None if settings.pdp.base_url is None else lambda: _check(pdp),
     )
 

@@ -20,6 +20,8 @@ from typing import Any
 
 from bff.crypto import Keyring, SealError, digest, random_id
 from bff.errors import SessionEnded
+from bff.events.audit import Audit
+from bff.events.model import EventType
 from bff.kv import Batch, KeyValue
 from bff.observability import metrics
 from bff.sessions.binding import Binding
@@ -50,9 +52,16 @@ class SessionStore:
     """Every method raises StoreUnavailable when the store does not answer."""
 
     def __init__(
-        self, kv: KeyValue, keys: Keyring, settings: SessionSettings, clock: Callable[[], float], tokens: TokenStore
+        self,
+        kv: KeyValue,
+        keys: Keyring,
+        settings: SessionSettings,
+        clock: Callable[[], float],
+        tokens: TokenStore,
+        audit: Audit,
     ) -> None:
         self._kv = kv
+        self._audit = audit
         self._tokens = tokens
         self._hot = keys.sealer("session-hot")
         self._names = keys.mac("session-index")
@@ -87,6 +96,7 @@ class SessionStore:
             batch.index_add(name, session.key, now, ttl=life)
         self._kv.execute(batch)
         metrics.session_created()
+        self._audit.told(EventType.SESSION_CREATED, user.id, session=session.reference, idp=idp)
         return cookie, session
 
     def find(self, key: str) -> Session | None:
@@ -170,6 +180,8 @@ class SessionStore:
             if self._kv.execute(batch)[0]:
                 metrics.session_destroyed(reason)
                 log.info("session_ended", extra={"session": session.reference, "reason": reason})
+                facts = {"session": session.reference, "idp": session.idp, "reason": reason}
+                self._audit.told(EventType.SESSION_ENDED, session.user.id, **facts)
                 ended += 1
         return ended
 

@@ -24,6 +24,7 @@ from bff.settings.model import (
     AuthzMap,
     ClaimNames,
     CookieSettings,
+    EventSettings,
     MetricsSettings,
     Network,
     OnError,
@@ -44,9 +45,9 @@ from bff.settings.model import (
 
 __all__ = [
     "DEVELOPMENT", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "USER_TOKEN", "Auth", "AuthzMap", "ClaimNames",
-    "CookieSettings", "MetricsSettings", "Network", "OnError", "PdpSettings", "ProviderSettings", "RateLimit",
-    "RouteSettings", "ServiceSettings", "SessionSettings", "Settings", "Signal", "StoreSettings", "TelemetrySettings",
-    "TokenKind", "UpstreamSettings", "VerifyProfile", "load",
+    "CookieSettings", "EventSettings", "MetricsSettings", "Network", "OnError", "PdpSettings", "ProviderSettings",
+    "RateLimit", "RouteSettings", "ServiceSettings", "SessionSettings", "Settings", "Signal", "StoreSettings",
+    "TelemetrySettings", "TokenKind", "UpstreamSettings", "VerifyProfile", "load",
 ]  # fmt: skip
 
 EMBEDDED_PROVIDER_PATH = "/dev/idp"
@@ -117,6 +118,12 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
             values["public_events"],
         ),
         telemetry=exported,
+        events=EventSettings(
+            values["kafka_servers"],
+            values["kafka_topic_prefix"],
+            values["outbox_limit"],
+            values["outbox_max_age"],
+        ),
         embedded_provider=embedded,
         generated_secrets=generated,
         config_dir=folder,

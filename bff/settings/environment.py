@@ -22,6 +22,8 @@ from bff.settings.model import AUTH_METHODS, ENVIRONMENTS, PUBLIC_EVENTS, RATE_L
 SECRET_BYTES = 32
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9._:-]+")  # a wildcard would match nothing
+_SERVER = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
+_TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,200}$")
 _EVENT = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _RATE_LIMIT = re.compile(r"([a-z_]+)=([1-9]\d{0,8})/(second|minute|hour|day)")
 _COOKIE_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")  # a token, RFC 9110 section 5.6.2
@@ -75,6 +77,16 @@ class Events(Words):
     def word(self, text: str) -> str:
         if not _EVENT.fullmatch(text):
             raise ValidationError(f"{text!r} is not a name such as page_view.")
+        return text
+
+
+class Servers(Words):
+    """host:port of brokers; an IPv6 host in brackets."""
+
+    def word(self, text: str) -> str:
+        host, _, port = text.rpartition(":")
+        if not (_SERVER.fullmatch(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ValidationError(f"{text!r} is not a broker such as kafka.example.com:9092.")
         return text
 
 
@@ -209,6 +221,15 @@ class Environment(Schema):
     otlp_endpoint = _var(BaseUrl, "OTLP_ENDPOINT", None)
     traces_per_second = _var(fields.Float, "TELEMETRY_TRACES_PER_SECOND", 100.0, validate=_from_zero)
     rate_limits = _var(RateLimits, "RATE_LIMITS", RATE_LIMITS)
+    kafka_servers = _var(Servers, "KAFKA_BOOTSTRAP_SERVERS", ())
+    kafka_topic_prefix = _var(
+        fields.String,
+        "KAFKA_TOPIC_PREFIX",
+        "bff",
+        validate=validate.Regexp(_TOPIC_PREFIX, error="is not the beginning of a topic's name, such as bff."),
+    )
+    outbox_limit = _var(fields.Integer, "OUTBOX_MAX_EVENTS", 100_000, validate=validate.Range(min=100))
+    outbox_max_age = _var(fields.Float, "OUTBOX_MAX_AGE", 604_800.0, validate=validate.Range(min=60))
     pdp_base_url = _var(BaseUrl, "PDP_BASE_URL", None)
     pdp_timeout = _var(fields.Float, "PDP_TIMEOUT", 2.0, validate=SECONDS)
     pdp_cache_allow_ttl = _var(fields.Float, "PDP_CACHE_ALLOW_TTL", 60.0, validate=_from_zero)

@@ -62,6 +62,17 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True)
+class EventSettings:
+    """kafka_servers: host:port of brokers; none for the log. topic_prefix: before the dot in topics' names.
+    outbox_limit: events that wait in the store at most; outbox_max_age: seconds that one waits at most."""
+
+    kafka_servers: tuple[str, ...] = ()
+    topic_prefix: str = "bff"
+    outbox_limit: int = 100_000
+    outbox_max_age: float = 604_800.0
+
+
+@dataclass(frozen=True)
 class RateLimit:
     """How often one client may, in any stretch of time as long as `per`."""
 
@@ -348,6 +359,7 @@ class Settings:
     rate_limits: tuple[RateLimit, ...]
     metrics: MetricsSettings
     telemetry: TelemetrySettings
+    events: EventSettings
     embedded_provider: bool
     generated_secrets: bool
     config_dir: Path = Path("config")

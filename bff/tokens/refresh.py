@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 
 from bff.errors import ProviderUnavailable, SessionEnded, StoreUnavailable, TokenExpired
 from bff.events.audit import Audit
-from bff.events.model import SecurityEvent
+from bff.events.model import EventType, SecurityEvent
 from bff.observability import metrics, traces
+from bff.oidc.claims import changed_words
 from bff.oidc.id_token import validate_refreshed_id_token
 from bff.oidc.issued import Issued
-from bff.oidc.jwt import TokenInvalid
+from bff.oidc.jwt import TokenInvalid, parse
 from bff.oidc.provider import Provider
 from bff.oidc.token_endpoint import REFRESH, GrantRefused, RequestFailed, TokenEndpoint
 from bff.sessions.gate import Gate
@@ -193,6 +194,8 @@ class _Attempt:
         if not good:
             self.refresher.notes.failed(tokens.refresh_token or "", "bad_response")
             raise self._failed("bad_response")
+        if trusted:
+            self._tell_new_claims(old.id_token, issued.id_token)
         if tokens.refresh_token == self.spent:
             self.refresher.notes.forget(self.spent)
         else:
@@ -249,8 +252,19 @@ class _Attempt:
     def _differ(self, tokens: Tokens) -> bool:
         return tokens.refresh_token != self.spent or not tokens.access.same(self._held.tokens.access)
 
+    def _tell_new_claims(self, before: str | None, after: str | None) -> None:
+        """Of two ID tokens that were believed."""
+        if before is not None and after is not None:
+            changed = changed_words(parse(before).claims, parse(after).claims, self.provider.config.claims)
+            if changed:
+                self._tell(EventType.CLAIMS_CHANGED, **changed)
+
+    def _tell(self, event: EventType, **facts: object) -> None:
+        self.refresher.audit.told(event, self.session.user.id, session=self.session.reference, **facts)
+
     def _failed(self, reason: str) -> RequestFailed:
         metrics.token_refresh_failed(USER_TOKEN, reason)
         log.warning("refresh_failed", extra={"session": self.session.reference, "reason": reason})
+        self._tell(EventType.REFRESH_FAILED, reason=reason)
         self.refresher.notes.failed(self.spent, reason)
         return RequestFailed(reason)

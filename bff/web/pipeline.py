@@ -8,7 +8,15 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, current_app, g, make_response, request
 from werkzeug.exceptions import HTTPException
 
-from bff.errors import BFFError, CsrfViolation, InvalidReturnUrl, LoginFailed, ProviderUnavailable, StoreUnavailable
+from bff.errors import (
+    BFFError,
+    CsrfViolation,
+    InvalidReturnUrl,
+    LoginFailed,
+    ProviderUnavailable,
+    RateLimited,
+    StoreUnavailable,
+)
 from bff.events.model import SecurityEvent
 from bff.observability import logs, metrics
 from bff.sessions import csrf
@@ -90,6 +98,8 @@ def answer(error: BFFError) -> Response:
     """Problem details, or for a navigation a small page with the same facts."""
     if isinstance(error, InvalidReturnUrl):
         context.services().audit.security(SecurityEvent.RETURN_URL_REFUSED)
+    if isinstance(error, RateLimited):
+        context.services().audit.security(SecurityEvent.RATE_LIMITED, limit=error.limit)
     content = problem.facts(error, g.correlation_id, context.login_url(_here()))
     if isinstance(error, LoginFailed | ProviderUnavailable | StoreUnavailable) and request.path.startswith("/auth/"):
         content["retry_url"] = request.full_path if request.path == "/auth/login" else context.login_url()

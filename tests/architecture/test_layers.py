@@ -50,12 +50,13 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.observability.catalogue",
         "bff.observability.otlp.*",
         "bff.observability.telemetry",
+        "bff.events.catalogue",
     ),
     # doors to the outside
     ("bff.breaker",),
     ("bff.kv.*",),
     # built on the doors
-    ("bff.http.*", "bff.health", "bff.tasks.*", "bff.events.audit", "bff.ratelimit"),
+    ("bff.http.*", "bff.health", "bff.tasks.*", "bff.events.*", "bff.ratelimit"),
     # domain: no Flask, no sockets of its own
     ("bff.sessions.*", "bff.beacon"),
     # domain, second line
@@ -80,6 +81,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "apscheduler": ("bff/tasks/schedule.py",),
     "authlib": ("bff/dev/*",),
     "cedarpy": ("bff/pdp/cedar.py",),
+    "confluent_kafka": ("bff/events/kafka.py",),
     "cryptography": ("bff/crypto.py", "bff/signing.py"),
     "flask": ("bff/web/*", "bff/dev/*", "bff/app.py", "wsgi.py"),
     "gevent": ("gunicorn.conf.py",),

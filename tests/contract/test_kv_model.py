@@ -34,6 +34,9 @@ class Model:
     now: float = 0
     values: dict[str, Entry] = field(default_factory=dict)
     indexes: dict[str, Entry] = field(default_factory=dict)
+    log: list[bytes] = field(default_factory=list)
+    reader: str | None = None
+    taken: int = 0
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -77,6 +80,28 @@ class Model:
         scores = self.indexes[index].value if index in self.indexes else {}
         found = [(member, score) for member, score in scores.items() if low <= score <= high]
         return sorted(found, key=lambda pair: (pair[1], pair[0].encode()))
+
+    def log_append(self, values: list[bytes], limit: int) -> tuple[int, int]:
+        self.log += values
+        dropped = max(0, len(self.log) - limit)
+        self._shorten(dropped)
+        return len(self.log), dropped
+
+    def log_take(self, reader: str, count: int) -> list[bytes] | None:
+        if reader != self.reader:
+            return None
+        entries = self.log[self.taken : self.taken + count]
+        self.taken += len(entries)
+        return entries
+
+    def log_acknowledge(self, count: int) -> int:
+        removed = min(count, len(self.log))
+        self._shorten(removed)
+        return removed
+
+    def _shorten(self, removed: int) -> None:
+        del self.log[:removed]
+        self.taken = max(0, self.taken - removed)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -138,10 +163,30 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.kv.index_range(index, low, high, limit) == expected[:limit]
         assert self.kv.index_count(index, low, high) == len(expected)
 
+    @rule(values=st.lists(VALUES, max_size=3), limit=st.integers(1, 5))
+    def log_append(self, values: list[bytes], limit: int) -> None:
+        assert self.kv.log_append("log", values, limit) == self.model.log_append(values, limit)
+
+    @rule(reader=st.sampled_from(["r", "s"]))
+    def log_open(self, reader: str) -> None:
+        self.kv.log_open("log", reader)
+        self.model.reader, self.model.taken = reader, 0
+
+    @rule(reader=st.sampled_from(["r", "s"]), count=st.integers(1, 3), kept=st.booleans())
+    def log_take(self, reader: str, count: int, kept: bool) -> None:
+        """kept: not acknowledged, which only the oldest entries are here."""
+        oldest = self.model.taken == 0
+        entries, expected = self.kv.log_take("log", reader, count), self.model.log_take(reader, count)
+        assert (None if entries is None else [entry.value for entry in entries]) == expected
+        if entries and oldest and not kept:
+            removed = self.model.log_acknowledge(len(entries))
+            assert self.kv.log_acknowledge("log", [entry.id for entry in entries]) == removed
+
     @invariant()
     def same(self) -> None:
         for key in ("a", "b", "i:a"):
             assert self.kv.get(key) == self.model.get(key)
+        assert self.kv.log_length("log") == len(self.model.log)
         for index in ("a", "b"):
             assert self.kv.index_range(index, -inf, inf, 10) == self.model.index_range(index, -inf, inf)
 

@@ -31,6 +31,7 @@ RECOVERY = 2.0
 OPERATIONS = {
     "get", "set", "delete", "getdel", "set_if_absent", "compare_and_set", "batch",
     "index_count", "index_range", "publish", "subscribe", "ping",
+    "log_append", "log_open", "log_take", "log_acknowledge", "log_trim", "log_length",
 }  # fmt: skip
 
 
@@ -354,6 +355,11 @@ class TestMetrics:
         store.index_count("i", 0, 1)
         store.index_range("i", 0, 1, 1)
         store.publish("c", "m")
+        store.log_append("l", [b"v"], 1)
+        store.log_open("l", "r")
+        store.log_acknowledge("l", [entry.id for entry in store.log_take("l", "r", 1) or []])
+        store.log_trim("l", 1)
+        store.log_length("l")
         store.ping()
         store.subscribe("c", inbox.message, inbox.state)
         assert eventually(lambda: inbox.states == [True])

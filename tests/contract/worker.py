@@ -29,6 +29,7 @@ def main(address: str, action: str, key: str, times: str) -> None:
         "fork": fork,
         "greenlets": greenlets,
         "frozen": frozen,
+        "log": log,
     }
     patience = 0.25 if action == "frozen" else PATIENT
     result = actions[action](open_store(address, patience), key, int(times))
@@ -61,6 +62,11 @@ def take(kv: KeyValue, key: str, times: int) -> list[str]:
     """What this process received of key0, key1, ..."""
     taken = (kv.get_and_delete(f"{key}{number}") for number in range(times))
     return [value.decode() for value in taken if value is not None]
+
+
+def log(kv: KeyValue, key: str, times: int) -> int:
+    """How many entries this process appended, one by one, each with its own name."""
+    return sum(bool(kv.log_append(key, [f"{os.getpid()}-{number}".encode()], 1000)) for number in range(times))
 
 
 def fork(kv: KeyValue, key: str, times: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tests.flows.internet import Site, SiteFactory, site
 from tests.flows.provider import OpenIdProvider
 from tests.flows.token_use import TokenSites
 from tests.flows.witness import Witness
+from tests.unit.events.support import valid
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +40,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 def new_site(tmp_path: Path, clock: Clock, rsa: Key) -> Iterator[SiteFactory]:
-    """Makes sites on one store. Settings are environment variables."""
+    """Makes sites on one store. Settings are environment variables. In the end, every event that the test has caused is
+    proved against its schema."""
     made: list[Site] = []
 
     def make(
@@ -57,6 +59,8 @@ def new_site(tmp_path: Path, clock: Clock, rsa: Key) -> Iterator[SiteFactory]:
 
     yield make
     for each in made:
+        for event in each.events():
+            valid(event)
         each.services.close()
 
 

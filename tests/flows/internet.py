@@ -24,6 +24,7 @@ from tests.flows.instruments import Counters
 from tests.flows.provider import OpenIdProvider
 from tests.flows.registration import SECRET
 from tests.flows.store import WatchedStore
+from tests.unit.events.support import kept
 
 BFF = "https://app.example"
 OTHER_APP = "https://other.example"
@@ -62,6 +63,13 @@ class Site:
         twin = self.browser(address)
         twin.cookies = list(browser.cookies)
         return twin
+
+    def events(self, event_type: str = "") -> list[dict[str, Any]]:
+        """What has happened so far, oldest first, all or of one type, as CloudEvents."""
+        self.store.down, self.store.crash = False, None
+        self.services.events.outbox.flush()
+        found = [event.content for event in kept(self.store, self.services.events.outbox)]
+        return [event for event in found if event_type in ("", event["type"])]
 
     def active(self) -> int:
         return self.services.store.active()

@@ -1,11 +1,11 @@
 """The real embedded store, watched: what was asked of it, and out of order when a test says so."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bff.errors import StoreUnavailable
-from bff.kv import Batch, Get, IndexScore, KeyValue, Subscription
+from bff.kv import Appended, Batch, Entry, Get, IndexScore, KeyValue, Subscription
 
 
 class WatchedStore:
@@ -69,6 +69,30 @@ class WatchedStore:
         self._read("index_range", index)
         return self.inner.index_range(index, low, high, limit)
 
+    def log_append(self, log: str, values: Sequence[bytes], limit: int) -> Appended:
+        self._up()
+        return self.inner.log_append(log, values, limit)
+
+    def log_open(self, log: str, reader: str) -> None:
+        self._up()
+        self.inner.log_open(log, reader)
+
+    def log_take(self, log: str, reader: str, count: int) -> list[Entry] | None:
+        self._up()
+        return self.inner.log_take(log, reader, count)
+
+    def log_acknowledge(self, log: str, ids: Sequence[str]) -> int:
+        self._up()
+        return self.inner.log_acknowledge(log, ids)
+
+    def log_trim(self, log: str, age: float) -> int:
+        self._up()
+        return self.inner.log_trim(log, age)
+
+    def log_length(self, log: str) -> int:
+        self._up()
+        return self.inner.log_length(log)
+
     def publish(self, channel: str, message: str) -> None:
         self._write("publish", channel)
         self.inner.publish(channel, message)
@@ -96,6 +120,11 @@ class WatchedStore:
     def _write(self, verb: str, what: str) -> None:
         self._answering()
         self.writes.append(f"{verb} {what}")
+
+    def _up(self) -> None:
+        """Logs are down with the rest, and neither recorded nor counted: what happened is noted beside what happens."""
+        if self.down:
+            raise StoreUnavailable("out of order")
 
     def _answering(self) -> None:
         if self.crash is not None:

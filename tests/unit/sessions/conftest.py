@@ -63,9 +63,10 @@ def _layer(path: Path, clock: Clock, secrets: tuple[bytes, ...], changes: dict[s
     settings = SessionSettings(**(values | changes))
     kv = WatchedStore(SqliteStore(path, clock))
     tokens = TokenStore(kv, Keyring(secrets), clock)
-    store = SessionStore(kv, Keyring(secrets), settings, clock, tokens)
+    audit = Audit(NullSink(), Keyring(secrets).mac("audit-user"))
+    store = SessionStore(kv, Keyring(secrets), settings, clock, tokens, audit)
     cache = SessionCache(store, kv, settings, clock)
-    return Layer(clock, kv, tokens, store, cache, Gate(cache, store, Audit(NullSink()), settings, COOKIE, clock))
+    return Layer(clock, kv, tokens, store, cache, Gate(cache, store, audit, settings, COOKIE, clock))
 
 
 Worker = Callable[..., Layer]

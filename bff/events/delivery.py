@@ -1,0 +1,189 @@
+"""Brings events from the outbox to a carrier: in order, at least once, by one worker of the fleet at a time.
+
+Whoever holds the lease opens the log and reads it from its oldest entry. An entry leaves the log when the carrier says
+that it was delivered, not before: a worker that is killed loses nothing, and the next one sends again what may have
+arrived already, under the same ids. A worker that stood still and comes back reads nothing more, because the log
+belongs to whoever opened it last.
+
+When the carrier fails, everything from the oldest entry on is sent again: what came after the one that failed must not
+stay before it.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from bff.crypto import random_id
+from bff.errors import StoreUnavailable
+from bff.events.carrier import Carrier, Outcome
+from bff.events.envelope import Event
+from bff.events.losses import Losses
+from bff.events.outbox import LOG, Outbox
+from bff.kv import Entry, KeyValue
+from bff.kv.lock import Lock
+
+log = logging.getLogger(__name__)
+
+LEASE = 5.0
+TURN = 2.0
+"""Seconds that one turn lasts at most, and a last one that waits for what is under way."""
+PAUSE = 0.02
+WINDOW = 1000
+"""Entries under way at once."""
+BATCH = 200
+TRIM_EVERY = 60.0
+
+Derive = Callable[[Event], Sequence[Event]]
+"""What else is to be sent with an event."""
+
+
+class Delivery:
+    def __init__(
+        self,
+        kv: KeyValue,
+        outbox: Outbox,
+        carrier: Carrier,
+        derive: Derive,
+        max_age: float,
+        losses: Losses,
+        monotonic: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """max_age: seconds after which an event that could not be delivered is given up."""
+        self._kv = kv
+        self._outbox = outbox
+        self._carrier = carrier
+        self._derive = derive
+        self._max_age = max_age
+        self._losses = losses
+        self._monotonic = monotonic
+        self._wait = wait
+        self._reader = random_id()
+        self._lease = Lock(kv, "event-delivery", LEASE)
+        self._turn = threading.Lock()
+        self._leading = False
+        self._trimmed_at = -TRIM_EVERY
+        self._failed: set[str] = set()
+        self._forget()
+
+    def run(self) -> None:
+        """One turn: deliver what there is, as far as the carrier takes it in a while. Nothing happens without the
+        lease. Raises StoreUnavailable."""
+        with self._turn:
+            if not self._leads():
+                return
+            self._trim()
+            end = self._monotonic() + TURN
+            while self._step() and self._monotonic() < end:
+                if self._idle:
+                    self._wait(PAUSE)
+
+    def close(self) -> None:
+        """Wait a moment for what is under way, and let somebody else go on."""
+        end = self._monotonic() + TURN
+        try:
+            while self._leading and self._under_way and not self._broken and self._monotonic() < end:
+                self._settle()
+                self._wait(PAUSE)
+            self._settle()
+            if self._leading:
+                self._lease.release()
+        except StoreUnavailable:
+            log.warning("event_delivery_without_store")
+        self._leading = False
+        self._carrier.close()
+
+    def _leads(self) -> bool:
+        if self._leading and self._lease.renew():
+            return True
+        if self._leading:
+            self._resign()
+        if not self._lease.acquire():
+            return False
+        self._open()
+        self._leading = True
+        return True
+
+    def _open(self) -> None:
+        self._forget()
+        self._carrier.reset()
+        self._kv.log_open(LOG, self._reader)
+
+    def _resign(self) -> None:
+        """Somebody else delivers now, or the store has lost everything."""
+        self._leading = False
+        self._failed.clear()
+        self._forget()
+        self._carrier.reset()
+
+    def _forget(self) -> None:
+        """From now on nobody listens to what is under way."""
+        self._under_way: dict[str, int] = {}
+        self._delivered: list[str] = []
+        self._broken = False
+        self._idle = False
+
+    def _step(self) -> bool:
+        """Whether there is more to do, or to wait for."""
+        self._settle()
+        if self._broken:
+            log.warning("event_delivery_failed", extra={"events": len(self._under_way)})
+            self._failed |= self._under_way.keys()
+            self._open()
+            return False  # a moment's rest, until the next turn
+        entries = self._taken()
+        if entries is None:
+            self._resign()
+            return False
+        for entry in entries:
+            self._send(entry)
+        self._idle = not entries
+        return bool(entries or self._under_way)
+
+    def _taken(self) -> list[Entry] | None:
+        room = min(BATCH, WINDOW - len(self._under_way))
+        try:
+            return self._kv.log_take(LOG, self._reader, room) if room > 0 else []
+        except StoreUnavailable:
+            self._broken = True  # entries may have been taken on an answer that never came
+            raise
+
+    def _settle(self) -> None:
+        self._carrier.poll()
+        if self._delivered:
+            self._kv.log_acknowledge(LOG, self._delivered)
+            self._failed.difference_update(self._delivered)
+            self._delivered = []
+
+    def _send(self, entry: Entry) -> None:
+        event = self._outbox.read(entry)
+        if event is None:
+            self._delivered.append(entry.id)
+            return
+        events, under_way = [event, *self._derive(event)], self._under_way
+        under_way[entry.id] = len(events)
+
+        def settled(outcome: Outcome) -> None:
+            if under_way is self._under_way:  # else it was given up meanwhile
+                self._settled(entry.id, outcome)
+
+        for each in events:
+            self._carrier.send(each, settled, again=entry.id in self._failed)
+
+    def _settled(self, name: str, outcome: Outcome) -> None:
+        if outcome is Outcome.FAILED:
+            self._broken = True
+            return
+        if outcome is Outcome.REFUSED:
+            self._losses.lost("refused")
+        self._under_way[name] -= 1
+        if not self._under_way[name]:
+            del self._under_way[name]
+            self._delivered.append(name)
+
+    def _trim(self) -> None:
+        now = self._monotonic()
+        if now - self._trimmed_at >= TRIM_EVERY:
+            self._trimmed_at = now
+            self._losses.lost("too_old", self._kv.log_trim(LOG, self._max_age))

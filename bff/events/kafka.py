@@ -1,0 +1,139 @@
+"""Events to Kafka: CloudEvents in structured mode (its Kafka Protocol Binding, section 3.3), one topic for each kind.
+
+The producer is idempotent and may leave no gap, so a broker writes what it gets once and in order, however often the
+library repeats itself. The library must not give up on a message by itself, for it would go on with the next one; it is
+given up with all that it has, and `reset` puts a new one in its place. librdkafka does its work in threads of its own,
+and nothing here waits for them: a gevent worker goes on meanwhile.
+"""
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from bff.events.carrier import Outcome, Settled
+from bff.events.envelope import Event
+from bff.observability import metrics
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 30.0
+"""Seconds after which a producer is given up whose oldest message no broker has acknowledged."""
+CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
+_NEVER = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD)
+
+
+class _Unsettled(NamedTuple):
+    """since: when it was sent, on the clock that only goes forward."""
+
+    topic: str
+    settled: Settled
+    since: float
+
+
+class Kafka:
+    """bff.events.carrier.Carrier. Connects on first use, so never before a fork."""
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        prefix: str,
+        patience: float = PATIENCE,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """servers: host:port. prefix: of the topics' names."""
+        self._prefix = prefix
+        self._options = {
+            "bootstrap.servers": ",".join(servers),
+            "client.id": "bff",
+            "acks": "all",
+            "enable.idempotence": True,
+            "enable.gapless.guarantee": True,
+            "message.timeout.ms": 0,  # never
+            "linger.ms": 5,
+            "socket.keepalive.enable": True,
+            "reconnect.backoff.max.ms": 1000,
+            "log_level": 2,  # what it has to say of connections comes as an error, too
+        }
+        self._patience = patience
+        self._monotonic = monotonic
+        self._producer: Producer | None = None
+        self._unsettled: dict[int, _Unsettled] = {}
+        self._numbers = itertools.count()
+        self._end: KafkaError | None = None
+        self._told = ""
+
+    def send(self, event: Event, settled: Settled, *, again: bool) -> None:
+        topic, number = f"{self._prefix}.{event.topic}", next(self._numbers)
+        metrics.kafka_message(topic, "retried" if again else "queued")
+        self._unsettled[number] = _Unsettled(topic, settled, self._monotonic())
+        try:
+            self._made().produce(
+                topic,
+                event.body,
+                event.key or None,
+                on_delivery=lambda error, _message: self._settle(number, error),
+                headers={"content-type": CONTENT_TYPE.encode()},
+            )
+        except KafkaException as err:
+            self._settle(number, err.args[0])
+        except BufferError:
+            self._settle(number, KafkaError(KafkaError._QUEUE_FULL))
+
+    def poll(self) -> None:
+        """A producer at its end says so once, and nothing more of its messages."""
+        if self._producer is None:
+            return
+        try:
+            self._producer.poll(0)
+        except KafkaException as err:
+            self._error(err.args[0])
+        oldest = next(iter(self._unsettled.values()), None)
+        if oldest is not None and self._monotonic() - oldest.since >= self._patience:
+            self._end = self._end or KafkaError(KafkaError._MSG_TIMED_OUT)
+        if self._end is not None:
+            for number in list(self._unsettled):
+                self._settle(number, self._end)
+
+    def reset(self) -> None:
+        """What is in flight may still arrive; it has the same ids as what is sent again."""
+        self._unsettled.clear()
+        if self._producer is not None:
+            self._producer.purge()
+            self._producer = None
+        self._end = None
+
+    def close(self) -> None:
+        self.reset()
+
+    def _made(self) -> Producer:
+        if self._producer is None:
+            self._producer = Producer({**self._options, "error_cb": self._error, "logger": log})
+        return self._producer
+
+    def _settle(self, number: int, error: KafkaError | None) -> None:
+        message = self._unsettled.pop(number, None)
+        if message is None:  # it was given up meanwhile
+            return
+        if error is None:
+            self._told = ""
+        message.settled(_outcome(message.topic, error))
+
+    def _error(self, error: KafkaError) -> None:
+        """What the library says of its connections, again and again, and of its own end."""
+        if error.name() != self._told:
+            self._told = error.name()
+            log.warning("kafka_error", extra={"kafka_error": error.name(), "fatal": error.fatal()})
+        if error.fatal():
+            self._end = error
+
+
+def _outcome(topic: str, error: KafkaError | None) -> Outcome:
+    if error is None:
+        metrics.kafka_message(topic, "delivered")
+        return Outcome.DELIVERED
+    metrics.kafka_message(topic, "failed")
+    return Outcome.REFUSED if error.code() in _NEVER else Outcome.FAILED
