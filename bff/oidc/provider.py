@@ -89,8 +89,10 @@ class Provider:
 
         Raises ProviderUnavailable; the last good copies stay.
         """
-        self._metadata.renew(RENEWED_AHEAD)
-        self._keys.renew(RENEWED_AHEAD)
+        try:
+            self._metadata.renew(RENEWED_AHEAD)
+        finally:
+            self._keys.renew(RENEWED_AHEAD)
 
     def post(
         self,

@@ -27,8 +27,7 @@ class Last:
 
 
 class Records:
-    def __init__(self, jobs: Sequence[Job], kv: KeyValue, clock: Callable[[], float]) -> None:
-        self._jobs = tuple(jobs)
+    def __init__(self, kv: KeyValue, clock: Callable[[], float]) -> None:
         self._kv = kv
         self._clock = clock
         self._since = clock()
@@ -52,19 +51,19 @@ class Records:
         else:
             self._kv.compare_and_set(_key(job), found, raw, _REMEMBERED)
 
-    def read(self) -> None:
-        """What the fleet was told. Raises StoreUnavailable; what was known stays."""
-        jobs, batch = [job for job in self._jobs if job.fleet], Batch()
+    def read(self, jobs: Sequence[Job]) -> None:
+        """What the fleet was told of its jobs. Raises StoreUnavailable; what was known stays."""
+        batch = Batch()
         for job in jobs:
             batch.get(_key(job))
         for job, raw in zip(jobs, self._kv.execute(batch), strict=True):
             if (last := _opened(raw)) is not None:
                 self._last[job.name] = last
 
-    def report(self) -> dict[str, dict[str, object]]:
+    def report(self, jobs: Sequence[Job]) -> dict[str, dict[str, object]]:
         """By job: seconds since the last success (None for never), status of the last turn (unknown before it), period
         in seconds, whether one worker does it for the fleet, whether it is late."""
-        return {job.name: self._reported(job) for job in self._jobs}
+        return {job.name: self._reported(job) for job in jobs}
 
     def _reported(self, job: Job) -> dict[str, object]:
         last, now = self._last.get(job.name, Last("unknown", None)), self._clock()

@@ -46,8 +46,9 @@ class Tasks:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """clock: seconds since the epoch, as the whole fleet has it. monotonic: seconds, for leases."""
-        self._records = Records(jobs, kv, clock)
-        self._jobs = (*jobs, Job("task_records", RECORDS_PERIOD, self._records.read))
+        self._records = Records(kv, clock)
+        read = partial(self._records.read, [job for job in jobs if job.fleet])
+        self._jobs = (*jobs, Job("task_records", RECORDS_PERIOD, read))
         self._kv = kv
         self._clock = clock
         self._monotonic = monotonic
@@ -56,10 +57,6 @@ class Tasks:
         self._over: dict[str, int] = {}
         self._counted: dict[str, int] = {}
         self._troubled: set[tuple[str, str]] = set()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(job.name for job in self._jobs)
 
     def start(self) -> None:
         """Make the threads; every job has its first turn at once."""
@@ -81,8 +78,8 @@ class Tasks:
                 self.turn(job)
 
     def report(self) -> dict[str, dict[str, object]]:
-        """What is known of each job, from memory: see Records.report."""
-        return self._records.report()
+        """What is known of each job, from memory: see Records."""
+        return self._records.report(self._jobs)
 
     def turn(self, job: Job) -> None:
         """One turn of a job, or a look whether the fleet's turn is to be done. Nothing escapes."""

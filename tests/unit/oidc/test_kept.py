@@ -123,6 +123,44 @@ def test_a_refresh_that_fails_says_so_and_keeps_the_copy(kept: Kept[int], source
     assert kept.value() == 1
 
 
+def test_renewed_ahead_nobody_waits_for_it(kept: Kept[int], source: Source, clock: Clock) -> None:
+    kept.renew(ahead=30)
+    assert (kept.value(), source.asked) == (1, 1), "there was none"
+    for seconds, asked in ((0, 1), (LIFE - 30.1, 1), (0.1, 2), (1, 2), (LIFE - 31, 3)):
+        clock.now += seconds
+        kept.renew(ahead=30)
+        assert source.asked == asked
+        assert (kept.value(), source.asked) == (asked, asked)
+
+
+def test_renewing_ahead_keeps_the_copy_and_is_tried_again(kept: Kept[int], source: Source, clock: Clock) -> None:
+    kept.value()
+    clock.now += LIFE - 10
+    source.down = True
+    for _ in range(2):
+        with pytest.raises(ProviderUnavailable):
+            kept.renew(ahead=30)
+        assert kept.value() == 1
+    assert source.asked == 3
+    source.down = False
+    kept.renew(ahead=30)
+    assert kept.value() == 4
+
+
+def test_while_it_is_renewed_ahead_the_old_copy_serves(kept: Kept[int], source: Source, clock: Clock) -> None:
+    kept.value()
+    clock.now += LIFE - 10
+    source.gate = threading.Event()
+    source.entered.clear()
+    with ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(kept.renew, 30)
+        assert source.entered.wait(10)
+        assert kept.value() == 1
+        source.gate.set()
+        renewing.result(10)
+    assert kept.value() == 2
+
+
 def test_many_at_first_fetch_once(kept: Kept[int], source: Source) -> None:
     source.gate = threading.Event()
     with ThreadPoolExecutor(8) as pool:
