@@ -4,7 +4,7 @@ killed: seen by a collector that receives OTLP."""
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import requests
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.peers import bff, openid, otlp, process, proxies, redis
@@ -21,6 +23,7 @@ from tests.peers.otlp import Collector, Span
 
 pytestmark = pytest.mark.e2e
 
+openmetrics_families: Callable[[str], Iterable[Metric]] = openmetrics_parser.text_string_to_metric_families
 WORKERS = 4
 VERIFIED = 60
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -49,6 +52,8 @@ class Story:
 
     collector: Collector
     metrics: str
+    exemplars: list[dict[str, str]]
+    masters_threads: int
     log: list[dict[str, Any]]
     echoed: dict[str, str]
     stopped_after: float
@@ -103,10 +108,11 @@ def story(folder: Path) -> Iterator[Story]:
             with proxies.traefik(port, service.address, application, log=folder / "proxy.log", more=traced(collector)):
                 echoed = tell(service)
             kill_a_worker(service, collector)
-            metrics, start = service.metrics(), time.monotonic()
+            metrics, threads = service.metrics(), len(os.listdir(f"/proc/{service.process.pid}/task"))
+            exemplars, start = exemplars_of(service), time.monotonic()
             stack.close()
             stopped_after = time.monotonic() - start
-        yield Story(collector, metrics, service.records(), echoed, stopped_after)
+        yield Story(collector, metrics, exemplars, threads, service.records(), echoed, stopped_after)
 
 
 def configuration(folder: Path, application: str) -> Path:
@@ -162,6 +168,18 @@ def kill_a_worker(service: Bff, collector: Collector) -> None:
         assert time.monotonic() < deadline
         time.sleep(process.POLL)
     assert verify(service, "", "nobody") == 401
+
+
+def exemplars_of(service: Bff) -> list[dict[str, str]]:
+    """Those of verify's durations (OpenMetrics)."""
+    headers = {"Accept": "application/openmetrics-text;version=1.0.0"}
+    page = requests.get(f"http://{service.address}/metrics", headers=headers, timeout=10).text
+    return [
+        dict(sample.exemplar.labels)
+        for family in openmetrics_families(page)
+        for sample in family.samples
+        if sample.name == "bff_verify_duration_seconds_bucket" and sample.exemplar
+    ]
 
 
 def live(service: Bff) -> float:
@@ -266,6 +284,15 @@ def test_the_log_leads_to_the_trace(story: Story) -> None:
     entries = {span.span_id for span in story.ours() if span.kind == "SERVER"}
     lines = [line for line in story.log if line["event"] == "request" and line.get("trace_id") == TRACE]
     assert {line["span_id"] for line in lines} == entries
+
+
+def test_a_bucket_leads_to_its_span(story: Story) -> None:
+    forward = story.span("GET /auth/forward", "SERVER")
+    assert {"trace_id": TRACE, "span_id": forward.span_id} in story.exemplars
+
+
+def test_the_master_has_no_part_in_it(story: Story) -> None:
+    assert story.masters_threads == 1
 
 
 def test_nobody_is_named(story: Story) -> None:

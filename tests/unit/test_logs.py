@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
 
 from bff.crypto import random_id
 from bff.observability import logs
@@ -191,3 +192,12 @@ def test_configure_sends_everything_to_standard_error_as_json(
         logging.getLogger("urllib3").setLevel(logging.NOTSET)
     (line,) = map(json.loads, capsys.readouterr().err.splitlines())
     assert (line["event"], line["token"]) == ("written", REDACTED)
+
+
+def test_the_trace_at_hand_is_named() -> None:
+    span = NonRecordingSpan(SpanContext(0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, is_remote=True))
+    record = logging.LogRecord("bff", logging.INFO, "", 0, "something_happened", (), None)
+    with use_span(span):
+        line = json.loads(Formatter().format(record))
+    assert (line["trace_id"], line["span_id"]) == ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
+    assert not {"trace_id", "span_id"} & json.loads(Formatter().format(record)).keys()

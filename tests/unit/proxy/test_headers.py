@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bff.proxy.headers import PASSED, Origin, RequestHeaders, answered
+from bff.proxy.headers import PASSED, Origin, RequestHeaders, answered, within_trace
 
 ORIGIN = Origin.of("https://app.example:8443")
 OURS = {"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded"}
@@ -121,3 +121,18 @@ def test_a_folded_value_is_one_line() -> None:
 def test_repeated_fields_stay_apart() -> None:
     links = [("Link", "<a>"), ("Link", "<b>")]
     assert answered(links) == links
+
+
+TRACE = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+
+
+@pytest.mark.parametrize("trace", [TRACE, TRACE | {"tracestate": "a=b"}])
+@pytest.mark.parametrize("names", [("Traceparent", "Tracestate"), ("traceparent", "tracestate"), ("TRACEPARENT",), ()])
+def test_a_service_is_told_of_one_trace(trace: dict[str, str], names: tuple[str, ...]) -> None:
+    """Whatever the caller said of its own, in whichever spelling."""
+    told = within_trace({"Accept": "*/*", **dict.fromkeys(names, "the caller's")}, trace)
+    assert told == {"Accept": "*/*", **trace}
+
+
+def test_outside_a_trace_a_service_is_told_what_the_caller_said() -> None:
+    assert within_trace({"Traceparent": "x"}, {}) == {"Traceparent": "x"}
