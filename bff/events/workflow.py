@@ -58,8 +58,10 @@ def _carrier(settings: EventSettings) -> Carrier:
 
 
 def _derived(settings: Settings, clock: Callable[[], float]) -> Derive:
-    """Security Event Tokens need somebody to receive them, and a key: that of the first provider that has one."""
-    key = next((provider.client_key for provider in settings.providers if provider.client_key), None)
+    """Security Event Tokens need somebody to receive them, and a key that we publish: that of the first provider to
+    which the BFF proves with one who it is."""
+    signing = (provider for provider in settings.providers if provider.auth_method == "private_key_jwt")
+    key = next((provider.client_key for provider in signing), None)
     if key is None or not settings.events.kafka_servers:
         return lambda _event: ()
     return SecurityEventTokens(SigningKeys(key), settings.base_url, clock).of

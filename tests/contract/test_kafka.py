@@ -1,6 +1,8 @@
 """Delivery to a broker that is frozen and restarted: every event arrives, and in order, whatever happens to it."""
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +29,7 @@ from tests.unit.events.support import LOGIN, SOURCE, sealer, valid
 from tests.unit.support import counted
 
 IMPATIENT = 0.5
+ROOT = Path(__file__).parents[2]
 TOPICS = ["t.audit", "t.auth", "t.sessions", "t.security"]
 
 
@@ -221,6 +224,17 @@ def test_a_producer_at_its_end_fails_everything_and_is_replaced(
 def _polled(carrier: Kafka, outcomes: list[Outcome]) -> list[Outcome]:
     carrier.poll()
     return outcomes
+
+
+@pytest.mark.parametrize(("frozen", "left"), [(False, 0), (True, 100)], ids=["well", "frozen"])
+def test_other_greenlets_go_on(broker: kafka_peer.Kafka, tmp_path: Path, frozen: bool, left: int) -> None:
+    if frozen:
+        broker.freeze()
+    command = [sys.executable, "-m", "tests.contract.greenlets", broker.address, str(tmp_path)]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60).stdout)
+    assert answer["left"] == left
+    assert answer["ticks"] > 20
+    assert answer["pause"] < 0.5, "as long as a busy machine may take, and shorter than any wait of the library"
 
 
 def test_giving_up_what_is_under_way_takes_no_time(broker: kafka_peer.Kafka) -> None:

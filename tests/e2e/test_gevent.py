@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.backends import eventually
 from tests.peers import bff, openid, process, redis
 from tests.peers.bff import Bff, Visitor
+from tests.peers.kafka import Kafka
 
 pytestmark = pytest.mark.e2e
 
@@ -17,10 +19,17 @@ def service(folder: Path) -> Iterator[Bff]:
     client = openid.client("bff", f"http://127.0.0.1:{port}", method="client_secret_post")
     with (
         redis.RedisServer(redis.newest(), folder) as store,
+        Kafka(folder) as broker,
         openid.running([client], autologin=True, userinfo_only=True, log=folder / "provider.log") as provider,
         bff.running(
             folder,
-            {"WEB_WORKER_CLASS": "gevent", "REDIS_URL": store.url, "OIDC_ISSUER": provider.issuer, **client.environ},
+            {
+                "WEB_WORKER_CLASS": "gevent",
+                "REDIS_URL": store.url,
+                "OIDC_ISSUER": provider.issuer,
+                "KAFKA_BOOTSTRAP_SERVERS": broker.address,
+                **client.environ,
+            },
             port=port,
             workers=2,
         ) as running,
@@ -41,6 +50,13 @@ def test_login_verify_and_logout(service: Bff) -> None:
         assert bob.logout().status_code == 200
         assert bob.auth_verify().status_code == 401
     assert service.value("bff_idp_requests_total", endpoint="userinfo", status="200") == 1
+
+
+def test_events_arrive_at_the_broker(service: Bff) -> None:
+    def delivered() -> float:
+        return service.value("bff_kafka_messages_total", topic="bff.auth", status="delivered")
+
+    assert eventually(lambda: delivered() == 2, 10), "a login and a logout"
 
 
 def test_the_log_says_which_worker_class_runs(service: Bff) -> None:
