@@ -53,6 +53,8 @@ routes:
 """
 POLICY = '@id("all") permit(principal, action == Action::"read", resource is pages);'
 
+_numbers = count()  # of pages, in all tests: whatever an earlier one left at the broker has other names
+
 
 class Answer(NamedTuple):
     """sent: on the clock of this process. name: of the page, client and number."""
@@ -70,7 +72,6 @@ class Load:
         self._cookies = cookies
         self._agent = agent
         self._over = Event()
-        self._numbers = count()
         self.answers: list[Answer] = []
         self.logins: list[str] = []
         self.logouts: list[str] = []
@@ -80,7 +81,7 @@ class Load:
         headers = {"Cookie": f"bff_session={self._cookies[client]}", "User-Agent": self._agent}
         with requests.Session() as session:
             while not self._over.is_set():
-                name = f"{client}-{next(self._numbers)}"
+                name = f"{client}-{next(_numbers)}"
                 sent = time.monotonic()
                 with suppress(requests.ConnectionError):  # its worker was killed
                     answer = session.get(
