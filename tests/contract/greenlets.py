@@ -24,6 +24,7 @@ def main(broker: str, folder: str) -> None:
     from bff.events.model import EventType
     from bff.events.outbox import LOG, Outbox
     from bff.kv.sqlite import SqliteStore
+    from bff.settings import KafkaSettings
     from tests.unit.events.support import LOGIN, SOURCE, sealer
 
     ticks: list[float] = []
@@ -37,7 +38,7 @@ def main(broker: str, folder: str) -> None:
     box = Outbox(kv, sealer(), SOURCE, 1000, time.time, Losses())
     for _ in range(100):
         box.emit(EventType.LOGIN_SUCCEEDED, LOGIN)
-    delivery = Delivery(kv, box, Kafka([broker], "g"), lambda _event: (), 3600, Losses())
+    delivery = Delivery(kv, box, Kafka(KafkaSettings((broker,), "g")), lambda _event: (), 3600, Losses())
     ticker = gevent.spawn(tick)
     delivery.run()
     delivery.close()
