@@ -45,8 +45,8 @@ from bff.settings.model import (
 __all__ = [
     "DEVELOPMENT", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "USER_TOKEN", "Auth", "AuthzMap", "ClaimNames",
     "CookieSettings", "EventSettings", "KafkaSettings", "MetricsSettings", "Network", "OnError", "PdpSettings",
-    "ProviderSettings", "RateLimit", "RouteSettings", "ServiceSettings", "SessionSettings", "Settings", "StoreSettings", "TokenKind",
-    "UpstreamSettings", "VerifyProfile", "load",
+    "ProviderSettings", "RateLimit", "RouteSettings", "ServiceSettings", "SessionSettings", "Settings", "StoreSettings",
+    "TokenKind", "UpstreamSettings", "VerifyProfile", "load",
 ]  # fmt: skip
 
 EMBEDDED_PROVIDER_PATH = "/dev/idp"
