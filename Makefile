@@ -28,9 +28,9 @@ fmt: $(VENV)/.dev  ## format the code
 soak: $(VENV)/.dev  ## kill and recycle workers under load for a minute, and count
 	SOAK_SECONDS=60 SOAK_WORKERS=8 $(BIN)/pytest -s tests/e2e/test_metrics_exact.py tests/e2e/test_prometheus.py
 
-chaos: $(VENV)/.dev  ## race for tokens 1000 times, take the provider and the policy decision point away for a minute
+chaos: $(VENV)/.dev  ## race for tokens 1000 times, take the provider, the policy decision point and Kafka away for a minute
 	CHAOS_ROUNDS=1000 CHAOS_OUTAGE=60 $(BIN)/pytest -s tests/e2e/test_token_races.py tests/e2e/test_token_outage.py \
-	  tests/e2e/test_pdp_outage.py
+	  tests/e2e/test_pdp_outage.py tests/e2e/test_kafka_outage.py
 
 stream: $(VENV)/.dev  ## send a gibibyte each way through one worker, and watch its memory
 	STREAM_MIB=$${STREAM_MIB:-1024} $(BIN)/pytest -s tests/e2e/test_proxy_memory.py

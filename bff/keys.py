@@ -1,4 +1,4 @@
-"""Makes and replaces the keys of `private_key_jwt` (RFC 7523).
+"""Makes and replaces the keys of `private_key_jwt` (RFC 7523), which also sign security event tokens (RFC 8417).
 
     python -m bff.keys new [--alg ES256]        prints a new JWK Set, which is a secret
     python -m bff.keys rotate FILE [--keep 2]   puts a new key in front of those in a file, and drops the oldest

@@ -20,7 +20,18 @@ from bff.settings import ProviderSettings, Settings, TokenKind, together
 
 EX_CONFIG = 78
 MASK = "********"
-_SECRETS = frozenset({"secrets", "client_secret", "client_key", "redis_url", "token", "bearer", "invalidation_token"})
+_SECRETS = frozenset(
+    {
+        "secrets",
+        "client_secret",
+        "client_key",
+        "redis_url",
+        "token",
+        "bearer",
+        "invalidation_token",
+        "sasl_password",
+    }
+)
 _CHECKS = ("store", "idp", "pdp")
 # What OpenSSL says of a key that is another certificate's; the last is of a key of another kind.
 _STRANGERS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")

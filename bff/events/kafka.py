@@ -9,7 +9,7 @@ and nothing here waits for them: a gevent worker goes on meanwhile.
 import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -17,6 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from bff.events.carrier import Outcome, Settled
 from bff.events.envelope import Event
 from bff.observability import metrics
+from bff.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +40,13 @@ class Kafka:
 
     def __init__(
         self,
-        servers: Sequence[str],
-        prefix: str,
+        settings: KafkaSettings,
         patience: float = PATIENCE,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """servers: host:port. prefix: of the topics' names."""
-        self._prefix = prefix
+        self._prefix = settings.topic_prefix
         self._options = {
-            "bootstrap.servers": ",".join(servers),
+            **_connection(settings),
             "client.id": "bff",
             "acks": "all",
             "enable.idempotence": True,
@@ -129,6 +128,20 @@ class Kafka:
             log.warning("kafka_error", extra={"kafka_error": error.name(), "fatal": error.fatal()})
         if error.fatal():
             self._end = error
+
+
+def _connection(settings: KafkaSettings) -> dict[str, object]:
+    options: dict[str, object] = {
+        "bootstrap.servers": ",".join(settings.servers),
+        "security.protocol": settings.protocol,
+    }
+    if settings.ca_file is not None:
+        options["ssl.ca.location"] = str(settings.ca_file)
+    if settings.protocol.startswith("sasl_"):
+        options["sasl.mechanisms"] = settings.mechanism
+        options["sasl.username"] = settings.username
+        options["sasl.password"] = settings.sasl_password
+    return options
 
 
 def _outcome(topic: str, error: KafkaError | None) -> Outcome:

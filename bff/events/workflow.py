@@ -48,18 +48,20 @@ def event_workflow(
 
 def _carrier(settings: EventSettings) -> Carrier:
     """Kafka where there are brokers, else the log. Imported here, so that nobody needs the library without them."""
-    if settings.kafka_servers:
+    if settings.kafka.servers:
         from bff.events.kafka import Kafka
 
-        return Kafka(settings.kafka_servers, settings.topic_prefix)
+        return Kafka(settings.kafka)
     from bff.events.written import Written
 
     return Written()
 
 
 def _derived(settings: Settings, clock: Callable[[], float]) -> Derive:
-    """Security Event Tokens need somebody to receive them, and a key: that of the first provider that has one."""
-    key = next((provider.client_key for provider in settings.providers if provider.client_key), None)
-    if key is None or not settings.events.kafka_servers:
+    """Security Event Tokens need somebody to receive them, and a key that we publish: that of the first provider to
+    which the BFF proves with one who it is."""
+    signing = (provider for provider in settings.providers if provider.auth_method == "private_key_jwt")
+    key = next((provider.client_key for provider in signing), None)
+    if key is None or not settings.events.kafka.servers:
         return lambda _event: ()
     return SecurityEventTokens(SigningKeys(key), settings.base_url, clock).of

@@ -25,6 +25,7 @@ from bff.settings.model import (
     ClaimNames,
     CookieSettings,
     EventSettings,
+    KafkaSettings,
     MetricsSettings,
     Network,
     OnError,
@@ -45,9 +46,9 @@ from bff.settings.model import (
 
 __all__ = [
     "DEVELOPMENT", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "USER_TOKEN", "Auth", "AuthzMap", "ClaimNames",
-    "CookieSettings", "EventSettings", "MetricsSettings", "Network", "OnError", "PdpSettings", "ProviderSettings",
-    "RateLimit", "RouteSettings", "ServiceSettings", "SessionSettings", "Settings", "Signal", "StoreSettings",
-    "TelemetrySettings", "TokenKind", "UpstreamSettings", "VerifyProfile", "load",
+    "CookieSettings", "EventSettings", "KafkaSettings", "MetricsSettings", "Network", "OnError", "PdpSettings",
+    "ProviderSettings", "RateLimit", "RouteSettings", "ServiceSettings", "SessionSettings", "Settings", "Signal",
+    "StoreSettings", "TelemetrySettings", "TokenKind", "UpstreamSettings", "VerifyProfile", "load",
 ]  # fmt: skip
 
 EMBEDDED_PROVIDER_PATH = "/dev/idp"
@@ -119,8 +120,15 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         ),
         telemetry=exported,
         events=EventSettings(
-            values["kafka_servers"],
-            values["kafka_topic_prefix"],
+            KafkaSettings(
+                values["kafka_servers"],
+                values["kafka_topic_prefix"],
+                values["kafka_protocol"],
+                values["kafka_ca_file"],
+                values["kafka_mechanism"],
+                values["kafka_username"],
+                values["kafka_password"],
+            ),
             values["outbox_limit"],
             values["outbox_max_age"],
         ),

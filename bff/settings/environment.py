@@ -17,7 +17,16 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from bff import __version__
 from bff.settings.fields import SECONDS, BaseUrl
-from bff.settings.model import AUTH_METHODS, ENVIRONMENTS, PUBLIC_EVENTS, RATE_LIMITS, Network, RateLimit
+from bff.settings.model import (
+    AUTH_METHODS,
+    ENVIRONMENTS,
+    KAFKA_PROTOCOLS,
+    PUBLIC_EVENTS,
+    RATE_LIMITS,
+    SASL_MECHANISMS,
+    Network,
+    RateLimit,
+)
 
 SECRET_BYTES = 32
 _PORTS = {"http": 80, "https": 443}
@@ -86,7 +95,7 @@ class Servers(Words):
     def word(self, text: str) -> str:
         host, _, port = text.rpartition(":")
         if not (_SERVER.fullmatch(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise ValidationError(f"{text!r} is not a broker such as kafka.example.com:9092.")
+            raise ValidationError("each broker is host:port, such as kafka.example.com:9092, and nothing more.")
         return text
 
 
@@ -228,6 +237,15 @@ class Environment(Schema):
         "bff",
         validate=validate.Regexp(_TOPIC_PREFIX, error="is not the beginning of a topic's name, such as bff."),
     )
+    kafka_protocol = _var(
+        fields.String, "KAFKA_SECURITY_PROTOCOL", "plaintext", validate=validate.OneOf(KAFKA_PROTOCOLS)
+    )
+    kafka_ca_file = _var(FilePath, "KAFKA_CA_FILE", None)
+    kafka_mechanism = _var(
+        fields.String, "KAFKA_SASL_MECHANISM", "SCRAM-SHA-512", validate=validate.OneOf(SASL_MECHANISMS)
+    )
+    kafka_username = _var(fields.String, "KAFKA_SASL_USERNAME", None)
+    kafka_password = _var(fields.String, "KAFKA_SASL_PASSWORD", None)
     outbox_limit = _var(fields.Integer, "OUTBOX_MAX_EVENTS", 100_000, validate=validate.Range(min=100))
     outbox_max_age = _var(fields.Float, "OUTBOX_MAX_AGE", 604_800.0, validate=validate.Range(min=60))
     pdp_base_url = _var(BaseUrl, "PDP_BASE_URL", None)

@@ -61,13 +61,30 @@ class MetricsSettings:
     public_events: tuple[str, ...] = PUBLIC_EVENTS
 
 
+KAFKA_PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
+SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+
+@dataclass(frozen=True)
+class KafkaSettings:
+    """servers: host:port of brokers; none for the log instead. topic_prefix: before the dot in topics' names. protocol:
+    one of KAFKA_PROTOCOLS. ca_file: PEM file of who vouches for them, None for those that the machine trusts.
+    mechanism, username, sasl_password: for the two with sasl (RFC 4422)."""
+
+    servers: tuple[str, ...] = ()
+    topic_prefix: str = "bff"
+    protocol: str = "plaintext"
+    ca_file: Path | None = None
+    mechanism: str = "SCRAM-SHA-512"
+    username: str | None = None
+    sasl_password: str | None = field(default=None, repr=False)
+
+
 @dataclass(frozen=True)
 class EventSettings:
-    """kafka_servers: host:port of brokers; none for the log. topic_prefix: before the dot in topics' names.
-    outbox_limit: events that wait in the store at most; outbox_max_age: seconds that one waits at most."""
+    """outbox_limit: events that wait in the store at most; outbox_max_age: seconds that one waits at most."""
 
-    kafka_servers: tuple[str, ...] = ()
-    topic_prefix: str = "bff"
+    kafka: KafkaSettings = KafkaSettings()
     outbox_limit: int = 100_000
     outbox_max_age: float = 604_800.0
 

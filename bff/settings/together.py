@@ -1,10 +1,10 @@
-"""What the YAML files say of each other, of the providers and of other files: mistakes that no file shows by itself."""
+"""What settings say of each other and of files: mistakes that no YAML file, and no variable, shows by itself."""
 
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
-from bff.settings.model import ServiceSettings, Settings, TokenKind, VerifyProfile
+from bff.settings.model import KafkaSettings, ServiceSettings, Settings, TokenKind, VerifyProfile
 from bff.settings.yaml_file import no_such
 
 _BOUND = "is opened by tokens that are bound to a key (DPoP), which a proxy could not prove to hold."
@@ -22,6 +22,7 @@ def problems(config: Settings) -> Iterator[str]:
         yield from (where + line for line in _idp(config, config.pdp.service))
     where = f"{config.config_dir / 'pdp.yaml'}: connection.ca_file: "
     yield from (where + line for line in _authorities(config.pdp.ca_file))
+    yield from _kafka(config.events.kafka)
     for profile in config.verify_profiles:
         where = _at(config, "verify.yaml", profile.line, f"profiles.{profile.id}.service")
         yield from (where + line for line in _bound(config, profile))
@@ -29,6 +30,18 @@ def problems(config: Settings) -> Iterator[str]:
 
 def _at(config: Settings, file: str, line: int, key: str) -> str:
     return f"{config.config_dir / file}:{line}: {key}: "
+
+
+def _kafka(kafka: KafkaSettings) -> Iterator[str]:
+    sasl, tls = kafka.protocol.startswith("sasl_"), kafka.protocol.endswith("ssl")
+    for name, value in (("USERNAME", kafka.username), ("PASSWORD", kafka.sasl_password)):
+        if sasl and not value:
+            yield f"KAFKA_SASL_{name}: is required for KAFKA_SECURITY_PROTOCOL {kafka.protocol}."
+        if value and not sasl:
+            yield f"KAFKA_SASL_{name}: is not used with KAFKA_SECURITY_PROTOCOL {kafka.protocol}; sasl_ssl would."
+    if kafka.ca_file is not None and not tls:
+        yield f"KAFKA_CA_FILE: is not used with KAFKA_SECURITY_PROTOCOL {kafka.protocol}; ssl or sasl_ssl would."
+    yield from (f"KAFKA_CA_FILE: {line}" for line in _authorities(kafka.ca_file))
 
 
 def _idp(config: Settings, service: ServiceSettings) -> Iterator[str]:

@@ -1,6 +1,10 @@
 """Delivery to a broker that is frozen and restarted: every event arrives, and in order, whatever happens to it."""
 
 import json
+import socket
+import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,13 +24,18 @@ from bff.events.losses import Losses
 from bff.events.model import EventType
 from bff.events.outbox import LOG, Outbox
 from bff.kv.sqlite import SqliteStore
+from bff.settings import KafkaSettings
 from bff.signing import SigningKeys, generated
 from tests.contract.backends import eventually
+from tests.peers import certificates
 from tests.peers import kafka as kafka_peer
 from tests.unit.events.support import LOGIN, SOURCE, sealer, valid
 from tests.unit.support import counted
 
 IMPATIENT = 0.5
+API_VERSIONS = (18).to_bytes(2, "big")
+"""The first request of Kafka's protocol."""
+ROOT = Path(__file__).parents[2]
 TOPICS = ["t.audit", "t.auth", "t.sessions", "t.security"]
 
 
@@ -52,7 +61,7 @@ class Rig:
     def __init__(self, folder: Path, broker: kafka_peer.Kafka, patience: float) -> None:
         self.kv = SqliteStore(folder / "store.sqlite")
         self.box = Outbox(self.kv, sealer(), SOURCE, 10_000, time.time, Losses())
-        self.carrier = Kafka([broker.address], "t", patience)
+        self.carrier = Kafka(KafkaSettings((broker.address,), "t"), patience)
         self.delivery = Delivery(self.kv, self.box, self.carrier, lambda _event: (), 3600, Losses())
         self.broker = broker
         self._numbers = iter(range(1_000_000))
@@ -184,7 +193,7 @@ def test_a_worker_that_is_killed_leaves_everything_to_the_next(tmp_path: Path, b
 
 
 def test_a_message_that_is_too_large_is_refused_for_ever(broker: kafka_peer.Kafka) -> None:
-    carrier, outcomes = Kafka([broker.address], "t"), list[Outcome]()
+    carrier, outcomes = Kafka(KafkaSettings((broker.address,), "t")), list[Outcome]()
     event = enveloped(EventType.LOGOUT, LOGIN, source="s" * 2_000_000, now=0, correlation_id="", traceparent=None)
     carrier.send(event, outcomes.append, again=False)
     assert outcomes == [Outcome.REFUSED]
@@ -202,7 +211,7 @@ def test_a_producer_at_its_end_fails_everything_and_is_replaced(
         return made[-1]
 
     monkeypatch.setattr(kafka_module, "Producer", producer)
-    carrier, outcomes = Kafka([broker.address], "t"), list[Outcome]()
+    carrier, outcomes = Kafka(KafkaSettings((broker.address,), "t")), list[Outcome]()
     event = enveloped(EventType.LOGOUT, LOGIN, source=SOURCE, now=0, correlation_id="", traceparent=None)
     broker.freeze()
     carrier.send(event, outcomes.append, again=False)
@@ -223,9 +232,45 @@ def _polled(carrier: Kafka, outcomes: list[Outcome]) -> list[Outcome]:
     return outcomes
 
 
+@pytest.mark.parametrize(("frozen", "left"), [(False, 0), (True, 100)], ids=["well", "frozen"])
+def test_other_greenlets_go_on(broker: kafka_peer.Kafka, tmp_path: Path, frozen: bool, left: int) -> None:
+    if frozen:
+        broker.freeze()
+    command = [sys.executable, "-m", "tests.contract.greenlets", broker.address, str(tmp_path)]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60).stdout)
+    assert answer["left"] == left
+    assert answer["ticks"] > 20
+    assert answer["pause"] < 0.5, "as long as a busy machine may take, and shorter than any wait of the library"
+
+
+@pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "strange"])
+def test_over_tls_only_to_whom_the_authority_vouches_for(tmp_path: Path, trusted: bool) -> None:
+    """As far as a server gets that knows TLS and no more of Kafka: it is asked, or the connection fails."""
+    (tmp_path / "others").mkdir()
+    files, others = certificates.make(tmp_path), certificates.make(tmp_path / "others")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    event = enveloped(EventType.LOGOUT, LOGIN, source=SOURCE, now=0, correlation_id="", traceparent=None)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        ca = (files if trusted else others).ca
+        carrier = Kafka(KafkaSettings((address,), "t", "sasl_ssl", ca, "SCRAM-SHA-256", "bff", "hidden"))
+        carrier.send(event, lambda _outcome: None, again=False)
+        try:
+            with context.wrap_socket(server.accept()[0], server_side=True) as connection:
+                asked = connection.recv(100)
+            assert asked[4:6] == API_VERSIONS
+            assert trusted
+        except OSError:
+            assert not trusted
+        finally:
+            carrier.close()
+
+
 def test_giving_up_what_is_under_way_takes_no_time(broker: kafka_peer.Kafka) -> None:
     """A worker that ends, or a greenlet's turn, waits for no broker."""
-    carrier = Kafka([broker.address], "t")
+    carrier = Kafka(KafkaSettings((broker.address,), "t"))
     event: Event = enveloped(EventType.LOGOUT, LOGIN, source=SOURCE, now=0, correlation_id="", traceparent=None)
     broker.freeze()
     begun = time.monotonic()

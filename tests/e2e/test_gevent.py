@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.backends import eventually
 from tests.peers import bff, openid, otlp, process, redis
 from tests.peers.bff import Bff, Visitor
+from tests.peers.kafka import Kafka
 from tests.peers.otlp import Collector, Span
 
 pytestmark = pytest.mark.e2e
@@ -26,6 +28,7 @@ def service(folder: Path, collector: Collector) -> Iterator[Bff]:
     client = openid.client("bff", f"http://127.0.0.1:{port}", method="client_secret_post")
     with (
         redis.RedisServer(redis.newest(), folder) as store,
+        Kafka(folder) as broker,
         openid.running([client], autologin=True, userinfo_only=True, log=folder / "provider.log") as provider,
         bff.running(
             folder,
@@ -37,6 +40,7 @@ def service(folder: Path, collector: Collector) -> Iterator[Bff]:
                 "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
                 "OTEL_BSP_SCHEDULE_DELAY": "100",
                 "OTEL_METRIC_EXPORT_INTERVAL": "200",
+                "KAFKA_BOOTSTRAP_SERVERS": broker.address,
                 **client.environ,
             },
             port=port,
@@ -72,6 +76,13 @@ def test_its_traces_and_metrics_arrive(service: Bff, collector: Collector) -> No
     while collector.totals("bff_forwardauth_duration_ms", "status") != {("allowed",): 6, ("unauthenticated",): 1}:
         assert time.monotonic() < deadline, collector.totals("bff_forwardauth_duration_ms", "status")
         time.sleep(process.POLL)
+
+
+def test_events_arrive_at_the_broker(service: Bff) -> None:
+    def delivered() -> float:
+        return service.value("bff_kafka_messages_total", topic="bff.auth", status="delivered")
+
+    assert eventually(lambda: delivered() == 2, 10), "a login and a logout"
 
 
 def test_the_log_says_which_worker_class_runs(service: Bff) -> None:

@@ -33,9 +33,11 @@ OUTAGE = float(os.environ.get("CHAOS_OUTAGE", "6"))
 LONG = OUTAGE >= 60
 FAULTS = ("stopped", "frozen") if LONG else ("stopped",)
 SLOWER = 1.2
-"""How much slower than without the fault a request may be, at the 99th percentile; a long outage is enough to tell."""
+"""How much slower a request may be at the 99th percentile than in as much time before and after; a minute can tell."""
 WORKERS, CLIENTS, KILLS = 3, 4, 3
 PATIENCE = 60.0
+PAUSE = 0.02
+"""Seconds between two requests of a client: load, but not so much that every request waits for a processor."""
 FEW = 50
 """Events wait when somebody delivers them, for a second or two."""
 LOG = "bff:l:events"
@@ -50,6 +52,8 @@ routes:
     authz_map: {resource: pages, action: read, id_from: $.path.name}
 """
 POLICY = '@id("all") permit(principal, action == Action::"read", resource is pages);'
+
+_numbers = count()  # of pages, in all tests: whatever an earlier one left at the broker has other names
 
 
 class Answer(NamedTuple):
@@ -68,7 +72,6 @@ class Load:
         self._cookies = cookies
         self._agent = agent
         self._over = Event()
-        self._numbers = count()
         self.answers: list[Answer] = []
         self.logins: list[str] = []
         self.logouts: list[str] = []
@@ -78,7 +81,7 @@ class Load:
         headers = {"Cookie": f"bff_session={self._cookies[client]}", "User-Agent": self._agent}
         with requests.Session() as session:
             while not self._over.is_set():
-                name = f"{client}-{next(self._numbers)}"
+                name = f"{client}-{next(_numbers)}"
                 sent = time.monotonic()
                 with suppress(requests.ConnectionError):  # its worker was killed
                     answer = session.get(
@@ -86,9 +89,10 @@ class Load:
                     )
                     assert answer.status_code == 200, answer.text
                     self.answers.append(Answer(sent, time.monotonic() - sent, name))
+                self._over.wait(PAUSE)
 
     def _log_in_and_out(self) -> None:
-        while not self._over.is_set():
+        while not self._over.wait(10 * PAUSE):
             with suppress(requests.ConnectionError), Visitor(self._bff.base_url) as alice:
                 if alice.login().status_code != 302:
                     continue
@@ -109,10 +113,12 @@ class Load:
             for client in clients:
                 client.result()
 
-    def slowest(self, since: float, until: float) -> float:
-        """Seconds at the 99th percentile, of requests in this stretch of time."""
+    def slow(self, *stretches: tuple[float, float]) -> float:
+        """Seconds at the 99th percentile, of requests in these stretches of time."""
         return statistics.quantiles(
-            (each.seconds for each in self.answers if since <= each.sent < until), n=100, method="inclusive"
+            (each.seconds for each in self.answers if any(since <= each.sent < until for since, until in stretches)),
+            n=100,
+            method="inclusive",
         )[98]
 
 
@@ -154,13 +160,24 @@ def load(place: Place) -> Iterator[Load]:
         yield Load(place.bff, [person.cookie() for person in people], str(people[0].headers["User-Agent"]))
 
 
-def kill_workers(bff: Bff, seconds: float) -> None:
-    """One after the other, the oldest first, over so many seconds."""
+def stretch(bff: Bff) -> tuple[float, float]:
+    """Some time with Kafka, as like that without it as there is time for: from when until when."""
+    if LONG:
+        return kill_workers(bff, OUTAGE)
+    begun = time.monotonic()
+    time.sleep(1)
+    return begun, time.monotonic()
+
+
+def kill_workers(bff: Bff, seconds: float) -> tuple[float, float]:
+    """One after the other, the oldest first, over so many seconds: from when until when."""
+    begun = time.monotonic()
     for _ in range(KILLS):
         time.sleep(seconds / (KILLS + 1))
         with suppress(ProcessLookupError):
             os.kill(min(bff.workers()), signal.SIGKILL)
     time.sleep(seconds / (KILLS + 1))
+    return begun, time.monotonic()
 
 
 def wait(condition: Callable[[], bool], what: str) -> None:
@@ -175,29 +192,25 @@ def test_nothing_is_lost(place: Place, load: Load, fault: str) -> None:
     bff, broker, store = place
     leave, come_back = {"stopped": (broker.stop, broker.start), "frozen": (broker.freeze, broker.thaw)}[fault]
     with load.running():
-        time.sleep(1)
-        calm = time.monotonic()
-        if LONG:  # so that the same happens with Kafka and without
-            kill_workers(bff, OUTAGE)
+        before = stretch(bff)
         wait(lambda: store.command("XLEN", LOG) < FEW, "nobody delivers")
         leave()
-        gone = time.monotonic()
-        kill_workers(bff, OUTAGE)
+        outage = kill_workers(bff, OUTAGE)
         kept = int(store.command("XLEN", LOG))
-        back = time.monotonic()
         come_back()
-        time.sleep(1)
+        wait(lambda: store.command("XLEN", LOG) < FEW, "nobody delivers any more")
+        emptied = time.monotonic() - outage[1]
+        after = stretch(bff)
     wait(lambda: store.command("XLEN", LOG) == 0, "the outbox was never empty")
-    emptied = time.monotonic() - back
-    before, meanwhile = load.slowest(calm, gone), load.slowest(gone, back)
+    calm, meanwhile = load.slow(before, after), load.slow(outage)
     print(
-        f"{fault}: {len(load.answers)} pages, {len(load.logins)} logins; p99 {before * 1000:.1f} ms, during the outage"
-        f" {meanwhile * 1000:.1f} ms; {kept} events waited, all gone {emptied:.1f} s after its return"
+        f"{fault}: {len(load.answers)} pages, {len(load.logins)} logins; p99 {calm * 1000:.1f} ms, during the outage"
+        f" {meanwhile * 1000:.1f} ms; {kept} events waited, gone {emptied:.1f} s after its return"
     )
     assert kept > CLIENTS, "they waited"
     judge(load, broker.messages(TOPICS))
     if LONG:
-        assert meanwhile < before * SLOWER
+        assert meanwhile < calm * SLOWER
 
 
 def judge(load: Load, messages: Sequence[Message]) -> None:

@@ -135,6 +135,26 @@ def test_an_app_is_not_built_from_them(tmp_path: Path) -> None:
             {"TOKEN_AUTH_METHOD": "private_key_jwt", "AUTH_CLIENT_KEY": "nonsense"},
             "AUTH_CLIENT_KEY: is no private key (EC, RSA or Ed25519) as JWK or PEM, nor a JWK Set of such keys.",
         ),
+        # about events
+        ({"KAFKA_BOOTSTRAP_SERVERS": "kafka"}, "KAFKA_BOOTSTRAP_SERVERS: each broker is host:port"),
+        ({"KAFKA_BOOTSTRAP_SERVERS": "a:1,b:0"}, "KAFKA_BOOTSTRAP_SERVERS: each broker is host:port"),
+        ({"KAFKA_BOOTSTRAP_SERVERS": "user:pass@a:1"}, "KAFKA_BOOTSTRAP_SERVERS: each broker is host:port, such"),
+        ({"KAFKA_TOPIC_PREFIX": "a b"}, "KAFKA_TOPIC_PREFIX: is not the beginning of a topic's name, such as bff."),
+        ({"OUTBOX_MAX_EVENTS": "99"}, "OUTBOX_MAX_EVENTS: Must be greater than or equal to 100."),
+        ({"OUTBOX_MAX_AGE": "59"}, "OUTBOX_MAX_AGE: Must be greater than or equal to 60."),
+        ({"KAFKA_SASL_USERNAME": "bff"}, "KAFKA_SASL_USERNAME: is not used with KAFKA_SECURITY_PROTOCOL plaintext"),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "sasl_ssl", "KAFKA_SASL_USERNAME": "bff"},
+            "KAFKA_SASL_PASSWORD: is required for KAFKA_SECURITY_PROTOCOL sasl_ssl.",
+        ),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "ssl", "KAFKA_CA_FILE": "/nowhere"},
+            "KAFKA_CA_FILE: '/nowhere' cannot be read (FileNotFoundError).",
+        ),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "ssl", "KAFKA_SASL_PASSWORD": "hidden"},
+            "KAFKA_SASL_PASSWORD: is not used with KAFKA_SECURITY_PROTOCOL ssl; sasl_ssl would.",
+        ),
     ],
 )
 def test_each_rule_is_one_message(tmp_path: Path, change: dict[str, str], message: str) -> None:
@@ -275,6 +295,20 @@ ASKING = (
     {"routes": (RouteSettings("r", "/api/x", "orders", authz=True, authz_map=AuthzMap("things", "read")),)},
     {"verify_profiles": (VerifyProfile("v", resource="wiki"),)},
 )
+
+
+def test_a_broker_s_password_is_masked(tmp_path: Path) -> None:
+    sasl = {"KAFKA_SECURITY_PROTOCOL": "sasl_ssl", "KAFKA_SASL_USERNAME": "bff", "KAFKA_SASL_PASSWORD": "hidden"}
+    given = settings.load({**PRODUCTION, **sasl}, tmp_path)
+    assert not problems(given)
+    assert masked(given)["events"]["kafka"]["sasl_password"] == MASK
+    assert "hidden" not in repr(given.events)
+
+
+def test_a_certificate_authority_is_of_use_over_tls_only(tmp_path: Path, client: certificates.Certificates) -> None:
+    (line,) = found({**PRODUCTION, "KAFKA_CA_FILE": str(client.ca)}, tmp_path)
+    assert line == "KAFKA_CA_FILE: is not used with KAFKA_SECURITY_PROTOCOL plaintext; ssl or sasl_ssl would."
+    assert not found({**PRODUCTION, "KAFKA_CA_FILE": str(client.ca), "KAFKA_SECURITY_PROTOCOL": "ssl"}, tmp_path)
 
 
 @pytest.mark.parametrize("asking", ASKING)
