@@ -1,12 +1,14 @@
 """The gevent worker class serves a whole login, here at a provider that keeps names and roles for its userinfo."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.peers import bff, openid, process, redis
-from tests.peers.bff import Bff, Visitor
+from tests.peers.bff import TIMEOUT, Bff, Visitor
 
 pytestmark = pytest.mark.e2e
 
@@ -41,6 +43,17 @@ def test_login_verify_and_logout(service: Bff) -> None:
         assert bob.logout().status_code == 200
         assert bob.auth_verify().status_code == 401
     assert service.value("bff_idp_requests_total", endpoint="userinfo", status="200") == 1
+
+
+def test_every_background_job_succeeds(service: Bff) -> None:
+    deadline = time.monotonic() + 40  # the slowest has a period of 30 seconds
+    while True:
+        tasks = requests.get(f"{service.base_url}/health", timeout=TIMEOUT).json()["tasks"]
+        unfinished = {name: task for name, task in tasks.items() if task["last_status"] != "success"}
+        if not unfinished:
+            break
+        assert time.monotonic() < deadline, unfinished
+        time.sleep(process.POLL)
 
 
 def test_the_log_says_which_worker_class_runs(service: Bff) -> None:
