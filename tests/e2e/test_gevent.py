@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.contract.backends import eventually
 from tests.peers import bff, openid, otlp, process, redis
-from tests.peers.bff import Bff, Visitor
+from tests.peers.bff import TIMEOUT, Bff, Visitor
 from tests.peers.kafka import Kafka
 from tests.peers.otlp import Collector, Span
 
@@ -83,6 +84,18 @@ def test_events_arrive_at_the_broker(service: Bff) -> None:
         return service.value("bff_kafka_messages_total", topic="bff.auth", status="delivered")
 
     assert eventually(lambda: delivered() == 2, 10), "a login and a logout"
+
+
+def test_every_background_job_succeeds(service: Bff) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        tasks = requests.get(f"{service.base_url}/health", timeout=TIMEOUT).json()["tasks"]
+        quick = {name: task for name, task in tasks.items() if task["period"] <= 5}
+        unfinished = {name: task for name, task in quick.items() if task["last_status"] != "success"}
+        if not unfinished:
+            break
+        assert time.monotonic() < deadline, unfinished
+        time.sleep(process.POLL)
 
 
 def test_the_log_says_which_worker_class_runs(service: Bff) -> None:
