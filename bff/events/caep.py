@@ -15,7 +15,7 @@ from bff.signing import SigningKeys
 URI = "https://schemas.openid.net/secevent/caep/event-type/"
 TYPE = "secevent+jwt"
 MEDIA_TYPE = f"application/{TYPE}"
-EVENT_TYPES: Mapping[EventType, str] = {
+EVENT_TYPES: Mapping[str, str] = {
     EventType.SESSION_CREATED: URI + "session-established",
     EventType.SESSION_ENDED: URI + "session-revoked",
     EventType.CLAIMS_CHANGED: URI + "token-claims-change",
@@ -34,7 +34,7 @@ class SecurityEventTokens:
     def of(self, event: Event) -> list[Event]:
         """What CAEP says of this event, if anything."""
         content = event.content
-        uri = EVENT_TYPES.get(EventType(content["type"]))
+        uri = EVENT_TYPES.get(content["type"])
         if uri is None:
             return []
         more = {name: content[name] for name in ("subject", "correlationid", "traceparent") if name in content}

@@ -108,7 +108,9 @@ class Delivery:
     def _open(self) -> None:
         self._forget()
         self._carrier.reset()
+        self._broken = True  # until the store has agreed
         self._kv.log_open(LOG, self._reader)
+        self._broken = False
 
     def _resign(self) -> None:
         """Somebody else delivers now, or the store has lost everything."""

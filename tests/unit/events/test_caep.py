@@ -119,6 +119,13 @@ def test_nothing_of_other_events(other: EventType) -> None:
     assert SecurityEventTokens(keys, SOURCE, Clock()).of(event(other)) == []
 
 
+def test_nothing_of_an_event_that_another_release_kept() -> None:
+    keys = SigningKeys(json.dumps(generated("ES256", 0).private()))
+    other = event(EventType.SESSION_CREATED, idp="i")
+    other.content["type"] = "session.something.new"
+    assert SecurityEventTokens(keys, SOURCE, Clock()).of(other) == []
+
+
 def test_a_new_key_signs_only_when_it_was_published_for_long_enough() -> None:
     clock = Clock()
     both = [generated("ES256", clock.now).private(), generated("ES256", clock.now - 7200).private()]

@@ -246,6 +246,27 @@ class TestStoreFails:
         one.run()
         assert carrier.ids() == ["1", "2", "3"]
 
+    def test_a_log_that_cannot_be_opened_anew(
+        self, kv: WatchedStore, box: Outbox, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(log: str, reader: str) -> None:
+            raise StoreUnavailable
+
+        carrier = Told(settles=None)
+        one = delivery(kv, box, carrier, clock)
+        happened(box, "1", "2")
+        one.run()
+        carrier.settle(0, Outcome.FAILED)
+        with monkeypatch.context() as patch:
+            patch.setattr(kv, "log_open", away)
+            with pytest.raises(StoreUnavailable):
+                one.run()
+        happened(box, "3")
+        carrier.settles = Outcome.DELIVERED
+        one.run()
+        one.run()
+        assert carrier.ids() == ["1", "2", "1", "2", "3"]
+
     def test_delivered_but_not_acknowledged_comes_again(
         self, kv: WatchedStore, box: Outbox, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -20,6 +20,16 @@ class Sink:
         return
 
 
+def test_an_event_that_another_release_kept(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    event = enveloped(EventType.LOGOUT, {"session": "s"}, source=SOURCE, now=0, correlation_id="", traceparent=None)
+    event.content["type"] = "auth.something.new"
+    outcomes: list[Outcome] = []
+    Written().send(event, outcomes.append, again=False)
+    assert outcomes == [Outcome.DELIVERED]
+    assert caplog.records[-1].__dict__["cloudevent"] == {**event.content, "data": {}}
+
+
 @pytest.mark.parametrize("event_type", EventType)
 def test_what_is_private_stays_out_and_all_else_is_there(
     event_type: EventType, caplog: pytest.LogCaptureFixture
