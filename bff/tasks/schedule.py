@@ -106,6 +106,7 @@ class _Threads(BaseExecutor):
             threading.Thread(target=self._work, name=f"task-{number}", daemon=True) for number in range(count)
         ]
         self._under_way: dict[threading.Thread, str] = {}
+        self._closed = False
 
     def start(self, scheduler: Any, alias: str) -> None:
         super().start(scheduler, alias)
@@ -113,6 +114,8 @@ class _Threads(BaseExecutor):
             thread.start()
 
     def shutdown(self, wait: bool = True) -> None:
+        """What is due but not begun is dropped; who wants to wait calls left_after."""
+        self._closed = True
         for _ in self._threads:
             self._due.put(None)
 
@@ -126,7 +129,7 @@ class _Threads(BaseExecutor):
         self._due.put((job, run_times))
 
     def _work(self) -> None:
-        while (due := self._due.get()) is not None:
+        while (due := self._due.get()) is not None and not self._closed:
             job, run_times = due
             self._under_way[threading.current_thread()] = job.id
             self._run_job_success(job.id, run_job(job, job._jobstore_alias, run_times, self._logger.name))

@@ -1,6 +1,7 @@
 """When turns come: by the clock for the fleet, apart from each other for workers, once after a pause."""
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from math import floor
@@ -123,6 +124,26 @@ def test_a_clock_that_was_set_back_makes_nobody_wait(schedule: Schedule, clock: 
     assert turns.again()
     schedule.stop(PATIENT)
     assert turns.count == 2
+
+
+def test_what_was_due_but_not_begun_is_dropped(schedule: Schedule) -> None:
+    begun, may_end, waiting = threading.Semaphore(0), threading.Event(), Turns()
+
+    def hang() -> None:
+        begun.release()
+        may_end.wait(PATIENT)
+
+    for name in ("first", "second"):
+        schedule.add(name, hang, Spaced(60), patient=False)
+    schedule.add("third", waiting, Spaced(60), patient=False)
+    schedule.start()
+    assert begun.acquire(timeout=PATIENT)
+    assert begun.acquire(timeout=PATIENT)
+    looked(schedule)
+    assert sorted(schedule.stop(0.01)) == ["first", "second"]
+    may_end.set()
+    assert schedule._threads["default"].left_after(time.monotonic() + PATIENT) == []
+    assert waiting.count == 0
 
 
 def test_what_hangs_is_named_and_left(schedule: Schedule, clock: Clock) -> None:
