@@ -64,7 +64,7 @@ def new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[New]:
 def record(number: int = 1) -> None:
     for _ in range(number):
         with traces.span("refresh", {"bff.idp": "default"}, begins=True):
-            metrics.session_validated(0.001)
+            metrics.SESSION_VALIDATION.observe(0.001)
 
 
 def threads() -> list[str]:
