@@ -187,10 +187,6 @@ def session_destroyed(reason: str) -> None:
     SESSIONS_DESTROYED.labels(reason).inc()
 
 
-def session_validated(seconds: float) -> None:
-    SESSION_VALIDATION.observe(seconds, exemplar())
-
-
 def binding_failure(reason: str) -> None:
     BINDING_FAILURES.labels(reason).inc()
 

@@ -47,6 +47,7 @@ class Gate:
         self._touch_interval = touch_interval(settings)
         self._cookie_prefix = f"{cookie_name}="
         self._clock = clock
+        self._validated = metrics.SESSION_VALIDATION.observe
         self._used: dict[str, tuple[Session, float]] = {}
 
     def admit(self, cookie_header: str, client: Client, *, touch: bool = True) -> Entry:
@@ -58,7 +59,7 @@ class Gate:
         try:
             return self._admitted(cookie_header, client, touch)
         finally:
-            metrics.session_validated(time.perf_counter() - start)
+            self._validated(time.perf_counter() - start)
 
     def _admitted(self, cookie_header: str, client: Client, touch: bool) -> Entry:
         now = self._clock()

@@ -18,7 +18,7 @@ from tests.flows.policy import with_pdp
 from tests.flows.provider import OpenIdProvider
 from tests.recorded import Recorded, recording
 
-TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "b7ad6b7169203331"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{CALLER}-01", f"00-{TRACE}-{CALLER}-00"
 PROXY, STRANGER = "127.0.0.1", "198.51.100.1"
 EXPORTS = {"OTLP_ENDPOINT": "http://127.0.0.1:9"}

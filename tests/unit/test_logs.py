@@ -195,9 +195,9 @@ def test_configure_sends_everything_to_standard_error_as_json(
 
 
 def test_the_trace_at_hand_is_named() -> None:
-    span = NonRecordingSpan(SpanContext(0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, is_remote=True))
+    span = NonRecordingSpan(SpanContext(0x4BF92F3577B34DA6A3CE929D0E0E4736, 0xB7AD6B7169203331, is_remote=True))
     record = logging.LogRecord("bff", logging.INFO, "", 0, "something_happened", (), None)
     with use_span(span):
         line = json.loads(Formatter().format(record))
-    assert (line["trace_id"], line["span_id"]) == ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
+    assert (line["trace_id"], line["span_id"]) == ("4bf92f3577b34da6a3ce929d0e0e4736", "b7ad6b7169203331")
     assert not {"trace_id", "span_id"} & json.loads(Formatter().format(record)).keys()

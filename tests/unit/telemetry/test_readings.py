@@ -49,7 +49,7 @@ def test_the_five_of_the_contract() -> None:
             "bff_forwardauth_duration_ms",
             {"status": "expired"},
         ),
-        (lambda: metrics.session_validated(0.0004), "bff_session_validation_duration_ms", {}),
+        (lambda: metrics.SESSION_VALIDATION.observe(0.0004), "bff_session_validation_duration_ms", {}),
         (lambda: metrics.oauth_flow("refresh", 0.0004), "bff_token_refresh_duration_ms", {}),
     ],
 )
@@ -109,7 +109,7 @@ def test_only_what_came_since_the_last_reading() -> None:
 @pytest.mark.parametrize("delta", [False, True])
 def test_it_is_what_the_exporter_takes(delta: bool) -> None:
     readings = Readings(RESOURCE, delta=delta)
-    metrics.session_validated(0.001)
+    metrics.SESSION_VALIDATION.observe(0.001)
     metrics.binding_failure("ip")
     sent = encode_metrics(readings.take()).resource_metrics[0].scope_metrics[0].metrics
     assert [metric.name for metric in sent] == [
@@ -134,7 +134,7 @@ def test_totals_are_those_of_prometheus(seconds: list[list[float]], delta: bool)
     taken = []
     for each in seconds:
         for value in each:
-            metrics.session_validated(value)
+            metrics.SESSION_VALIDATION.observe(value)
         taken += points(readings.take(), "bff_session_validation_duration_ms")
     told = taken if delta else taken[-1:]
     bounds = len(metrics.VERIFY_BUCKETS) + 1

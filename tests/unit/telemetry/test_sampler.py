@@ -20,7 +20,7 @@ from bff.observability.otlp.sampler import Bounded, TokenBucket, named
 from bff.settings.model import SAMPLERS
 from tests.clock import Clock
 
-TRACE = 0x0AF7651916CD43DD8448EB211C80319C
+TRACE = 0x4BF92F3577B34DA6A3CE929D0E0E4736
 
 
 def parent(*, sampled: bool, remote: bool = True) -> Context:

@@ -10,7 +10,7 @@ from opentelemetry.trace import INVALID_SPAN, SpanKind, StatusCode, get_current_
 from bff.observability import traces
 from tests.recorded import recording
 
-TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE}-{CALLER}-01"
 
 
