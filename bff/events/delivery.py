@@ -29,9 +29,9 @@ LEASE = 5.0
 TURN = 2.0
 """Seconds that one turn lasts at most, and a last one that waits for what is under way."""
 PAUSE = 0.02
-WINDOW = 1000
+WINDOW = 500
 """Entries under way at once."""
-BATCH = 200
+BATCH = 100
 TRIM_EVERY = 60.0
 
 Derive = Callable[[Event], Sequence[Event]]

@@ -232,14 +232,15 @@ def _polled(carrier: Kafka, outcomes: list[Outcome]) -> list[Outcome]:
     return outcomes
 
 
-@pytest.mark.parametrize(("frozen", "left"), [(False, 0), (True, 100)], ids=["well", "frozen"])
-def test_other_greenlets_go_on(broker: kafka_peer.Kafka, tmp_path: Path, frozen: bool, left: int) -> None:
+@pytest.mark.parametrize(("frozen", "left", "ticks"), [(False, 0, 2), (True, 100, 50)], ids=["well", "frozen"])
+def test_other_greenlets_go_on(broker: kafka_peer.Kafka, tmp_path: Path, frozen: bool, left: int, ticks: int) -> None:
+    """ticks: as often as another one runs at least, while this one is soon done or waits for seconds."""
     if frozen:
         broker.freeze()
     command = [sys.executable, "-m", "tests.contract.greenlets", broker.address, str(tmp_path)]
     answer = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60).stdout)
     assert answer["left"] == left
-    assert answer["ticks"] > 20
+    assert answer["ticks"] > ticks
     assert answer["pause"] < 0.5, "as long as a busy machine may take, and shorter than any wait of the library"
 
 
