@@ -37,7 +37,9 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         ),
     },
     "bff_session_cache_total": {"result": ("hit", "miss", "bypass", "invalidated")},
-    "bff_verify_duration_seconds": {"status": ("allowed", "unauthenticated", "expired", "binding", "error")},
+    "bff_verify_duration_seconds": {
+        "status": ("allowed", "unauthenticated", "expired", "binding", "forbidden", "error"),
+    },
     "bff_oauth_flow_duration_seconds": {"flow_type": (
         "login", "authorization_code", "refresh", "token_exchange", "client_credentials", "logout",
     )},
