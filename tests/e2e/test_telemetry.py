@@ -107,9 +107,10 @@ def story(folder: Path) -> Iterator[Story]:
             service = stack.enter_context(bff.running(folder, environ, workers=WORKERS))
             with proxies.traefik(port, service.address, application, log=folder / "proxy.log", more=traced(collector)):
                 echoed = tell(service)
+            exemplars = exemplars_of(service)  # which a worker that is killed takes along
             kill_a_worker(service, collector)
             metrics, threads = service.metrics(), len(os.listdir(f"/proc/{service.process.pid}/task"))
-            exemplars, start = exemplars_of(service), time.monotonic()
+            start = time.monotonic()
             stack.close()
             stopped_after = time.monotonic() - start
         yield Story(collector, metrics, exemplars, threads, service.records(), echoed, stopped_after)
