@@ -75,9 +75,9 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         _register_development_parts(app, services)
     login_url = settings.base_url + "/auth/login"
     callers = Callers(clients) if settings.telemetry.traces else None
-    app.wsgi_app = Verify(  # type: ignore[method-assign]  # as Flask documents for WSGI middleware
-        app.wsgi_app, services.gate, clients, services.return_urls, login_url, _profiles(services), callers
-    )
+    verify = Verify(app.wsgi_app, services.gate, clients, services.return_urls, login_url, _profiles(services), callers)
+    app.wsgi_app = verify  # type: ignore[method-assign]  # as Flask documents for WSGI middleware
+    app.extensions["bff_verify"] = verify
     return app
 
 

@@ -74,6 +74,17 @@ class Gate:
             self._used[session.key] = (session, now)
         return entry
 
+    def knows(self, cookie_header: str, client: Client) -> bool:
+        """Whether `admit` would decide by what this worker holds, and have nothing to write down."""
+        now = self._clock()
+        value = next(self._candidates(cookie_header), None)
+        if value is None:
+            return True
+        entry = self._cache.held(digest(value), now)
+        if entry is None or now >= entry.session.expires_at:
+            return False
+        return self._binding == "off" or binding_of(*client) == entry.session.binding
+
     def end(self, session: Session, reason: EndReason) -> None:
         """End a session: here at once, in the other workers as soon as they hear of it. Raises StoreUnavailable."""
         self._store.end(session, reason)

@@ -51,6 +51,8 @@ class UnknownProfile(BFFError):
 
 
 class Verify:
+    paths = PATHS
+
     def __init__(
         self,
         app: Callable[[Environ, Any], Iterable[bytes]],
@@ -87,6 +89,14 @@ class Verify:
         if self._callers is not None:
             self._callers.forget_strangers(environ)
         return self._app(environ, start_response)
+
+    def at_once(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
+        """What a call of this would answer; None, and nothing done, where it would have to ask the store or others."""
+        if environ["PATH_INFO"] not in PATHS or not self._default.plain:
+            return None
+        if not self._gate.knows(environ.get("HTTP_COOKIE", ""), self._clients.of(environ)):
+            return None
+        return self(environ, start_response)
 
     def _traced(
         self, endpoint: str | None, profile: Profile | None, environ: Environ, start_response: StartResponse
