@@ -1,4 +1,4 @@
-"""Behind real Traefik and Caddy with the very files in deploy/: who may pass, and nobody can claim to be another."""
+"""Behind real Caddy, Traefik, nginx and Envoy with the very files in deploy/: who may pass, and nobody can claim to be another."""
 
 import http.client
 import json
@@ -58,7 +58,7 @@ class Site:
             return answer.status, json.loads(content) if content.startswith(b"{") else content
 
 
-@pytest.fixture(scope="module", params=["caddy", "traefik"])
+@pytest.fixture(scope="module", params=["caddy", "traefik", "nginx", "envoy"])
 def site(folder: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     found = Site(process.free_port())
     client = openid.client("bff", found.base_url)
