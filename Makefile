@@ -5,10 +5,12 @@ BIN    := $(VENV)/bin
 PORT   ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt soak chaos stream bench
+.PHONY: help install run test check fmt soak chaos stream bench
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+install: $(VENV)/.run  ## put the BFF's libraries, pinned, into .venv
 
 run: $(VENV)/.run  ## serve everything on embedded defaults at http://127.0.0.1:8000
 	PORT=$(PORT) $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 POLL = 0.02
 MARK = "STARTED_BY_TEST_PROCESS"
@@ -98,6 +98,28 @@ def _marked(folder: Path) -> bool:
     return f"{MARK}={os.getpid()}".encode() in (folder / "environ").read_bytes().split(b"\0")
 
 
+def start(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    output: IO[bytes] | None = None,
+    stdin: int = subprocess.DEVNULL,
+) -> "subprocess.Popen[bytes]":
+    """A process in a group and session of its own, for `stop`; all that it says goes to output, or nowhere."""
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        env=env,
+        cwd=cwd,
+        stdin=stdin,
+        stdout=output or subprocess.DEVNULL,
+        stderr=subprocess.STDOUT if output else subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    _sessions.add(process.pid)
+    return process
+
+
 @contextmanager
 def running(
     command: Sequence[str | Path],
@@ -113,16 +135,7 @@ def running(
     env: added to this process's environment. Raises RuntimeError, with the log's end, when it does not listen.
     """
     output = log.open("ab") if log else None
-    process = subprocess.Popen(
-        [str(part) for part in command],
-        env={**os.environ, **(env or {})},
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=output or subprocess.DEVNULL,
-        stderr=subprocess.STDOUT if output else subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    _sessions.add(process.pid)
+    process = start(command, env={**os.environ, **(env or {})}, cwd=cwd, output=output)
     try:
         try:
             wait_for_port(port, host, process=process)
