@@ -1,0 +1,148 @@
+"""The images, without Docker: the Dockerfiles' very steps in fresh folders, and what comes out started as
+deploy/compose.yaml starts it, with a real Redis."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from tests.peers import image, install, process, redis
+from tests.peers.bff import Visitor
+from tests.peers.image import Image
+from tests.peers.stranger import ROOT
+
+pytestmark = pytest.mark.e2e
+
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
+NOT_STARTED = ("OTLP_ENDPOINT", "KAFKA_BOOTSTRAP_SERVERS")
+PROVIDER_HOST = "127.0.0.2"
+TIMEOUT = 10
+
+
+@dataclass(frozen=True)
+class Deployment:
+    base_url: str
+    image: Image
+    environ: dict[str, str]
+    process: "subprocess.Popen[bytes]"
+    built: dict[str, tuple[int, int]]
+
+    def check_health(self) -> int:
+        """The exit code of what HEALTHCHECK runs."""
+        command = self.image.command("HEALTHCHECK")
+        return subprocess.run(
+            command, env=self.environ, cwd=self.image.here, check=False, capture_output=True, timeout=TIMEOUT
+        ).returncode
+
+
+@pytest.fixture(scope="module")
+def built(folder: Path) -> Image:
+    made = Image(ROOT, folder / "bff-image")
+    made.build()
+    return made
+
+
+@pytest.fixture(scope="module")
+def provider_image(folder: Path) -> Image:
+    if shutil.which("npm") is None:
+        install.unavailable("the provider's image", "Node.js with npm is needed")
+    made = Image(ROOT / "deploy" / "provider", folder / "provider-image")
+    made.build()
+    return made
+
+
+@pytest.fixture(scope="module")
+def deployment(folder: Path, built: Image, provider_image: Image) -> Iterator[Deployment]:
+    port, provider = process.free_port(), process.free_port(PROVIDER_HOST)
+    files = built.files()
+    with redis.RedisServer(redis.debian(), folder) as store, ExitStack() as stack:
+        here = {
+            "http://app.localhost:8080": f"http://127.0.0.1:{port}",
+            "http://login.localhost:7001": f"http://{PROVIDER_HOST}:{provider}",
+            "redis://redis:6379/0": store.url,
+            "172.31.250.0/24": "127.0.0.0/8",
+            "/etc/bff": str(ROOT / "deploy" / "bff"),
+        }
+        issuer = provider_image.environment(composed("provider", here) | {"PORT": str(provider), "HOST": PROVIDER_HOST})
+        start(stack, provider_image, issuer, provider, PROVIDER_HOST, folder / "provider.log")
+        arguments = {"GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{port}", "PORT": str(port), "WEB_CONCURRENCY": "2"}
+        environ = built.environment(composed("bff", here) | arguments)
+        running = start(stack, built, environ, port, "127.0.0.1", folder / "bff.log")
+        yield Deployment(here["http://app.localhost:8080"], built, environ, running, files)
+
+
+def composed(service: str, here: dict[str, str]) -> dict[str, str]:
+    """The variables that deploy/compose.yaml gives a service, with the addresses that there are here."""
+    given = {name: re.sub(r"\$\{(\w+).*\}", "c2VjcmV0" * 5 + "c2U=", value) for name, value in variables(service)}
+    return {name: here.get(value, value) for name, value in given.items() if name not in NOT_STARTED}
+
+
+def variables(service: str) -> list[tuple[str, str]]:
+    return list(COMPOSE[service]["environment"].items())
+
+
+def start(
+    stack: ExitStack, made: Image, env: dict[str, str], port: int, host: str, log: Path
+) -> "subprocess.Popen[bytes]":
+    """env: all that it gets, but for the mark of these tests."""
+    env |= {process.MARK: os.environ[process.MARK]}
+    output = stack.enter_context(log.open("ab"))
+    command = image.confined(made, made.command())
+    running = process.start(command, env=env, cwd=made.here, output=output)
+    stack.callback(process.stop, running)
+    process.wait_for_port(port, host, process=running)
+    return running
+
+
+def test_somebody_logs_in_at_the_provider_of_the_composition(deployment: Deployment) -> None:
+    with Visitor(deployment.base_url) as alice:
+        assert alice.login("alice").status_code == 302
+        assert alice.session()["user"]["roles"] == ["admin", "user"]
+        answer = alice.open(f"{alice.base_url}/auth/forward@pages")
+        assert (answer.status_code, answer.headers["X-User-ID"]) == (200, "alice")
+
+
+def test_anonymous_is_sent_to_log_in_by_the_profile_of_the_composition(deployment: Deployment) -> None:
+    with Visitor(deployment.base_url) as nobody:
+        asked = {"X-Forwarded-Host": deployment.base_url.removeprefix("http://"), "X-Forwarded-Uri": "/reports"}
+        asked |= {"X-Forwarded-Proto": "http", "X-Forwarded-Method": "GET"}
+        nobody.headers.update(asked)
+        answer = nobody.open(f"{deployment.base_url}/auth/forward@pages")
+        assert answer.status_code == 302
+        assert "/auth/login?" in answer.headers["Location"]
+
+
+def test_it_is_not_development(deployment: Deployment) -> None:
+    assert not (deployment.image.here / "bff" / "dev").exists()
+    assert not (deployment.image.here / "config").exists()
+    assert requests.get(f"{deployment.base_url}/", timeout=TIMEOUT).status_code == 404
+
+
+@pytest.mark.skipif(not image.may_confine(), reason="this user may not make mounts or change its identity")
+def test_it_is_nobody_and_its_root_is_read_only(deployment: Deployment) -> None:
+    status = Path(f"/proc/{deployment.process.pid}/status").read_text()
+    assert re.search(r"^Uid:\t10001\t10001\t10001\t10001$", status, re.MULTILINE)
+    (root,) = [
+        line.split()[3] for line in Path(f"/proc/{deployment.process.pid}/mounts").read_text().splitlines()
+        if line.split()[1] == "/"
+    ]  # fmt: skip
+    assert "ro" in root.split(",")
+
+
+def test_it_says_how_it_is_and_writes_nothing_into_its_root(deployment: Deployment) -> None:
+    """The last one here, because it ends it."""
+    assert deployment.check_health() == 0
+    assert requests.get(f"{deployment.base_url}/health/ready", timeout=TIMEOUT).status_code == 200
+    deployment.process.terminate()
+    assert deployment.process.wait(TIMEOUT) == 0
+    assert deployment.check_health() == 1
+    assert deployment.image.files() == deployment.built
