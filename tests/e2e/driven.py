@@ -51,6 +51,8 @@ profiles:
   strict: {authz: pdp, resource: pages}
 """
 UNKNOWN = f"bff_session={'x' * 43}"
+DROPPED = "bff_telemetry_dropped_total"
+OUTBOX = "bff:l:events"
 VITALS = {"LCP": 1.9, "INP": 0.1, "CLS": 0.02, "FCP": 0.9, "TTFB": 0.2}
 
 
@@ -90,6 +92,8 @@ class Watched:
         self._report()
         self._come_back_late()
         self._miss_the_store()
+        self._miss_the_collector()
+        self._spoil_the_outbox()
         self.kill(1)
 
     def _verify(self, alice: Visitor) -> None:
@@ -165,6 +169,16 @@ class Watched:
         finally:
             self.deployment.store.resume()
 
+    def _miss_the_collector(self) -> None:
+        dropped = self.deployment.bff.value(DROPPED)
+        self.collector.silence()
+        self.deployment.wait(lambda: self.deployment.bff.value(DROPPED) > dropped)
+        self.collector.silence(False)
+
+    def _spoil_the_outbox(self) -> None:
+        self.deployment.store.command("XADD", OUTBOX, "*", "v", "what nobody sealed")
+        self.deployment.wait(lambda: self.deployment.store.command("XLEN", OUTBOX) == 0)
+
 
 @contextmanager
 def watched(folder: Path) -> Iterator[Watched]:
@@ -177,6 +191,7 @@ def watched(folder: Path) -> Iterator[Watched]:
             "KAFKA_BOOTSTRAP_SERVERS": broker.address,
             "OTLP_ENDPOINT": collector.grpc_url,
             "OTEL_METRIC_EXPORT_INTERVAL": "500",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "0.2",
         }
         deployment = stack.enter_context(running(folder, TTL, more=more))
         webhook = stack.enter_context(Webhook())
