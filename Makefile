@@ -5,10 +5,14 @@ BIN    := $(VENV)/bin
 PORT   ?= 8000
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help install run test check fmt soak chaos stream bench
+=======
+.PHONY: help run test check fmt soak chaos stream bench dashboards
+>>>>>>> dashboards
 
 help:  ## list the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(VENV)/.run  ## put the BFF's libraries, pinned, into .venv
 
@@ -39,6 +43,9 @@ stream: $(VENV)/.dev  ## send a gibibyte each way through one worker, and watch 
 
 bench: $(VENV)/.dev  ## measure speed against named references in one run
 	$(BIN)/python -m benchmarks
+
+dashboards: $(VENV)/.dev  ## write deploy/grafana/dashboards from deploy/dashboards
+	$(BIN)/python -m deploy.dashboards
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
