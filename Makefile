@@ -5,11 +5,7 @@ BIN    := $(VENV)/bin
 PORT   ?= 8000
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help install run test check fmt soak chaos stream bench
-=======
-.PHONY: help run test check fmt soak chaos stream bench dashboards
->>>>>>> dashboards
+.PHONY: help install run test check fmt soak chaos stream bench dashboards
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
