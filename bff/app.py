@@ -51,7 +51,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app = Flask("bff", static_folder=None, template_folder="web/templates")
     if services is None:
         services = _in_development(settings, app) if settings.development else service_layer.build(settings)
-    clients = Clients(settings.trusted_proxies)
+    clients = Clients.of_settings(settings)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["bff"] = services
     app.extensions["bff_clients"] = clients

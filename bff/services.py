@@ -29,7 +29,7 @@ from bff.pdp.subjects import Subjects
 from bff.pdp.workflow import policy_workflow
 from bff.proxy.forward import Forwarder
 from bff.proxy.workflow import MakeUpstream, forwarder
-from bff.ratelimit import Memory, RateLimits
+from bff.ratelimit import RateLimits
 from bff.sessions.cache import SessionCache
 from bff.sessions.csrf import Csrf
 from bff.sessions.gate import Gate
@@ -189,7 +189,7 @@ def build(
         proxy=forwarder(settings, upstream, watcher, tokens.keeper, dpop, clock),
         watcher=watcher,
         return_urls=return_urls,
-        limits=RateLimits(_limits(settings), Memory(clock), pseudonyms.of, clock),
+        limits=RateLimits(_limits(settings), kv, keys.mac("rate-limit"), pseudonyms.of, clock),
         events=events,
         audit=audit,
         health=_health(settings, kv, providers, policy.check, clock),

@@ -110,6 +110,15 @@ class Appended(NamedTuple):
     dropped: int
 
 
+class Hit(NamedTuple):
+    """What a moving window said to one hit. counted: whether it fitted in. hits: how many are in the window now. frees:
+    seconds until the oldest of them is out of it."""
+
+    counted: bool
+    hits: int
+    frees: float
+
+
 class Subscription(Protocol):
     def close(self) -> None:
         """Stop listening and wait for the listener to end."""
@@ -163,6 +172,10 @@ class KeyValue(Protocol):
 
     def log_length(self, log: str) -> int:
         """How many entries there are, taken ones included."""
+
+    def window_hit(self, window: str, limit: int, period: float) -> Hit:
+        """Count a hit now, unless `limit` of them were counted in the last `period` seconds. By one clock for all who
+        ask, so that no stretch of time that long has more. limit: at least one."""
 
     def publish(self, channel: str, message: str) -> None: ...
 

@@ -17,6 +17,7 @@ from bff.kv import (
     Delete,
     Entry,
     Get,
+    Hit,
     IndexAdd,
     IndexRemove,
     IndexScore,
@@ -25,6 +26,7 @@ from bff.kv import (
     Set,
     Subscription,
     sqlite_log,
+    sqlite_window,
 )
 from bff.kv.listener import Listener
 from bff.kv.sqlite_file import SqliteFile
@@ -119,6 +121,10 @@ class SqliteStore:
 
     def log_length(self, log: str) -> int:
         return self._read(lambda db, _now: sqlite_log.length(db, log))
+
+    def window_hit(self, window: str, limit: int, period: float) -> Hit:
+        # The time is that of the hit's turn: who waited for another writer must not count among the hits before it.
+        return self._write(lambda db, _now: sqlite_window.hit(db, window, limit, period, self._clock()))
 
     def publish(self, channel: str, message: str) -> None:
         self._write(lambda db, now: _publish(db, channel, message, now))

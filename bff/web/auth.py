@@ -47,7 +47,7 @@ _LOGIN_EVENTS = {
 
 
 @blueprint.get("/auth/login")
-@policy(session=False, csrf=False)
+@policy(session=False, csrf=False, limit="login")
 def login() -> BaseResponse:
     if not problem.is_navigation(request.environ):
         raise Unauthenticated("Send the browser to login_url as a navigation.")
@@ -69,7 +69,7 @@ def login() -> BaseResponse:
 
 
 @blueprint.get("/auth/callback")
-@policy(session=False, csrf=False)
+@policy(session=False, csrf=False, limit="callback")
 def callback() -> BaseResponse:
     start = time.perf_counter()
     try:

@@ -18,7 +18,7 @@ _PAGE = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Logged out<
 
 
 @blueprint.post("/auth/backchannel-logout")
-@policy(session=False, csrf=False)
+@policy(session=False, csrf=False, limit="backchannel_logout")
 def back_channel() -> Response:
     """OpenID Connect Back-Channel Logout 1.0 section 2.5: the logout token is the credential."""
     if request.mimetype != FORM:
@@ -28,7 +28,7 @@ def back_channel() -> Response:
 
 
 @blueprint.get("/auth/frontchannel-logout")
-@policy(session=False, csrf=False)
+@policy(session=False, csrf=False, limit="frontchannel_logout")
 def front_channel() -> Response:
     """OpenID Connect Front-Channel Logout 1.0 section 2, in an iframe that the browser hardly ever sends cookies to:
     so iss and sid must say whose session ends. Who knows a sid is the provider or the user.

@@ -88,7 +88,6 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "gunicorn": ("bff/framing.py", "bff/observability/access_log.py", "bff/worker.py"),
     "joserfc": ("bff/oidc/*", "bff/signing.py", "bff/dev/*"),
     "jsonpath": ("bff/routes/jsonpath.py",),
-    "limits": ("bff/ratelimit.py",),
     "marshmallow": ("bff/settings/*", "bff/beacon.py", "bff/web/*", "bff/dev/*"),
     "prometheus_client": ("bff/observability/*",),
     "opentelemetry": ("bff/observability/traces.py", "bff/observability/telemetry.py", "bff/observability/otlp/*"),

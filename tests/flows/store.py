@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bff.errors import StoreUnavailable
-from bff.kv import Appended, Batch, Entry, Get, IndexScore, KeyValue, Subscription
+from bff.kv import Appended, Batch, Entry, Get, Hit, IndexScore, KeyValue, Subscription
 
 
 class WatchedStore:
@@ -22,6 +22,7 @@ class WatchedStore:
         self.crash: Exception | None = None
         self.reads: list[str] = []
         self.writes: list[str] = []
+        self.hits: list[str] = []
         self.between: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
@@ -92,6 +93,13 @@ class WatchedStore:
     def log_length(self, log: str) -> int:
         self._up()
         return self.inner.log_length(log)
+
+    def window_hit(self, window: str, limit: int, period: float) -> Hit:
+        """Not one of the calls that are counted: it is asked before each of them, and changes nothing of theirs."""
+        if self.down:
+            raise StoreUnavailable
+        self.hits.append(window)
+        return self.inner.window_hit(window, limit, period)
 
     def publish(self, channel: str, message: str) -> None:
         self._write("publish", channel)
