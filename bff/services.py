@@ -32,7 +32,9 @@ from bff.proxy.workflow import MakeUpstream, forwarder
 from bff.ratelimit import Memory, RateLimits
 from bff.sessions.cache import SessionCache
 from bff.sessions.csrf import Csrf
+from bff.sessions.directory import Directory
 from bff.sessions.gate import Gate
+from bff.sessions.records import Records
 from bff.sessions.store import SessionStore
 from bff.sessions.token_store import TokenStore
 from bff.settings import RateLimit, Settings
@@ -50,6 +52,7 @@ class Services:
     providers: Mapping[str, Provider]
     http: tuple[HttpClient, ...]
     store: SessionStore
+    directory: Directory
     token_store: TokenStore
     cache: SessionCache
     gate: Gate
@@ -127,7 +130,8 @@ def build(
     watcher = Watcher()
     upstream = upstream or partial(HttpUpstream, clock=monotonic, wait=wait)
     token_store = TokenStore(kv, keys, clock)
-    store = SessionStore(kv, keys, settings.sessions, clock, token_store, audit)
+    records = Records(kv, keys)
+    store = SessionStore(kv, records, settings.sessions, clock, token_store, audit)
     cache = SessionCache(store, kv, settings.sessions, clock)
     gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock)
     dpop = Dpop(clock)
@@ -174,6 +178,7 @@ def build(
         providers=providers,
         http=(*clients, pdp_http),
         store=store,
+        directory=Directory(kv, records, clock),
         token_store=token_store,
         cache=cache,
         gate=gate,
