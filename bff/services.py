@@ -51,6 +51,7 @@ class Services:
     kv: KeyValue
     providers: Mapping[str, Provider]
     http: tuple[HttpClient, ...]
+    records: Records
     store: SessionStore
     directory: Directory
     token_store: TokenStore
@@ -177,6 +178,7 @@ def build(
         kv=kv,
         providers=providers,
         http=(*clients, pdp_http),
+        records=records,
         store=store,
         directory=Directory(kv, records, clock),
         token_store=token_store,
