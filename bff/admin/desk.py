@@ -75,7 +75,7 @@ class Desk:
         ended = []
         last_seen = self._services.records.last_seen(sessions)
         for session in sessions:
-            if self._services.store.end_uncounted(session, EndReason.REVOKED):
+            if self._services.store.end_uncounted(session, EndReason.REVOKED, by="operator"):
                 self._services.audit.security(SecurityEvent.SESSION_REVOKED, session=session.reference, by="operator")
                 ended.append(self._row(session, last_seen[session.key]))
         return ended

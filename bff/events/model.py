@@ -202,6 +202,7 @@ EVENTS: Mapping[EventType, Declaration] = {
             "user": _USER,
             "idp": _IDP,
             "reason": Field("as `bff_sessions_destroyed_total` counts it"),
+            "by": Field("user or operator, where the reason is revoked", required=False),
         },
     ),
     EventType.SESSION_REVOKED: Declaration(

@@ -85,10 +85,10 @@ class Gate:
             return False
         return self._binding == "off" or binding_of(*client) == entry.session.binding
 
-    def end(self, session: Session, reason: EndReason) -> bool:
-        """End a session: here at once, in the other workers as soon as they hear of it; False when it had ended. Raises
-        StoreUnavailable."""
-        ended = self._store.end(session, reason)
+    def end(self, session: Session, reason: EndReason, *, by: str = "") -> bool:
+        """End a session: here at once, in the other workers as soon as they hear of it; False when it had ended. by: as
+        its event has it. Raises StoreUnavailable."""
+        ended = self._store.end(session, reason, by=by)
         self._cache.invalidate(session.key)
         return ended
 

@@ -115,9 +115,9 @@ class SessionStore:
         if batch.operations:
             self._kv.execute(batch)
 
-    def end(self, session: Session, reason: EndReason) -> bool:
-        """End one session everywhere; False when another worker already had."""
-        return self._end([session], reason) == 1
+    def end(self, session: Session, reason: EndReason, *, by: str = "") -> bool:
+        """End one session everywhere; False when another worker already had. by: as its event has it."""
+        return self._end([session], reason, by=by) == 1
 
     def end_all_of(self, session: Session, reason: EndReason) -> int:
         """End every session of this session's user at this provider; how many there were.
@@ -129,9 +129,9 @@ class SessionStore:
             ended += self._end(others, reason)
         return ended + self._end([session], reason)
 
-    def end_uncounted(self, session: Session, reason: EndReason) -> bool:
+    def end_uncounted(self, session: Session, reason: EndReason, *, by: str) -> bool:
         """As `end`, by a process whose counters nobody scrapes: the next sweep of the fleet counts it."""
-        ended = self._end([session], reason, counted=False) == 1
+        ended = self._end([session], reason, by=by, counted=False) == 1
         if ended:
             member = f"{reason}:{session.reference}"
             self._kv.execute(Batch().index_add(UNCOUNTED_INDEX, member, self._clock()))
@@ -168,7 +168,7 @@ class SessionStore:
                 ended += self._end([session], reason)
         return ended
 
-    def _end(self, sessions: Sequence[Session], reason: EndReason, *, counted: bool = True) -> int:
+    def _end(self, sessions: Sequence[Session], reason: EndReason, *, by: str = "", counted: bool = True) -> int:
         ended = 0
         for session in sessions:
             batch = (
@@ -186,7 +186,12 @@ class SessionStore:
                 if counted:
                     metrics.session_destroyed(reason)
                 log.info("session_ended", extra={"session": session.reference, "reason": reason})
-                facts = {"session": session.reference, "idp": session.idp, "reason": reason}
+                facts = {
+                    "session": session.reference,
+                    "idp": session.idp,
+                    "reason": reason,
+                    **({"by": by} if by else {}),
+                }
                 self._audit.told(EventType.SESSION_ENDED, session.user.id, **facts)
                 ended += 1
         return ended

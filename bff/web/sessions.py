@@ -28,7 +28,7 @@ def revoke(reference: str) -> Response:
     session = service.directory.named(current.idp, current.user.sub, reference)
     if session is None:
         raise UnknownSession
-    if service.gate.end(session, EndReason.REVOKED):
+    if service.gate.end(session, EndReason.REVOKED, by="user"):
         service.audit.security(SecurityEvent.SESSION_REVOKED, session=session.reference, by="user")
     service.tokens.revocations.revoke_now(session.key)
     response = make_response("", 204)

@@ -178,7 +178,7 @@ def test_the_events_name_an_operator_and_belong_together(bff: Site, admin: Admin
     told, ended = bff.events(EventType.SESSION_REVOKED), bff.events(EventType.SESSION_ENDED)
     assert {event["data"]["session"] for event in told} == references
     assert {event["data"]["by"] for event in told} == {"operator"}
-    assert {event["data"]["reason"] for event in ended} == {"revoked"}
+    assert {(event["data"]["reason"], event["data"]["by"]) for event in ended} == {("revoked", "operator")}
     assert len({event["correlationid"] for event in (*told, *ended)}) == 1
 
 
@@ -285,7 +285,7 @@ def test_a_store_that_fails_in_the_midst(
 ) -> None:
     alice = of(bff, "alice")
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("bff.sessions.store.SessionStore.end_uncounted", fails)

@@ -142,7 +142,7 @@ def test_revoking_another_device(bff: Site, counters: Counters) -> None:
     (told,) = bff.events(EventType.SESSION_REVOKED)
     assert told["data"] == {"session": reference, "by": "user"}
     (ended,) = bff.events(EventType.SESSION_ENDED)
-    assert (ended["data"]["session"], ended["data"]["reason"]) == (reference, "revoked")
+    assert (ended["data"]["session"], ended["data"]["reason"], ended["data"]["by"]) == (reference, "revoked", "user")
     assert [each["id"] for each in listed(here)] == [own(here)]
 
 

@@ -91,8 +91,8 @@ def test_what_a_stale_index_names_hides_nothing(sessions: Layer) -> None:
 
 def test_whoever_counts_nothing_leaves_it_to_the_fleets_next_sweep(sessions: Layer, counters: Counters) -> None:
     first, second = made(sessions, 2)
-    assert sessions.store.end_uncounted(first, EndReason.REVOKED) is True
-    assert sessions.store.end_uncounted(first, EndReason.REVOKED) is False
+    assert sessions.store.end_uncounted(first, EndReason.REVOKED, by="operator") is True
+    assert sessions.store.end_uncounted(first, EndReason.REVOKED, by="operator") is False
     assert sessions.store.end(second, EndReason.LOGOUT) is True
     assert counters.gained(DESTROYED) == {"logout": 1}
     assert [sessions.store.sweep() for _ in range(2)] == [0, 0], "it counts, and has ended nothing itself"
