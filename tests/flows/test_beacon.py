@@ -278,7 +278,7 @@ types = st.sampled_from(["text/plain", "application/json", "application/json;cha
 encodings = st.none() | st.sampled_from(["identity", "gzip", "br", "", " ", "identity;q=1"])
 
 
-@examples(300)
+@examples(100)
 @given(
     st.binary(max_size=300) | st.just(PAGE_VIEW), types, encodings, st.none() | st.text("0123456789-+ x", max_size=5)
 )
