@@ -32,7 +32,9 @@ from bff.proxy.workflow import MakeUpstream, forwarder
 from bff.ratelimit import RateLimits
 from bff.sessions.cache import SessionCache
 from bff.sessions.csrf import Csrf
+from bff.sessions.directory import Directory
 from bff.sessions.gate import Gate
+from bff.sessions.records import Records
 from bff.sessions.store import SessionStore
 from bff.sessions.token_store import TokenStore
 from bff.settings import RateLimit, Settings
@@ -49,7 +51,9 @@ class Services:
     kv: KeyValue
     providers: Mapping[str, Provider]
     http: tuple[HttpClient, ...]
+    records: Records
     store: SessionStore
+    directory: Directory
     token_store: TokenStore
     cache: SessionCache
     gate: Gate
@@ -127,7 +131,8 @@ def build(
     watcher = Watcher()
     upstream = upstream or partial(HttpUpstream, clock=monotonic, wait=wait)
     token_store = TokenStore(kv, keys, clock)
-    store = SessionStore(kv, keys, settings.sessions, clock, token_store, audit)
+    records = Records(kv, keys)
+    store = SessionStore(kv, records, settings.sessions, clock, token_store, audit)
     cache = SessionCache(store, kv, settings.sessions, clock)
     gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock)
     dpop = Dpop(clock)
@@ -173,7 +178,9 @@ def build(
         kv=kv,
         providers=providers,
         http=(*clients, pdp_http),
+        records=records,
         store=store,
+        directory=Directory(kv, records, clock),
         token_store=token_store,
         cache=cache,
         gate=gate,

@@ -151,8 +151,11 @@ class KeyValue(Protocol):
     def index_count(self, index: str, low: float, high: float) -> int:
         """How many members have low <= score <= high; infinities allowed. O(log n)."""
 
-    def index_range(self, index: str, low: float, high: float, limit: int) -> list[tuple[str, float]]:
-        """Up to `limit` members with low <= score <= high, lowest score first."""
+    def index_range(
+        self, index: str, low: float, high: float, limit: int, *, offset: int = 0, descending: bool = False
+    ) -> list[tuple[str, float]]:
+        """Up to `limit` members with low <= score <= high, lowest score first, or highest; the first `offset` of them
+        are passed over. See `bff.kv.paging` for all of a long index."""
 
     def log_append(self, log: str, values: Sequence[bytes], limit: int) -> Appended:
         """Add to the end of a log, in this order, all or none; of more than `limit` entries the oldest fall out."""

@@ -106,8 +106,11 @@ class RedisStore:
     def index_count(self, index: str, low: float, high: float) -> int:
         return int(self._link.command("index_count", "ZCOUNT", self._index(index), low, high, repeatable=True))
 
-    def index_range(self, index: str, low: float, high: float, limit: int) -> list[tuple[str, float]]:
-        command = ("ZRANGE", self._index(index), low, high, "BYSCORE", "LIMIT", 0, limit, "WITHSCORES")
+    def index_range(
+        self, index: str, low: float, high: float, limit: int, *, offset: int = 0, descending: bool = False
+    ) -> list[tuple[str, float]]:
+        span = (high, low, "BYSCORE", "REV") if descending else (low, high, "BYSCORE")
+        command = ("ZRANGE", self._index(index), *span, "LIMIT", offset, limit, "WITHSCORES")
         flat = self._link.command("index_range", *command, repeatable=True)
         return [(member.decode(), float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
 

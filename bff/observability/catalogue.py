@@ -87,7 +87,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "event_type": (
             "login_succeeded", "login_failed", "logout", "logout_everywhere", "session_binding", "csrf_violation",
             "return_url_refused", "login_state_reused", "refresh_rejected", "id_token_rejected", "backchannel_logout",
-            "frontchannel_logout", "logout_token_rejected", "rate_limited",
+            "frontchannel_logout", "logout_token_rejected", "rate_limited", "session_revoked",
         ),
         "severity": ("info", "warning", "critical"),
     },

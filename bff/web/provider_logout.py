@@ -6,9 +6,8 @@ from flask import Blueprint, Response, make_response, request
 from werkzeug.datastructures import MultiDict
 
 from bff.errors import InvalidRequest
-from bff.sessions import csrf
 from bff.web import context
-from bff.web.context import cookie_options, services
+from bff.web.context import services
 from bff.web.policy import policy
 
 blueprint = Blueprint("provider_logout", __name__)
@@ -40,8 +39,7 @@ def front_channel() -> Response:
     ended = services().provider_logout.front_channel(issuer, sid)
     response = make_response(_PAGE)
     if current is not None and current.key in {session.key for session in ended}:
-        response.delete_cookie(services().settings.cookies.name, **cookie_options())
-        response.delete_cookie(csrf.COOKIE, **cookie_options())
+        context.forget_session(response)
     parts = urlsplit(issuer)
     response.headers["Content-Security-Policy"] = (
         f"default-src 'none'; frame-ancestors {parts.scheme}://{parts.netloc}; base-uri 'none'"

@@ -68,7 +68,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     # wiring
     ("bff.services",),
     # the edges
-    ("bff.web.*",),
+    ("bff.web.*", "bff.admin.*"),
     ("bff.dev.*",),
     # top
     ("bff.app", "bff.metrics_server", "bff.worker"),

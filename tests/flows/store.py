@@ -66,9 +66,11 @@ class WatchedStore:
         self._read("index_count", index)
         return self.inner.index_count(index, low, high)
 
-    def index_range(self, index: str, low: float, high: float, limit: int) -> list[tuple[str, float]]:
+    def index_range(
+        self, index: str, low: float, high: float, limit: int, *, offset: int = 0, descending: bool = False
+    ) -> list[tuple[str, float]]:
         self._read("index_range", index)
-        return self.inner.index_range(index, low, high, limit)
+        return self.inner.index_range(index, low, high, limit, offset=offset, descending=descending)
 
     def log_append(self, log: str, values: Sequence[bytes], limit: int) -> Appended:
         self._up()
