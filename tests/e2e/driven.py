@@ -73,10 +73,11 @@ class Watched:
         return float(found[0]["value"][1]) if found else 0.0
 
     def kill(self, workers: int) -> None:
-        """Workers that the master did not end, until there are as many again."""
-        for pid in self.deployment.bff.workers()[:workers]:
+        """So many workers, and wait until others have taken their places."""
+        killed = set(self.deployment.bff.workers()[:workers])
+        for pid in killed:
             os.kill(pid, signal.SIGKILL)
-            self.deployment.wait(lambda pid=pid: pid not in self.deployment.bff.workers())  # type: ignore[misc]
+        self.deployment.wait(lambda: killed.isdisjoint(self.deployment.bff.workers()))
         self.deployment.wait_for_workers()
 
     def drive(self) -> None:
