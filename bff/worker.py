@@ -58,13 +58,13 @@ class Worker(ThreadWorker):
     alive: bool
     cfg: Any
     tpool: Threads
+    _longer = 0  # threads that work on something longer than a verify
+    _verify: Any = None  # the app's, when it is the BFF
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cfg = Settled(self.cfg)
         self._counting = threading.Lock()
-        self._longer = 0  # threads that work on something longer than a verify
-        self._verify: Any = None
 
     def get_thread_pool(self) -> Threads:
         return Threads(max_workers=self.cfg.threads)

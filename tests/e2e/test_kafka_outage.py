@@ -31,7 +31,7 @@ from tests.unit.events.support import valid
 
 pytestmark = pytest.mark.e2e
 
-OUTAGE = float(os.environ.get("CHAOS_OUTAGE", "6"))
+OUTAGE = float(os.environ.get("CHAOS_OUTAGE", "4"))
 LONG = OUTAGE >= 60
 FAULTS = ("stopped", "frozen") if LONG else ("stopped",)
 SLOWER = 1.2

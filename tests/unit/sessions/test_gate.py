@@ -190,3 +190,36 @@ def test_an_ended_session_is_not_recorded_as_used(sessions: Layer, clock: Clock)
     sessions.gate.flush()
     assert sessions.store.active() == 0
     assert sessions.store.all_of(session) == []
+
+
+def test_what_memory_decides_is_known(sessions: Layer, clock: Clock) -> None:
+    sessions.cache._listening(True)
+    cookie, session = sessions.create()
+    assert sessions.gate.knows("", CLIENT), "nobody is logged in, and no look-up says more"
+    assert not sessions.gate.knows(cookie, CLIENT), "not looked up yet"
+    sessions.gate.admit(cookie, CLIENT)
+    sessions.kv.forget()
+    assert sessions.gate.knows(cookie, CLIENT)
+    assert not sessions.gate.knows(cookie, Client("198.51.100.1", CLIENT.user_agent)), "ends it, which is written down"
+    assert not sessions.gate.knows(f"{COOKIE}={OTHER}; {cookie}", CLIENT), "the first one must be looked up"
+    sessions.cache.invalidate(session.key)
+    assert not sessions.gate.knows(cookie, CLIENT)
+    assert sessions.kv.reads == sessions.kv.writes == []
+
+
+@pytest.mark.parametrize(("idle_timeout", "known"), [(3600, True), (2, False)])
+def test_a_session_that_is_over_is_not_known(worker: Worker, clock: Clock, idle_timeout: int, known: bool) -> None:
+    sessions = worker(idle_timeout=idle_timeout)
+    sessions.cache._listening(True)
+    cookie, _ = sessions.create()
+    sessions.gate.admit(cookie, CLIENT)
+    clock.now += 3
+    assert sessions.gate.knows(cookie, CLIENT) == known
+
+
+def test_without_binding_any_client_is_known(worker: Worker) -> None:
+    sessions = worker(binding="off")
+    sessions.cache._listening(True)
+    cookie, _ = sessions.create()
+    sessions.gate.admit(cookie, CLIENT)
+    assert sessions.gate.knows(cookie, Client("198.51.100.1", "another browser"))

@@ -1,0 +1,98 @@
+"""What a worker's main thread answers by itself, it answers whatever the threads wait for; over real connections."""
+
+import http.client
+import select
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.peers import openid, raw, redis
+from tests.peers.bff import Bff, Visitor
+from tests.peers.bff import running as bff_running
+
+pytestmark = pytest.mark.e2e
+
+UNKNOWN = "A" * 43
+OUTLIVES = "10"  # seconds that an entry of the cache lives, longer than this takes
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path) -> Iterator[redis.RedisServer]:
+    with redis.RedisServer(redis.debian(), folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def bff(folder: Path, store: redis.RedisServer) -> Iterator[Bff]:
+    with bff_running(folder, {"REDIS_URL": store.url, "SESSION_CACHE_TTL": OUTLIVES}) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def session(bff: Bff) -> str:
+    with Visitor(bff.base_url) as alice:
+        assert alice.login().status_code == 302
+        return alice.cookie()
+
+
+def question(session: str, method: str = "GET", more: str = "") -> bytes:
+    agent = openid.NAVIGATION["User-Agent"]
+    return (
+        f"{method} /auth/verify HTTP/1.1\r\nHost: a.test\r\nUser-Agent: {agent}\r\n"
+        f"Cookie: bff_session={session}\r\n{more}\r\n"
+    ).encode()
+
+
+def connected(bff: Bff) -> http.client.HTTPConnection:
+    """On a connection that has had an answer, and so is the main thread's to watch."""
+    connection = http.client.HTTPConnection("127.0.0.1", bff.port, timeout=raw.PATIENCE)
+    connection.request("GET", "/health/live")
+    connection.getresponse().read()
+    return connection
+
+
+def test_who_must_wait_for_the_store_is_in_nobodys_way(bff: Bff, store: redis.RedisServer, session: str) -> None:
+    with closing(connected(bff)) as known, closing(connected(bff)) as unknown:
+        known.sock.sendall(question(session))
+        assert raw.answer(known.sock).status == 200
+        store.pause()
+        try:
+            unknown.sock.sendall(question(UNKNOWN))
+            for _ in range(20):
+                known.sock.sendall(question(session))
+                assert raw.answer(known.sock).status == 200
+            assert not select.select([unknown.sock], [], [], 0)[0], "it had its answer before the others"
+        finally:
+            store.resume()
+        assert raw.answer(unknown.sock).status in {401, 503}
+
+
+def test_requests_in_any_portions_get_their_answers(bff: Bff, session: str) -> None:
+    """In one, in two, two at a time, and with a body that nobody wants: in their order, and no answer is another's."""
+    whole = question(session)
+    body = question(session, "POST", "Content-Length: 5\r\n") + b"hello"
+    portions = [whole, whole[:30], whole[30:], whole + whole, body + whole, body[:-2], body[-2:] + whole, whole]
+    with closing(connected(bff)) as connection:
+        sent, answered = b"", 0
+        for portion in portions:
+            connection.sock.sendall(portion)
+            sent += portion
+            while answered < sent.count(b"\r\n\r\n") and not sent.endswith((whole[:30], body[:-2])):
+                assert raw.answer(connection.sock).status == 200
+                answered += 1
+        assert answered == 9
+
+
+def test_what_it_answers_is_logged_and_counted(bff: Bff, session: str) -> None:
+    def count() -> float:
+        return bff.value("http_requests_total", endpoint="/auth/verify", status="200")
+
+    before, logged = count(), len([each for each in bff.records() if each.get("path") == "/auth/verify"])
+    with closing(connected(bff)) as connection:
+        for _ in range(10):
+            connection.sock.sendall(question(session))
+            assert raw.answer(connection.sock).fields["X-User-ID"]
+    assert count() - before == 10
+    assert len([each for each in bff.records() if each.get("path") == "/auth/verify"]) - logged == 10
