@@ -80,6 +80,8 @@ def _panel(panel: Panel, width: int) -> "stat.Panel | timeseries.Panel":
         .height(HEIGHT)
         .thresholds(_thresholds(panel))
     )
+    if panel.promise is not None:
+        made = made.decimals(3)
     for number, query in enumerate(panel.queries):
         made = made.with_target(
             Dataquery()
@@ -119,7 +121,10 @@ def _graph(panel: Panel) -> timeseries.Panel:
 
 
 def _thresholds(panel: Panel) -> builder.ThresholdsConfig:
-    steps = [Threshold(value=None, color="green")]
+    if panel.promise is not None:
+        steps = [Threshold(value=None, color="red"), Threshold(value=panel.promise, color="green")]
+    else:
+        steps = [Threshold(value=None, color="green")]
     if panel.limit is not None:
         steps.append(Threshold(value=panel.limit, color="red"))
     return builder.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)

@@ -41,6 +41,7 @@ DASHBOARD = Dashboard(
                     " a worker's memory could tell. Look at Dependencies.",
                     "percentunit",
                     [Query(f"1 - {of_month(f'{VERIFIED}{ERRORS}')}", "with a verdict")],
+                    promise=1 - AVAILABILITY,
                     single=True,
                 ),
                 Panel(
@@ -49,6 +50,7 @@ DASHBOARD = Dashboard(
                     " cache.",
                     "percentunit",
                     [Query(of_month(f"bff_verify_duration_seconds_bucket{IN_TIME}"), "in time")],
+                    promise=1 - LATENCY,
                     single=True,
                 ),
                 Panel(

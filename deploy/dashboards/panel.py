@@ -17,14 +17,15 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """meaning: what it shows and what to do about it. unit: one of Grafana's. limit: from where on it is drawn red.
-    single: the last value in big digits instead of a graph."""
+    """meaning: what it shows and what to do about it. unit: one of Grafana's. limit: from where on it is drawn red;
+    promise: below what. single: the last value in big digits instead of a graph."""
 
     title: str
     meaning: str
     unit: str
     queries: Sequence[Query]
     limit: float | None = None
+    promise: float | None = None
     single: bool = False
     stacked: bool = False
 

@@ -51,7 +51,7 @@ DASHBOARD = Dashboard(
                 Panel(
                     "Requests bound to another client",
                     "The session's cookie came from another network or browser. A few are phones that change networks;"
-                    " many from one address are stolen cookies: look for `session_binding` in the log.",
+                    " many from one address are stolen cookies: look for `security.session.binding` in the log.",
                     "ops",
                     [Query(rate("bff_session_binding_failures_total", "reason"), "{{reason}}")],
                 ),
