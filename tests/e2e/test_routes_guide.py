@@ -30,7 +30,8 @@ def written(folder: Path) -> Iterator[Path]:
         (checkout / "guide" / "policies").mkdir(parents=True)
         for block in files:
             (checkout / block.file).write_text(block.text)
-        assert [said for block in commands if (said := shell.run(block.text))] == expected
+        said = [shell.run(block.text) for block in commands]
+        assert [text for text in said if text] == expected
         yield checkout / "guide"
 
 
