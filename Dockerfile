@@ -13,7 +13,7 @@ LABEL org.opencontainers.image.title="bff" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION" \
       org.opencontainers.image.base.name="docker.io/library/python:3.11.14-slim-bookworm"
-RUN useradd --system --uid 10001 --user-group --home-dir /app --shell /usr/sbin/nologin bff
+RUN groupadd --gid 10001 bff && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin bff
 WORKDIR /app
 COPY --from=build /venv /venv
 # No config: the one of this repository is the demo's. Mount yours at /app/config, or set BFF_CONFIG_DIR.

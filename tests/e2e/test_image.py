@@ -1,10 +1,11 @@
 """The images, without Docker: the Dockerfiles' very steps in fresh folders, and what comes out started as
-deploy/compose.yaml starts it, with a real Redis."""
+deploy/compose.yaml starts it, with a real Redis and a real Traefik."""
 
 import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import pytest
 import requests
 import yaml
 
-from tests.peers import image, install, process, redis
+from tests.peers import image, install, process, proxies, redis
 from tests.peers.bff import Visitor
 from tests.peers.image import Image
 from tests.peers.stranger import ROOT
@@ -23,14 +24,18 @@ from tests.peers.stranger import ROOT
 pytestmark = pytest.mark.e2e
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
-NOT_STARTED = ("OTLP_ENDPOINT", "KAFKA_BOOTSTRAP_SERVERS")
+NOT_STARTED = re.compile("OTLP|TRACING|KAFKA")  # whom these variables are about
 PROVIDER_HOST = "127.0.0.2"
 TIMEOUT = 10
 
 
 @dataclass(frozen=True)
 class Deployment:
+    """base_url: Traefik's. address: the BFF's own. traefik: what compose says to it."""
+
     base_url: str
+    address: str
+    traefik: dict[str, str]
     image: Image
     environ: dict[str, str]
     process: "subprocess.Popen[bytes]"
@@ -62,12 +67,15 @@ def provider_image(folder: Path) -> Image:
 
 @pytest.fixture(scope="module")
 def deployment(folder: Path, built: Image, provider_image: Image) -> Iterator[Deployment]:
-    port, provider = process.free_port(), process.free_port(PROVIDER_HOST)
+    site, port, provider = process.free_port(), process.free_port(), process.free_port(PROVIDER_HOST)
     files = built.files()
-    with redis.RedisServer(redis.debian(), folder) as store, ExitStack() as stack:
+    with redis.RedisServer(redis.debian(), folder) as store, proxies.echo() as application, ExitStack() as stack:
         here = {
-            "http://app.localhost:8080": f"http://127.0.0.1:{port}",
+            "http://app.localhost:8080": f"http://127.0.0.1:{site}",
             "http://login.localhost:7001": f"http://{PROVIDER_HOST}:{provider}",
+            "http://bff:8000": f"http://127.0.0.1:{port}",
+            "http://app:3000": f"http://{application}",
+            ":8080": f"127.0.0.1:{site}",
             "redis://redis:6379/0": store.url,
             "172.31.250.0/24": "127.0.0.0/8",
             "/etc/bff": str(ROOT / "deploy" / "bff"),
@@ -77,13 +85,17 @@ def deployment(folder: Path, built: Image, provider_image: Image) -> Iterator[De
         arguments = {"GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{port}", "PORT": str(port), "WEB_CONCURRENCY": "2"}
         environ = built.environment(composed("bff", here) | arguments)
         running = start(stack, built, environ, port, "127.0.0.1", folder / "bff.log")
-        yield Deployment(here["http://app.localhost:8080"], built, environ, running, files)
+        traefik = composed("traefik", here)
+        stack.enter_context(proxies.traefik(site, "", "", log=folder / "traefik.log", more=traefik))
+        yield Deployment(
+            f"http://127.0.0.1:{site}", f"http://127.0.0.1:{port}", traefik, built, environ, running, files
+        )
 
 
 def composed(service: str, here: dict[str, str]) -> dict[str, str]:
     """The variables that deploy/compose.yaml gives a service, with the addresses that there are here."""
     given = {name: re.sub(r"\$\{(\w+).*\}", "c2VjcmV0" * 5 + "c2U=", value) for name, value in variables(service)}
-    return {name: here.get(value, value) for name, value in given.items() if name not in NOT_STARTED}
+    return {name: here.get(value, value) for name, value in given.items() if not NOT_STARTED.search(name)}
 
 
 def variables(service: str) -> list[tuple[str, str]]:
@@ -103,32 +115,37 @@ def start(
     return running
 
 
-def test_somebody_logs_in_at_the_provider_of_the_composition(deployment: Deployment) -> None:
+def test_somebody_is_sent_to_the_provider_of_the_composition_and_let_in(deployment: Deployment) -> None:
+    page = f"{deployment.base_url}/reports"
     with Visitor(deployment.base_url) as alice:
-        assert alice.login("alice").status_code == 302
+        sent = alice.open(page)
+        assert (sent.status_code, sent.headers["Location"].partition("?")[0]) == (302, f"{alice.base_url}/auth/login")
+        back = alice.open(alice.authorize(page))
+        assert back.headers["Location"].endswith("/reports")
+        told = {name.lower(): value for name, value in alice.open(page).json()["headers"]}
+        assert told["x-user-id"] == "alice"
         assert alice.session()["user"]["roles"] == ["admin", "user"]
-        answer = alice.open(f"{alice.base_url}/auth/forward@pages")
-        assert (answer.status_code, answer.headers["X-User-ID"]) == (200, "alice")
 
 
-def test_anonymous_is_sent_to_log_in_by_the_profile_of_the_composition(deployment: Deployment) -> None:
-    with Visitor(deployment.base_url) as nobody:
-        asked = {"X-Forwarded-Host": deployment.base_url.removeprefix("http://"), "X-Forwarded-Uri": "/reports"}
-        asked |= {"X-Forwarded-Proto": "http", "X-Forwarded-Method": "GET"}
-        nobody.headers.update(asked)
-        answer = nobody.open(f"{deployment.base_url}/auth/forward@pages")
-        assert answer.status_code == 302
-        assert "/auth/login?" in answer.headers["Location"]
+def test_traefik_says_how_it_is(deployment: Deployment) -> None:
+    command = COMPOSE["traefik"]["healthcheck"]["test"]
+    program = Path(sys.executable).parent / command[1]
+    env = {**os.environ, **deployment.traefik}
+    assert (
+        subprocess.run([program, *command[2:]], env=env, check=False, capture_output=True, timeout=TIMEOUT).returncode
+        == 0
+    )
 
 
 def test_it_is_not_development(deployment: Deployment) -> None:
     assert not (deployment.image.here / "bff" / "dev").exists()
     assert not (deployment.image.here / "config").exists()
-    assert requests.get(f"{deployment.base_url}/", timeout=TIMEOUT).status_code == 404
+    assert requests.get(f"{deployment.address}/", timeout=TIMEOUT).status_code == 404
 
 
-@pytest.mark.skipif(not image.may_confine(), reason="this user may not make mounts or change its identity")
 def test_it_is_nobody_and_its_root_is_read_only(deployment: Deployment) -> None:
+    if not image.may_confine():
+        pytest.skip("this user may not make mounts or change its identity")
     status = Path(f"/proc/{deployment.process.pid}/status").read_text()
     assert re.search(r"^Uid:\t10001\t10001\t10001\t10001$", status, re.MULTILINE)
     (root,) = [
@@ -141,7 +158,8 @@ def test_it_is_nobody_and_its_root_is_read_only(deployment: Deployment) -> None:
 def test_it_says_how_it_is_and_writes_nothing_into_its_root(deployment: Deployment) -> None:
     """The last one here, because it ends it."""
     assert deployment.check_health() == 0
-    assert requests.get(f"{deployment.base_url}/health/ready", timeout=TIMEOUT).status_code == 200
+    for path in ("/health/ready", "/metrics"):  # as Prometheus asks, from an address in TRUSTED_PROXIES
+        assert requests.get(f"{deployment.address}{path}", timeout=TIMEOUT).status_code == 200
     deployment.process.terminate()
     assert deployment.process.wait(TIMEOUT) == 0
     assert deployment.check_health() == 1

@@ -1,7 +1,7 @@
 """A Dockerfile without Docker: its very steps in a fresh folder, and its command under the same confinement.
 
 Every absolute path of the image is a path below the folder, for all stages together, so COPY --from copies nothing.
-What concerns the machine instead of the folder (useradd) is the one kind of step that is left out. Where this user may,
+What concerns the machine instead of the folder (groupadd, useradd) is the one kind of step that is left out. Where this user may,
 the command runs as the image's user, with no right but to read, on a root that is read-only except for /dev/shm.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 BASE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-LEFT_OUT = ("useradd ",)
+LEFT_OUT = ("groupadd ",)
 PATIENCE = 300
 READ_ONLY = """
 mount -o remount,bind,ro / &&
