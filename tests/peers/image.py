@@ -1,8 +1,9 @@
 """A Dockerfile without Docker: its very steps in a fresh folder, and its command under the same confinement.
 
 Every absolute path of the image is a path below the folder, for all stages together, so COPY --from copies nothing.
-What concerns the machine instead of the folder (groupadd, useradd) is the one kind of step that is left out. Where this user may,
-the command runs as the image's user, with no right but to read, on a root that is read-only except for /dev/shm.
+What concerns the machine instead of the folder (groupadd, useradd) is the one kind of step that is left out. Where this
+user may, the command runs as the image's user, with no right but to read, on a root that is read-only except for
+/dev/shm.
 """
 
 import fnmatch
