@@ -244,7 +244,7 @@ def test_a_rejection_that_cannot_be_written_down(
     clock.now += EXPIRED
     original = at_work.services.store.end
 
-    def down(*_: Any) -> bool:
+    def down(*_: Any, **__: Any) -> bool:
         raise StoreUnavailable
 
     at_work.idp.later_grants.end_families()
