@@ -20,6 +20,7 @@ from bff.sessions.model import User
 from bff.sessions.tokens import AccessToken, Tokens
 from tests.e2e.claims import claims, lies
 from tests.peers import bff, process, proxies, redis
+from tests.peers import service as backend
 
 PROXIES = ("caddy", "traefik", "nginx", "envoy")
 AGENT = "a browser made for tests"
@@ -28,6 +29,10 @@ PROFILES = "profiles: {site: {unauthenticated: redirect, authz: pdp, resource: s
 POLICY = """
 permit(principal, action, resource is site);
 @reason("The archive is closed.") forbid(principal, action, resource == site::"/archive");
+"""
+ROUTES = """
+services: {work: {token: none, base_url: "%s"}}
+routes: [{id: work, path: "/api/work/*", service: work, auth: none, streaming: true}]
 """
 
 
@@ -94,6 +99,8 @@ def stack(folder: Path) -> Iterator[Stack]:
     (folder / "policies" / "site.cedar").write_text(POLICY)
     (folder / "verify.yaml").write_text(PROFILES)
     with ExitStack() as running:
+        work = running.enter_context(backend.running(folder))
+        (folder / "routes.yaml").write_text(ROUTES % work.url)
         store = running.enter_context(redis.RedisServer(redis.newest(), folder))
         environ = {
             "REDIS_URL": store.url,
