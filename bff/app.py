@@ -28,6 +28,7 @@ from bff.web import (
     pdp,
     pipeline,
     provider_logout,
+    sessions,
     tokens,
     validate,
 )
@@ -51,7 +52,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app = Flask("bff", static_folder=None, template_folder="web/templates")
     if services is None:
         services = _in_development(settings, app) if settings.development else service_layer.build(settings)
-    clients = Clients(settings.trusted_proxies)
+    clients = Clients.of_settings(settings)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["bff"] = services
     app.extensions["bff_clients"] = clients
@@ -62,7 +63,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         app.extensions["bff_telemetry"] = Telemetry(settings)
         app.extensions["bff_telemetry"].instrument(app)
     pipeline.install(app)
-    always = (auth, health, keys, pdp, provider_logout, tokens, validate)
+    always = (auth, health, keys, pdp, provider_logout, sessions, tokens, validate)
     for blueprint in (module.blueprint for module in always):
         app.register_blueprint(blueprint)
     app.register_blueprint(beacon.blueprint(settings.metrics.public_events))

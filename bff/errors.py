@@ -290,6 +290,12 @@ class InsufficientScope(Forbidden):
     title = "The token is not good for this service"
 
 
+class UnknownSession(BFFError):
+    status = 404
+    code = "unknown_session"
+    title = "You have no such session"
+
+
 class NotRefreshable(BFFError):
     status = 409
     code = "not_refreshable"

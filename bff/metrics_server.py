@@ -73,7 +73,7 @@ def serve() -> None:
     service = services.build(config)
     page = metrics_app(service.store.active, config.version, service.clock)
     host, port = config.metrics.bind
-    guarded = Guarded(page, config.metrics, Clients(config.trusted_proxies))
+    guarded = Guarded(page, config.metrics, Clients.of_settings(config))
     kind = _Server6 if ":" in host else _Server
     with make_server(host, port, guarded, server_class=kind, handler_class=_Handler) as server:
         server.serve_forever()

@@ -29,10 +29,12 @@ from bff.pdp.subjects import Subjects
 from bff.pdp.workflow import policy_workflow
 from bff.proxy.forward import Forwarder
 from bff.proxy.workflow import MakeUpstream, forwarder
-from bff.ratelimit import Memory, RateLimits
+from bff.ratelimit import RateLimits
 from bff.sessions.cache import SessionCache
 from bff.sessions.csrf import Csrf
+from bff.sessions.directory import Directory
 from bff.sessions.gate import Gate
+from bff.sessions.records import Records
 from bff.sessions.store import SessionStore
 from bff.sessions.token_store import TokenStore
 from bff.settings import RateLimit, Settings
@@ -49,7 +51,9 @@ class Services:
     kv: KeyValue
     providers: Mapping[str, Provider]
     http: tuple[HttpClient, ...]
+    records: Records
     store: SessionStore
+    directory: Directory
     token_store: TokenStore
     cache: SessionCache
     gate: Gate
@@ -127,7 +131,8 @@ def build(
     watcher = Watcher()
     upstream = upstream or partial(HttpUpstream, clock=monotonic, wait=wait)
     token_store = TokenStore(kv, keys, clock)
-    store = SessionStore(kv, keys, settings.sessions, clock, token_store, audit)
+    records = Records(kv, keys)
+    store = SessionStore(kv, records, settings.sessions, clock, token_store, audit)
     cache = SessionCache(store, kv, settings.sessions, clock)
     gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock)
     dpop = Dpop(clock)
@@ -173,7 +178,9 @@ def build(
         kv=kv,
         providers=providers,
         http=(*clients, pdp_http),
+        records=records,
         store=store,
+        directory=Directory(kv, records, clock),
         token_store=token_store,
         cache=cache,
         gate=gate,
@@ -189,7 +196,7 @@ def build(
         proxy=forwarder(settings, upstream, watcher, tokens.keeper, dpop, clock),
         watcher=watcher,
         return_urls=return_urls,
-        limits=RateLimits(_limits(settings), Memory(clock), pseudonyms.of, clock),
+        limits=RateLimits(_limits(settings), kv, keys.mac("rate-limit"), pseudonyms.of, clock),
         events=events,
         audit=audit,
         health=_health(settings, kv, providers, policy.check, clock),

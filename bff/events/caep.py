@@ -76,10 +76,12 @@ def _payload(uri: str, data: Mapping[str, Any]) -> dict[str, Any]:
         return {"claims": {name: data[name] for name in ("roles", "permissions") if name in data}}
     if uri == EVENT_TYPES[EventType.SESSION_CREATED]:
         return {"initiating_entity": "user"}
-    return {"initiating_entity": _initiator(data["reason"]), "reason_admin": {"en": data["reason"]}}
+    return {"initiating_entity": _initiator(data["reason"], data.get("by")), "reason_admin": {"en": data["reason"]}}
 
 
-def _initiator(reason: str) -> str:
-    if reason in _USERS_DOING:
+def _initiator(reason: str, by: str | None) -> str:
+    if by == "operator":
+        return "admin"
+    if by == "user" or reason in _USERS_DOING:
         return "user"
     return "policy" if reason in _POLICYS_DOING else "system"

@@ -40,6 +40,7 @@ class SecurityEvent(StrEnum):
     REFRESH_REJECTED = "refresh_rejected"
     ID_TOKEN_REJECTED = "id_token_rejected"  # noqa: S105 - an event's name
     RATE_LIMITED = "rate_limited"
+    SESSION_REVOKED = "session_revoked"
 
 
 SEVERITY: Mapping[SecurityEvent, Severity] = {
@@ -57,6 +58,7 @@ SEVERITY: Mapping[SecurityEvent, Severity] = {
     SecurityEvent.REFRESH_REJECTED: Severity.WARNING,
     SecurityEvent.ID_TOKEN_REJECTED: Severity.CRITICAL,
     SecurityEvent.RATE_LIMITED: Severity.WARNING,
+    SecurityEvent.SESSION_REVOKED: Severity.INFO,
 }
 
 
@@ -84,6 +86,7 @@ class EventType(StrEnum):
     CLAIMS_CHANGED = "auth.claims.changed"
     SESSION_CREATED = "session.created"
     SESSION_ENDED = "session.ended"
+    SESSION_REVOKED = "session.revoked"
     SESSION_BINDING = "security.session.binding"
     CSRF_VIOLATION = "security.csrf.violation"
     RETURN_URL_REFUSED = "security.return_url.refused"
@@ -156,7 +159,7 @@ EVENTS: Mapping[EventType, Declaration] = {
     ),
     EventType.LOGOUT: Declaration(Topic.AUTH, True, "Somebody logged out.", {"session": _SESSION}),
     EventType.LOGOUT_EVERYWHERE: Declaration(
-        Topic.AUTH, True, "Somebody logged out everywhere.", {"session": _SESSION}
+        Topic.AUTH, True, "Somebody logged out everywhere.", {"session": _SESSION, "sessions": _SESSIONS}
     ),
     EventType.BACKCHANNEL_LOGOUT: Declaration(
         Topic.AUTH, True, "A logout token ended sessions.", {"idp": _IDP, "sessions": _SESSIONS}
@@ -199,7 +202,14 @@ EVENTS: Mapping[EventType, Declaration] = {
             "user": _USER,
             "idp": _IDP,
             "reason": Field("as `bff_sessions_destroyed_total` counts it"),
+            "by": Field("user or operator, where the reason is revoked", required=False),
         },
+    ),
+    EventType.SESSION_REVOKED: Declaration(
+        Topic.SESSIONS,
+        True,
+        "Somebody took a session back: its user from a list of theirs, or an operator with `python -m bff.admin`.",
+        {"session": _SESSION, "by": Field("user or operator")},
     ),
     EventType.SESSION_BINDING: Declaration(
         Topic.SECURITY,

@@ -110,6 +110,15 @@ class Appended(NamedTuple):
     dropped: int
 
 
+class Hit(NamedTuple):
+    """What a moving window said to one hit. counted: whether it fitted in. hits: how many are in the window now. frees:
+    seconds until the oldest of them is out of it."""
+
+    counted: bool
+    hits: int
+    frees: float
+
+
 class Subscription(Protocol):
     def close(self) -> None:
         """Stop listening and wait for the listener to end."""
@@ -142,8 +151,11 @@ class KeyValue(Protocol):
     def index_count(self, index: str, low: float, high: float) -> int:
         """How many members have low <= score <= high; infinities allowed. O(log n)."""
 
-    def index_range(self, index: str, low: float, high: float, limit: int) -> list[tuple[str, float]]:
-        """Up to `limit` members with low <= score <= high, lowest score first."""
+    def index_range(
+        self, index: str, low: float, high: float, limit: int, *, offset: int = 0, descending: bool = False
+    ) -> list[tuple[str, float]]:
+        """Up to `limit` members with low <= score <= high, lowest score first, or highest; the first `offset` of them
+        are passed over. See `bff.kv.paging` for all of a long index."""
 
     def log_append(self, log: str, values: Sequence[bytes], limit: int) -> Appended:
         """Add to the end of a log, in this order, all or none; of more than `limit` entries the oldest fall out."""
@@ -163,6 +175,10 @@ class KeyValue(Protocol):
 
     def log_length(self, log: str) -> int:
         """How many entries there are, taken ones included."""
+
+    def window_hit(self, window: str, limit: int, period: float) -> Hit:
+        """Count a hit now, unless `limit` of them were counted in the last `period` seconds. By one clock for all who
+        ask, so that no stretch of time that long has more. limit: at least one."""
 
     def publish(self, channel: str, message: str) -> None: ...
 

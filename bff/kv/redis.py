@@ -16,6 +16,7 @@ from bff.kv import (
     Delete,
     Entry,
     Get,
+    Hit,
     IndexAdd,
     IndexRemove,
     IndexScore,
@@ -27,46 +28,17 @@ from bff.kv import (
 )
 from bff.kv.listener import Listener
 from bff.kv.redis_link import Command, RedisLink
+from bff.kv.redis_scripts import COMPARE_AND_SET, LOG_APPEND, LOG_OPEN, LOG_TRIM, WINDOW_HIT
 
-# KEYS: the key. ARGV: what it must hold; then, unless it is to be deleted, the new value; then the life, unless kept.
-COMPARE_AND_SET = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if #ARGV == 1 then redis.call('DEL', KEYS[1])
-elseif #ARGV == 2 then redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
-else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
-return 1
-"""
-
-# KEYS: a log. ARGV: how long it may be, then the values.
-LOG_APPEND = """
-for number = 2, #ARGV do redis.call('XADD', KEYS[1], '*', 'v', ARGV[number]) end
-local dropped = redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[1])
-return {redis.call('XLEN', KEYS[1]), dropped}
-"""
-# KEYS: a log. ARGV: its reader, who gets a consumer group that has read nothing; the former reader's ends.
-LOG_OPEN = """
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-    redis.call('XGROUP', 'DESTROY', KEYS[1], group[2])
-  end
-end
-redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
-"""
-# KEYS: a log. ARGV: the age in milliseconds.
-LOG_TRIM = """
-local now = redis.call('TIME')
-local oldest = now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[1]
-return redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f', math.max(oldest, 0)))
-"""
 NO_SUCH_GROUP = "NOGROUP"
 
 
 class RedisStore:
     """bff.kv.KeyValue in Redis.
 
-    After the namespace comes `k:` for values, `i:` for indexes, `l:` for logs, `c:` for channels, so that no name of
-    one kind is a name of another. The metrics' operation is the method's name, but getdel for get_and_delete, batch for
-    execute.
+    After the namespace comes `k:` for values, `i:` for indexes, `l:` for logs, `w:` for windows, `c:` for channels, so
+    that no name of one kind is a name of another. The metrics' operation is the method's name, but getdel for
+    get_and_delete, batch for execute.
     """
 
     def __init__(
@@ -134,8 +106,11 @@ class RedisStore:
     def index_count(self, index: str, low: float, high: float) -> int:
         return int(self._link.command("index_count", "ZCOUNT", self._index(index), low, high, repeatable=True))
 
-    def index_range(self, index: str, low: float, high: float, limit: int) -> list[tuple[str, float]]:
-        command = ("ZRANGE", self._index(index), low, high, "BYSCORE", "LIMIT", 0, limit, "WITHSCORES")
+    def index_range(
+        self, index: str, low: float, high: float, limit: int, *, offset: int = 0, descending: bool = False
+    ) -> list[tuple[str, float]]:
+        span = (high, low, "BYSCORE", "REV") if descending else (low, high, "BYSCORE")
+        command = ("ZRANGE", self._index(index), *span, "LIMIT", offset, limit, "WITHSCORES")
         flat = self._link.command("index_range", *command, repeatable=True)
         return [(member.decode(), float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
 
@@ -168,6 +143,11 @@ class RedisStore:
 
     def log_length(self, log: str) -> int:
         return int(self._link.command("log_length", "XLEN", self._log(log), repeatable=True))
+
+    def window_hit(self, window: str, limit: int, period: float) -> Hit:
+        arguments = (limit, math.ceil(period * 1_000_000))
+        counted, hits, frees = self._link.script("window_hit", WINDOW_HIT, [f"{self._namespace}w:{window}"], arguments)
+        return Hit(bool(counted), int(hits), int(frees) / 1_000_000)
 
     def publish(self, channel: str, message: str) -> None:
         self._link.command("publish", "PUBLISH", self._channel(channel), message)

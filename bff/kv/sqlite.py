@@ -17,6 +17,7 @@ from bff.kv import (
     Delete,
     Entry,
     Get,
+    Hit,
     IndexAdd,
     IndexRemove,
     IndexScore,
@@ -25,6 +26,7 @@ from bff.kv import (
     Set,
     Subscription,
     sqlite_log,
+    sqlite_window,
 )
 from bff.kv.listener import Listener
 from bff.kv.sqlite_file import SqliteFile
@@ -99,8 +101,11 @@ class SqliteStore:
     def index_count(self, index: str, low: float, high: float) -> int:
         return self._read(lambda db, now: int(db.execute(INDEX_COUNT, (index, low, high, now)).fetchone()[0]))
 
-    def index_range(self, index: str, low: float, high: float, limit: int) -> list[tuple[str, float]]:
-        return self._read(lambda db, now: db.execute(INDEX_RANGE, (index, low, high, now, limit)).fetchall())
+    def index_range(
+        self, index: str, low: float, high: float, limit: int, *, offset: int = 0, descending: bool = False
+    ) -> list[tuple[str, float]]:
+        query = INDEX_RANGE_DOWN if descending else INDEX_RANGE
+        return self._read(lambda db, now: db.execute(query, (index, low, high, now, limit, offset)).fetchall())
 
     def log_append(self, log: str, values: Sequence[bytes], limit: int) -> Appended:
         return self._write(lambda db, now: sqlite_log.append(db, log, values, limit, now))
@@ -119,6 +124,10 @@ class SqliteStore:
 
     def log_length(self, log: str) -> int:
         return self._read(lambda db, _now: sqlite_log.length(db, log))
+
+    def window_hit(self, window: str, limit: int, period: float) -> Hit:
+        # The time is that of the hit's turn: who waited for another writer must not count among the hits before it.
+        return self._write(lambda db, _now: sqlite_window.hit(db, window, limit, period, self._clock()))
 
     def publish(self, channel: str, message: str) -> None:
         self._write(lambda db, now: _publish(db, channel, message, now))
@@ -243,8 +252,9 @@ AND NOT EXISTS (SELECT 1 FROM idx_life WHERE idx_life.name = idx.name AND expire
 INDEX_RANGE = """
 SELECT member, score FROM idx WHERE name = ? AND score BETWEEN ? AND ?
 AND NOT EXISTS (SELECT 1 FROM idx_life WHERE idx_life.name = idx.name AND expires_at <= ?)
-ORDER BY score, member LIMIT ?
+ORDER BY score, member LIMIT ? OFFSET ?
 """
+INDEX_RANGE_DOWN = INDEX_RANGE.replace("score, member LIMIT", "score DESC, member DESC LIMIT")
 INDEX_SCORE = """
 SELECT score FROM idx WHERE name = ? AND member = ?
 AND NOT EXISTS (SELECT 1 FROM idx_life WHERE idx_life.name = idx.name AND expires_at <= ?)

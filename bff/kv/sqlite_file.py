@@ -37,6 +37,9 @@ CREATE INDEX IF NOT EXISTS log_name ON log (name, id);
 CREATE TABLE IF NOT EXISTS log_state (
     name TEXT PRIMARY KEY, length INTEGER NOT NULL DEFAULT 0, reader TEXT, taken INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hits (id INTEGER PRIMARY KEY, name TEXT NOT NULL, at REAL NOT NULL, ends_at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS hits_name ON hits (name, at);
+CREATE INDEX IF NOT EXISTS hits_end ON hits (ends_at);
 """
 
 # Every 32nd write removes up to 128 expired rows of a kind: more than those writes can have made, and never a pause.
@@ -46,6 +49,7 @@ PRUNE = (
     "DELETE FROM kv WHERE key IN (SELECT key FROM kv WHERE expires_at <= :now LIMIT :rows)",
     "DELETE FROM idx WHERE (name, member) IN (SELECT idx.name, idx.member FROM idx_life CROSS JOIN idx USING (name)"
     " WHERE expires_at <= :now LIMIT :rows)",
+    "DELETE FROM hits WHERE id IN (SELECT id FROM hits WHERE ends_at <= :now LIMIT :rows)",
     "DELETE FROM idx_life WHERE expires_at <= :now AND NOT EXISTS (SELECT 1 FROM idx WHERE idx.name = idx_life.name)",
 )
 

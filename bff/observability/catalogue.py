@@ -72,7 +72,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "operation": (
             "get", "set", "delete", "getdel", "set_if_absent", "compare_and_set", "batch", "index_count",
             "index_range", "publish", "subscribe", "ping", "log_append", "log_open", "log_take", "log_acknowledge",
-            "log_trim", "log_length",
+            "log_trim", "log_length", "window_hit",
         ),
         "status": ("ok", "error", "timeout"),
     },
@@ -87,7 +87,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "event_type": (
             "login_succeeded", "login_failed", "logout", "logout_everywhere", "session_binding", "csrf_violation",
             "return_url_refused", "login_state_reused", "refresh_rejected", "id_token_rejected", "backchannel_logout",
-            "frontchannel_logout", "logout_token_rejected", "rate_limited",
+            "frontchannel_logout", "logout_token_rejected", "rate_limited", "session_revoked",
         ),
         "severity": ("info", "warning", "critical"),
     },
@@ -135,7 +135,9 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_rate_limit_violations_total": {
         "client_id": "a pseudonym bucket such as `u3f2`; see `METRICS_USER_LABEL`",
     },
-    "bff_rate_limit_hits_total": {"limit": "`beacon`, or `route:` with the id of a route of `config/routes.yaml`"},
+    "bff_rate_limit_hits_total": {
+        "limit": "the names in `RATE_LIMITS`, or `route:` with the id of a route of `config/routes.yaml`",
+    },
     "bff_public_metrics_total": {"event": "the names in `PUBLIC_METRICS_EVENTS`, else `other`"},
     "bff_public_web_vitals": {"name": labels.WEB_VITALS},
     "bff_public_metrics_rejected_total": {

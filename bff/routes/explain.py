@@ -76,7 +76,7 @@ def _limits(route: RouteSettings, upstream: UpstreamSettings) -> Iterator[tuple[
     yield "timeout", f"{route.timeout or upstream.timeout:g} s" + (", streaming" if route.streaming else "")
     yield "body limit", f"{route.body_limit} bytes"
     if route.rate_limit:
-        yield "rate limit", f"{route.rate_limit.amount}/{route.rate_limit.per}"
+        yield "rate limit", str(route.rate_limit).partition("=")[2]
 
 
 def _question(config: Settings, match: Match, query: str, body: bytes | None) -> str:

@@ -85,10 +85,18 @@ class Gate:
             return False
         return self._binding == "off" or binding_of(*client) == entry.session.binding
 
-    def end(self, session: Session, reason: EndReason) -> None:
-        """End a session: here at once, in the other workers as soon as they hear of it. Raises StoreUnavailable."""
-        self._store.end(session, reason)
+    def end(self, session: Session, reason: EndReason, *, by: str = "") -> bool:
+        """End a session: here at once, in the other workers as soon as they hear of it; False when it had ended. by: as
+        its event has it. Raises StoreUnavailable."""
+        ended = self._store.end(session, reason, by=by)
         self._cache.invalidate(session.key)
+        return ended
+
+    def end_all_of(self, session: Session, reason: EndReason) -> int:
+        """Likewise every session of this session's user at this provider; how many there were."""
+        ended = self._store.end_all_of(session, reason)
+        self._cache.invalidate(session.key)
+        return ended
 
     def flush(self) -> None:
         """Record the use of sessions noted since the last flush. Raises StoreUnavailable; what failed is kept."""

@@ -40,7 +40,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The hot record, and when it ends.
+    """The hot record, and when it ends. device: for people to read, see `device_of`.
 
     key: the store's name for the session, which is the SHA-256 of the cookie. Times are Unix seconds; expires_at is
     the sooner of idle and absolute end and moves with use, ends_at is the absolute end and never moves.
@@ -55,17 +55,23 @@ class Session:
     binding: Binding = field(repr=False)
     sid: str = field(repr=False)
     expires_at: float
+    device: str = ""
 
     @property
     def reference(self) -> str:
         """What may be told to others about which session this is: it opens nothing and finds nothing in the store."""
-        return digest(self.key)[:24]
+        return reference_of(self.key)
 
     def expired(self, now: float) -> EndReason | None:
         """Which of the two ends came first, however late anybody notices; None before."""
         if now < self.expires_at:
             return None
         return EndReason.IDLE_TIMEOUT if self.expires_at < self.ends_at else EndReason.ABSOLUTE_TIMEOUT
+
+
+def reference_of(key: str) -> str:
+    """`Session.reference` of the session with this key."""
+    return digest(key)[:24]
 
 
 def session_to_bytes(session: Session) -> bytes:
@@ -78,6 +84,7 @@ def session_to_bytes(session: Session) -> bytes:
         "ends_at": session.ends_at,
         "binding": [session.binding.network, session.binding.agent],
         "sid": session.sid,
+        "device": session.device,
     }
     return json.dumps(record, separators=(",", ":")).encode()
 
@@ -96,4 +103,5 @@ def session_from_bytes(raw: bytes, *, key: str, expires_at: float) -> Session:
         binding=Binding(*record["binding"]),
         sid=record["sid"],
         expires_at=min(expires_at, record["ends_at"]),
+        device=record.get("device", ""),  # likewise
     )

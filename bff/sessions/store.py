@@ -5,43 +5,36 @@ its record in the same transaction, and whoever removed the member counts the en
 once in the fleet, however many workers try at the same moment. Records are never rewritten by a request; what moves
 (last use, expiry) lives in the indexes.
 
-    hot:{key}      sealed: who, when, binding       key = SHA-256 of the cookie
-    sessions       index: key at the time when it expires
-    user:{digest}  index: the user's keys at last use
-    ended:{key}    for an hour: it ended by the provider's word, not by its user's doing
-    sid:{digest}   index: the provider session's keys (OpenID Connect Back-Channel Logout)
+Where they are, `bff/sessions/records.py` says. Beside them:
+
+    ended:{key}        for an hour: it ended by somebody else's word, not by its user's doing
+    sessions-uncounted index: reason:reference of sessions that somebody ended who counts nothing, when they ended
 """
 
-import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
-from bff.crypto import Keyring, SealError, digest, random_id
+from bff.crypto import digest, random_id
 from bff.errors import SessionEnded
 from bff.events.audit import Audit
 from bff.events.model import EventType
 from bff.kv import Batch, KeyValue
+from bff.kv.paging import PAGE, pages
 from bff.observability import metrics
 from bff.sessions.binding import Binding
-from bff.sessions.model import (
-    EndReason,
-    Session,
-    User,
-    session_from_bytes,
-    session_to_bytes,
-)
+from bff.sessions.model import EndReason, Session, User
+from bff.sessions.records import EXPIRY_INDEX, Records, hot
 from bff.sessions.token_store import INVALIDATIONS, TokenStore
 from bff.sessions.tokens import Tokens
 from bff.settings import SessionSettings
 
 log = logging.getLogger(__name__)
 
-EXPIRY_INDEX = "sessions"
 # Records outlive the session's own end, so that the sweep can still name and count what it ends.
 GRACE = 86400
 MOST_PER_USER = 1000
+UNCOUNTED_INDEX = "sessions-uncounted"
 TOLD_FOR = 3600
 """Seconds for which a browser is told that its session ended, rather than that there is none."""
 
@@ -54,7 +47,7 @@ class SessionStore:
     def __init__(
         self,
         kv: KeyValue,
-        keys: Keyring,
+        records: Records,
         settings: SessionSettings,
         clock: Callable[[], float],
         tokens: TokenStore,
@@ -63,13 +56,12 @@ class SessionStore:
         self._kv = kv
         self._audit = audit
         self._tokens = tokens
-        self._hot = keys.sealer("session-hot")
-        self._names = keys.mac("session-index")
+        self._records = records
         self._settings = settings
         self._clock = clock
 
     def create(
-        self, user: User, *, idp: str, auth_time: int, sid: str, binding: Binding, tokens: Tokens
+        self, user: User, *, idp: str, auth_time: int, sid: str, binding: Binding, tokens: Tokens, device: str = ""
     ) -> tuple[str, Session]:
         """A new session under a new random id: (the cookie's value, the session)."""
         cookie, now = random_id(), self._clock()
@@ -84,15 +76,16 @@ class SessionStore:
             binding=binding,
             sid=sid,
             expires_at=self._idle_end(now, ends_at),
+            device=device,
         )
         life = self._settings.lifetime + GRACE
         batch = (
             Batch()
-            .set(_hot(session.key), self._hot.seal(session_to_bytes(session), _hot(session.key)), life)
+            .set(hot(session.key), self._records.sealed(session), life)
             .index_add(EXPIRY_INDEX, session.key, session.expires_at)
         )
         self._tokens.add(batch, session.key, tokens, life)
-        for name in self._indexes(session):
+        for name in self._records.indexes(session):
             batch.index_add(name, session.key, now, ttl=life)
         self._kv.execute(batch)
         metrics.session_created()
@@ -104,33 +97,44 @@ class SessionStore:
 
         Raises SessionEnded when it ended lately and not by its user's doing.
         """
-        batch = Batch().get(_hot(key)).index_score(EXPIRY_INDEX, key).get(_ended(key))
+        batch = Batch().get(hot(key)).index_score(EXPIRY_INDEX, key).get(_ended(key))
         raw, expires_at, ended = self._kv.execute(batch)
         if ended is not None:
             raise SessionEnded
         if raw is None or expires_at is None:
             return None
-        return self._opened(key, raw, expires_at)
+        return self._records.opened(key, raw, expires_at)
 
     def touch(self, used: Iterable[tuple[Session, float]]) -> None:
         """Move last use, and with it the idle end, of several sessions at once; ended ones stay ended."""
         batch = Batch()
         for session, when in used:
             batch.index_add(EXPIRY_INDEX, session.key, self._idle_end(when, session.ends_at), only_present=True)
-            for name in self._user_indexes(session):
+            for name in self._records.of_user(session.idp, session.user.sub):
                 batch.index_add(name, session.key, when, only_present=True)
         if batch.operations:
             self._kv.execute(batch)
 
-    def end(self, session: Session, reason: EndReason) -> bool:
-        """End one session everywhere; False when another worker already had."""
-        return self._end([session], reason) == 1
+    def end(self, session: Session, reason: EndReason, *, by: str = "") -> bool:
+        """End one session everywhere; False when another worker already had. by: as its event has it."""
+        return self._end([session], reason, by=by) == 1
 
     def end_all_of(self, session: Session, reason: EndReason) -> int:
-        """End every session of this session's user at this provider; how many there were."""
-        ended = self._end([session], reason)
-        while others := self.all_of(session):
+        """End every session of this session's user at this provider; how many there were.
+
+        This one is the last, so that whoever asked for it can ask again when the store fails in the midst.
+        """
+        ended = 0
+        while others := [other for other in self.all_of(session) if other.key != session.key]:
             ended += self._end(others, reason)
+        return ended + self._end([session], reason)
+
+    def end_uncounted(self, session: Session, reason: EndReason, *, by: str) -> bool:
+        """As `end`, by a process whose counters nobody scrapes: the next sweep of the fleet counts it."""
+        ended = self._end([session], reason, by=by, counted=False) == 1
+        if ended:
+            member = f"{reason}:{session.reference}"
+            self._kv.execute(Batch().index_add(UNCOUNTED_INDEX, member, self._clock()))
         return ended
 
     def all_of(self, session: Session) -> list[Session]:
@@ -139,11 +143,11 @@ class SessionStore:
 
     def of_user(self, idp: str, sub: str) -> list[Session]:
         """The live sessions of a provider's user, so many of them as are found at once."""
-        return self._indexed(self._user_names(idp, sub))
+        return self._indexed(self._records.of_user(idp, sub))
 
     def of_sid(self, idp: str, sid: str) -> list[Session]:
         """The live sessions that began in one session of the provider, likewise."""
-        return self._indexed(self._sid_names(idp, sid))
+        return self._indexed(self._records.of_sid(idp, sid))
 
     def active(self) -> int:
         """How many sessions are alive in the whole fleet now."""
@@ -151,9 +155,10 @@ class SessionStore:
 
     def sweep(self, limit: int = 500) -> int:
         """End up to `limit` sessions whose time is over; how many this call ended."""
+        self._count_uncounted(limit)
         now = self._clock()
         due = self._kv.index_range(EXPIRY_INDEX, -math.inf, now, limit)
-        found = {session.key: session for session in self._find_many([key for key, _ in due])}
+        found = {session.key: session for session in self._records.many([key for key, _ in due])}
         ended = 0
         for key, _ in due:
             session = found.get(key)
@@ -163,31 +168,42 @@ class SessionStore:
                 ended += self._end([session], reason)
         return ended
 
-    def _end(self, sessions: Sequence[Session], reason: EndReason) -> int:
+    def _end(self, sessions: Sequence[Session], reason: EndReason, *, by: str = "", counted: bool = True) -> int:
         ended = 0
         for session in sessions:
             batch = (
                 Batch()
                 .index_remove(EXPIRY_INDEX, session.key)
-                .delete(_hot(session.key))
+                .delete(hot(session.key))
                 .publish(INVALIDATIONS, session.key)
             )
             self._tokens.give_up(batch, session.key)
             if reason in _NOT_THE_USERS_DOING:
                 batch.set(_ended(session.key), reason.encode(), TOLD_FOR)
-            for name in self._indexes(session):
+            for name in self._records.indexes(session):
                 batch.index_remove(name, session.key)
             if self._kv.execute(batch)[0]:
-                metrics.session_destroyed(reason)
+                if counted:
+                    metrics.session_destroyed(reason)
                 log.info("session_ended", extra={"session": session.reference, "reason": reason})
-                facts = {"session": session.reference, "idp": session.idp, "reason": reason}
+                facts = {
+                    "session": session.reference,
+                    "idp": session.idp,
+                    "reason": reason,
+                    **({"by": by} if by else {}),
+                }
                 self._audit.told(EventType.SESSION_ENDED, session.user.id, **facts)
                 ended += 1
         return ended
 
+    def _count_uncounted(self, limit: int) -> None:
+        for member, _ in self._kv.index_range(UNCOUNTED_INDEX, -math.inf, math.inf, limit):
+            if self._kv.execute(Batch().index_remove(UNCOUNTED_INDEX, member))[0]:
+                metrics.session_destroyed(member.partition(":")[0])
+
     def _end_unreadable(self, key: str) -> int:
         """A member whose record is gone or sealed with a key no longer known can only be counted as timed out."""
-        batch = Batch().index_remove(EXPIRY_INDEX, key).delete(_hot(key))
+        batch = Batch().index_remove(EXPIRY_INDEX, key).delete(hot(key))
         self._tokens.forget(batch, key)
         if not self._kv.execute(batch)[0]:
             return 0
@@ -195,54 +211,17 @@ class SessionStore:
         return 1
 
     def _indexed(self, names: Iterable[str]) -> list[Session]:
-        keys: dict[str, None] = {}
+        found: dict[str, Session] = {}
         for name in names:
-            keys.update((key, None) for key, _ in self._kv.index_range(name, -math.inf, math.inf, MOST_PER_USER))
-        return self._find_many(list(keys))
-
-    def _find_many(self, keys: Sequence[str]) -> list[Session]:
-        if not keys:
-            return []
-        batch = Batch()
-        for key in keys:
-            batch.get(_hot(key)).index_score(EXPIRY_INDEX, key)
-        results: list[Any] = self._kv.execute(batch)
-        found = [
-            self._opened(key, raw, expires_at)
-            for key, raw, expires_at in zip(keys, results[::2], results[1::2], strict=True)
-            if raw is not None and expires_at is not None
-        ]
-        return [session for session in found if session]
-
-    def _opened(self, key: str, sealed: bytes, expires_at: float) -> Session | None:
-        try:
-            return session_from_bytes(self._hot.open(sealed, _hot(key)), key=key, expires_at=expires_at)
-        except (SealError, ValueError, KeyError, TypeError):
-            log.warning("session_unreadable", extra={"session": digest(key)[:24]})
-            return None
+            for page in pages(self._kv, name, size=min(PAGE, MOST_PER_USER)):
+                fresh = self._records.many([key for key, _ in page if key not in found])
+                found.update((session.key, session) for session in fresh)
+                if len(found) >= MOST_PER_USER:
+                    return list(found.values())
+        return list(found.values())
 
     def _idle_end(self, used_at: float, ends_at: float) -> float:
         return min(used_at + self._settings.idle_timeout, ends_at)
-
-    def _indexes(self, session: Session) -> list[str]:
-        """Under every current key, so that a rotation of keys loses no session from its user's list."""
-        names = self._user_indexes(session)
-        if session.sid:
-            names += self._sid_names(session.idp, session.sid)
-        return names
-
-    def _user_indexes(self, session: Session) -> list[str]:
-        return self._user_names(session.idp, session.user.sub)
-
-    def _user_names(self, idp: str, sub: str) -> list[str]:
-        return [f"user:{name}" for name in self._names.signatures(json.dumps([idp, sub]))]
-
-    def _sid_names(self, idp: str, sid: str) -> list[str]:
-        return [f"sid:{name}" for name in self._names.signatures(json.dumps([idp, sid]))]
-
-
-def _hot(key: str) -> str:
-    return f"hot:{key}"
 
 
 def _ended(key: str) -> str:

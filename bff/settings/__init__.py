@@ -16,10 +16,12 @@ from marshmallow import ValidationError
 from bff.settings import environment, idps, pdp, routes, telemetry, verify
 from bff.settings.model import (
     DEVELOPMENT,
+    FORWARDED,
     IDENTITY_HEADERS,
     PDP,
     PRODUCTION,
     USER_TOKEN,
+    X_FORWARDED_FOR,
     Auth,
     AuthzMap,
     ClaimNames,
@@ -45,10 +47,11 @@ from bff.settings.model import (
 )
 
 __all__ = [
-    "DEVELOPMENT", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "USER_TOKEN", "Auth", "AuthzMap", "ClaimNames",
-    "CookieSettings", "EventSettings", "KafkaSettings", "MetricsSettings", "Network", "OnError", "PdpSettings",
-    "ProviderSettings", "RateLimit", "RouteSettings", "ServiceSettings", "SessionSettings", "Settings", "Signal",
-    "StoreSettings", "TelemetrySettings", "TokenKind", "UpstreamSettings", "VerifyProfile", "load",
+    "DEVELOPMENT", "FORWARDED", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "USER_TOKEN", "X_FORWARDED_FOR", "Auth",
+    "AuthzMap", "ClaimNames", "CookieSettings", "EventSettings", "KafkaSettings", "MetricsSettings", "Network",
+    "OnError", "PdpSettings", "ProviderSettings", "RateLimit", "RouteSettings", "ServiceSettings",
+    "SessionSettings", "Settings", "Signal", "StoreSettings", "TelemetrySettings", "TokenKind", "UpstreamSettings",
+    "VerifyProfile", "load",
 ]  # fmt: skip
 
 EMBEDDED_PROVIDER_PATH = "/dev/idp"
@@ -105,7 +108,9 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         pdp=policy,
         verify_profiles=profiles,
         token_refresh_threshold=values["token_refresh_threshold"],
-        trusted_proxies=values["trusted_proxies"],
+        trusted_proxies=tuple(each for each in values["trusted_proxies"] if each != environment.UNIX),
+        trust_unix_sockets=environment.UNIX in values["trusted_proxies"],
+        forwarded_header=values["forwarded_header"],
         allowed_redirect_origins=frozenset(values["allowed_redirect_origins"]),
         cors_allow_origins=frozenset(values["cors_allow_origins"]),
         readiness_checks=values["readiness_checks"],

@@ -20,21 +20,24 @@ from bff.settings.fields import SECONDS, BaseUrl
 from bff.settings.model import (
     AUTH_METHODS,
     ENVIRONMENTS,
+    FORWARDED_HEADERS,
     KAFKA_PROTOCOLS,
     PUBLIC_EVENTS,
     RATE_LIMITS,
     SASL_MECHANISMS,
+    X_FORWARDED_FOR,
     Network,
     RateLimit,
 )
 
 SECRET_BYTES = 32
+UNIX = "unix"
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9._:-]+")  # a wildcard would match nothing
 _SERVER = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 _TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,200}$")
 _EVENT = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_RATE_LIMIT = re.compile(r"([a-z_]+)=([1-9]\d{0,8})/(second|minute|hour|day)")
+_RATE_LIMIT = re.compile(r"([a-z_]+)=([1-9]\d{0,8})/(second|minute|hour|day)(?::(open|closed))?")
 _COOKIE_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")  # a token, RFC 9110 section 5.6.2
 
 
@@ -53,10 +56,14 @@ class Words(fields.String):
 
 class Networks(Words):
     def word(self, text: str) -> Network:
-        try:
-            return ip_network(text)
-        except ValueError as err:
-            raise ValidationError(f"{text!r} is not a network such as 10.0.0.0/8 or ::1 ({err}).") from err
+        return _network(text)
+
+
+class Proxies(Words):
+    """Networks, and the word unix for whoever may open the socket file."""
+
+    def word(self, text: str) -> Network | str:
+        return text if text == UNIX else _network(text)
 
 
 class Address(fields.String):
@@ -100,19 +107,19 @@ class Servers(Words):
 
 
 class RateLimits(Words):
-    """Limits such as beacon=120/minute; those that are not mentioned keep their default."""
+    """Limits such as beacon=120/minute or beacon=120/minute:closed; what is not mentioned keeps its default."""
 
     separators = r"[;,\s]+"
 
     def word(self, text: str) -> RateLimit:
         match = _RATE_LIMIT.fullmatch(text)
         if not match:
-            raise ValidationError(f"{text!r} is not a limit such as beacon=120/minute.")
-        name, amount, per = match.groups()
-        if name not in {limit.name for limit in RATE_LIMITS}:
-            known = ", ".join(limit.name for limit in RATE_LIMITS)
-            raise ValidationError(f"there is no limit named {name!r}; there is {known}.")
-        return RateLimit(name, int(amount), per)
+            raise ValidationError(f"{text!r} is not a limit such as beacon=120/minute or login=20/minute:closed.")
+        name, amount, per, away = match.groups()
+        known = {limit.name: limit for limit in RATE_LIMITS}
+        if name not in known:
+            raise ValidationError(f"there is no limit named {name!r}; there is {', '.join(known)}.")
+        return RateLimit(name, int(amount), per, closed=away == "closed" if away else known[name].closed)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         given: tuple[RateLimit, ...] = super()._deserialize(value, attr, data, **kwargs)
@@ -139,6 +146,13 @@ class Secrets(Words):
         if len(raw) < SECRET_BYTES:
             raise ValidationError(f"is only {len(raw)} bytes long; {SECRET_BYTES} random bytes are needed.")
         return raw
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as err:
+        raise ValidationError(f"{text!r} is not a network such as 10.0.0.0/8 or ::1 ({err}).") from err
 
 
 def normal_origin(text: str) -> str:
@@ -214,7 +228,10 @@ class Environment(Schema):
     )
     session_cache_ttl = _var(fields.Float, "SESSION_CACHE_TTL", 5.0, validate=validate.Range(min=0, max=60))
     session_cache_size = _var(fields.Integer, "SESSION_CACHE_SIZE", 20000, validate=_from_zero)
-    trusted_proxies = _var(Networks, "TRUSTED_PROXIES", LOOPBACK)
+    trusted_proxies = _var(Proxies, "TRUSTED_PROXIES", LOOPBACK)
+    forwarded_header = _var(
+        fields.String, "FORWARDED_HEADER", X_FORWARDED_FOR, validate=validate.OneOf(FORWARDED_HEADERS)
+    )
     allowed_redirect_origins = _var(Origins, "BFF_ALLOWED_REDIRECT_HOSTS", ())
     cors_allow_origins = _var(Origins, "CORS_ALLOW_ORIGINS", ())
     readiness_checks = _var(Words, "READINESS_CHECKS", ("store",))

@@ -23,7 +23,7 @@ _HOST = re.compile(r"[a-z0-9.:-]+")
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+,=:@-]+)*")
 _SIZE = re.compile(r"([1-9]\d{0,14})(KiB|MiB|GiB)?")
 _UNITS = {None: 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-_LIMIT = re.compile(r"([1-9]\d{0,8})/(second|minute|hour|day)")
+_LIMIT = re.compile(r"([1-9]\d{0,8})/(second|minute|hour|day)(?::(open|closed))?")
 _ABSOLUTE = re.compile(r"https?://[^\s/?#]+[^\s#]*")  # RFC 8707 section 2
 _HEADER = re.compile(r"[a-z0-9][a-z0-9-]*")
 # What a service believes because the BFF, or a proxy before it, says so; what belongs to one connection; and what makes
@@ -104,13 +104,13 @@ class Size(fields.Field[int]):
 
 
 class Limit(fields.String):
-    """How often, as in 20/minute; the name is for the caller to give."""
+    """How often, as in 20/minute or 20/minute:closed; the name is for the caller to give."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         match = _LIMIT.fullmatch(super()._deserialize(value, attr, data, **kwargs))
         if match is None:
             raise ValidationError("must be a limit such as 20/minute; there is second, minute, hour and day.")
-        return RateLimit("", int(match[1]), match[2])
+        return RateLimit("", int(match[1]), match[2], closed=match[3] == "closed")
 
 
 class BaseUrl(fields.String):

@@ -7,6 +7,9 @@ from pathlib import Path
 
 Network = IPv4Network | IPv6Network
 
+X_FORWARDED_FOR, FORWARDED = "x-forwarded-for", "forwarded"
+FORWARDED_HEADERS = (X_FORWARDED_FOR, FORWARDED)
+
 DEVELOPMENT = "development"
 PRODUCTION = "production"
 ENVIRONMENTS = (DEVELOPMENT, "staging", PRODUCTION)
@@ -89,19 +92,38 @@ class EventSettings:
     outbox_max_age: float = 604_800.0
 
 
+PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
 @dataclass(frozen=True)
 class RateLimit:
-    """How often one client may, in any stretch of time as long as `per`."""
+    """How often one client may, in any stretch of time as long as `per`, one of PERIODS. closed: whether nobody may
+    while the store cannot tell how often they did."""
 
     name: str
     amount: int
     per: str
+    closed: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name}={self.amount}/{self.per}"
+        return f"{self.name}={self.amount}/{self.per}:{'closed' if self.closed else 'open'}"
+
+    @property
+    def seconds(self) -> int:
+        return PERIODS[self.per]
 
 
-RATE_LIMITS = (RateLimit("beacon", 120, "minute"),)
+RATE_LIMITS = (
+    RateLimit("login", 300, "minute", closed=True),
+    RateLimit("callback", 300, "minute"),
+    RateLimit("backchannel_logout", 6000, "minute"),
+    RateLimit("frontchannel_logout", 300, "minute"),
+    RateLimit("token_refresh", 60, "minute"),
+    RateLimit("token_exchange", 300, "minute"),
+    RateLimit("evaluation", 1200, "minute"),
+    RateLimit("beacon", 600, "minute"),
+)
+"""Those of our own endpoints, wide enough for an office behind one address at nine in the morning."""
 
 
 @dataclass(frozen=True)
@@ -370,6 +392,8 @@ class Settings:
     verify_profiles: tuple[VerifyProfile, ...]
     token_refresh_threshold: int
     trusted_proxies: tuple[Network, ...]
+    trust_unix_sockets: bool
+    forwarded_header: str
     allowed_redirect_origins: frozenset[str]
     cors_allow_origins: frozenset[str]
     readiness_checks: tuple[str, ...]

@@ -1,6 +1,7 @@
 """config/routes.yaml: the services behind the BFF, and the routes that lead to them."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from bff.settings.model import (
     Auth,
     AuthzMap,
     OnError,
-    RateLimit,
     RouteSettings,
     ServiceSettings,
     TokenKind,
@@ -180,7 +180,6 @@ def _route(values: dict[str, Any], line: int) -> RouteSettings:
         mapped = values["authz_map"]
         values["authz_map"] = AuthzMap(**{**mapped, "props": tuple(mapped.get("props", {}).items())})
     if "rate_limit" in values:
-        limit = values["rate_limit"]
-        values["rate_limit"] = RateLimit(values["id"], limit.amount, limit.per)
+        values["rate_limit"] = replace(values["rate_limit"], name=values["id"])
     values["authz"] = values.get("authz") == "pdp"
     return RouteSettings(line=line, **values)

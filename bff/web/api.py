@@ -22,6 +22,7 @@ from bff.proxy.body import SMALL, RequestBody
 from bff.proxy.forward import OnBehalfOf
 from bff.routes import AuthzMapping, Match, Table, check_query
 from bff.settings import Auth, RouteSettings
+from bff.web import limits
 from bff.web.bearer import bearer_token
 from bff.web.caller import Caller, admit
 from bff.web.context import client, services
@@ -131,10 +132,9 @@ def _kept(body: RequestBody | None, *, needed: bool) -> bytes | RequestBody | No
 
 
 def _limit(route: RouteSettings, caller: Caller | None) -> None:
-    """Per session where there is one, else per address. Raises RateLimited."""
+    """Per session where there is one, else per address. Raises RateLimited; StoreUnavailable when that is declared."""
     if route.rate_limit is not None:
-        session = caller.session if caller else None
-        services().limits.check(f"route:{route.id}", session.key if session else client().address)
+        limits.check(f"route:{route.id}", caller.session if caller else None)
 
 
 def _check_scopes(route: RouteSettings, caller: Caller | None) -> None:

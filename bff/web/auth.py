@@ -24,6 +24,7 @@ from bff.oidc.attempts import ATTEMPT_LIFE, cookie_name, surplus_attempts
 from bff.oidc.flow import Completed
 from bff.sessions import csrf
 from bff.sessions.binding import binding_of
+from bff.sessions.device import device_of
 from bff.sessions.model import EndReason, Session
 from bff.web import context, problem
 from bff.web.context import cookie_options, services
@@ -47,7 +48,7 @@ _LOGIN_EVENTS = {
 
 
 @blueprint.get("/auth/login")
-@policy(session=False, csrf=False)
+@policy(session=False, csrf=False, limit="login")
 def login() -> BaseResponse:
     if not problem.is_navigation(request.environ):
         raise Unauthenticated("Send the browser to login_url as a navigation.")
@@ -69,7 +70,7 @@ def login() -> BaseResponse:
 
 
 @blueprint.get("/auth/callback")
-@policy(session=False, csrf=False)
+@policy(session=False, csrf=False, limit="callback")
 def callback() -> BaseResponse:
     start = time.perf_counter()
     try:
@@ -161,14 +162,13 @@ def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str:
     too, else the start page."""
     start, service = time.perf_counter(), services()
     provider, held = service.providers.get(current.idp), service.token_store.read(current.key)
-    service.gate.end(current, EndReason.LOGOUT_EVERYWHERE if everywhere else EndReason.LOGOUT)
     if everywhere:
-        service.store.end_all_of(current, EndReason.LOGOUT_EVERYWHERE)
-    service.audit.security(
-        SecurityEvent.LOGOUT_EVERYWHERE if everywhere else SecurityEvent.LOGOUT, session=current.reference
-    )
-    response.delete_cookie(service.settings.cookies.name, **cookie_options())
-    response.delete_cookie(csrf.COOKIE, **cookie_options())
+        ended = service.gate.end_all_of(current, EndReason.LOGOUT_EVERYWHERE)
+        service.audit.security(SecurityEvent.LOGOUT_EVERYWHERE, session=current.reference, sessions=str(ended))
+    else:
+        service.gate.end(current, EndReason.LOGOUT)
+        service.audit.security(SecurityEvent.LOGOUT, session=current.reference)
+    context.forget_session(response)
     service.tokens.revocations.revoke_now(current.key)
     home = service.settings.base_url + "/"
     url = None
@@ -194,14 +194,15 @@ def _refuse_duplicates() -> None:
 
 def _begin_session(completed: Completed) -> BaseResponse:
     """A new session under a new id; the one that this browser had before ends."""
-    service, former = services(), context.present_session()
+    service, former, client = services(), context.present_session(), context.client()
     cookie, new = service.store.create(
         completed.user,
         idp=completed.idp,
         auth_time=completed.auth_time,
         sid=completed.sid,
-        binding=binding_of(*context.client()),
+        binding=binding_of(*client),
         tokens=completed.tokens,
+        device=device_of(client.user_agent),
     )
     if former is not None:
         with contextlib.suppress(StoreUnavailable):  # it ends by itself when idle; this login has succeeded

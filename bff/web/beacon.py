@@ -1,7 +1,7 @@
 """POST /api/v1/metrics: what browsers report, counted.
 
 Made for `navigator.sendBeacon`, which sends text/plain without a preflight, as well as for fetch with JSON. It works
-without a session and without the store.
+without a session, and without the store unless its limit is declared closed.
 """
 
 from collections.abc import Collection
@@ -12,7 +12,6 @@ from werkzeug.wrappers import Response
 from bff import beacon
 from bff.errors import BFFError, RateLimited, ReportMediaType, ReportRefused, ReportTooLarge
 from bff.observability import labels, metrics
-from bff.web.context import client, services
 from bff.web.pipeline import answer
 from bff.web.policy import policy
 
@@ -26,9 +25,8 @@ def blueprint(events: Collection[str]) -> Blueprint:
     count, observe = metrics.public_event_recorders(events), metrics.web_vital_recorders()
 
     @routes.post("/api/v1/metrics")
-    @policy(session=False, csrf=False)
+    @policy(session=False, csrf=False, limit="beacon")
     def report() -> tuple[str, int]:
-        services().limits.check("beacon", client().address)
         for event in beacon.read(_body()):
             if event.name not in count:
                 metrics.public_rejected("unknown_event")

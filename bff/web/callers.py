@@ -35,4 +35,4 @@ class Callers:
         return TRACEPARENT in environ and self._trusts(environ)
 
     def _trusts(self, environ: MutableMapping[str, Any]) -> bool:
-        return self._clients.trusts(environ.get("REMOTE_ADDR", ""))
+        return self._clients.trusts_peer(environ)

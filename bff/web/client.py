@@ -1,31 +1,55 @@
-"""Who sent a request. Forwarding headers count only when a trusted proxy sent them, read from right to left.
+"""Who sent a request. A forwarding header counts only when a trusted proxy sent it, read from right to left.
 
 The rightmost address that is not a trusted proxy is the client: everything to its left was written by somebody who
-could have written anything.
+could have written anything. One header is read, the one that the operator's proxies write, and never the other: that
+one a client could send through them as it likes (ADR 20).
+
+Nothing else in the BFF reads the peer's address or these headers; a test in tests/architecture sees to it.
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from bff.sessions.gate import Client
-from bff.settings import Network
+from bff.settings import FORWARDED, X_FORWARDED_FOR, Network, Settings
+from bff.web import forwarded
 
 _LONGEST = 512  # what a chain of proxies needs; the left end of a longer one is the client's own invention
+_SOCKET_FILE = ""  # what gunicorn has for a peer that came through a socket file
+Read = Callable[[str], tuple[str | None, str]]
+"""What was added last to a header, None when it names no address; and what stands left of it."""
 
 
 class Clients:
-    def __init__(self, trusted: Sequence[Network]) -> None:
+    def __init__(
+        self, trusted: Sequence[Network], *, unix_sockets: bool = False, header: str = X_FORWARDED_FOR
+    ) -> None:
+        """trusted: whose header counts; unix_sockets: and that of whoever came through a socket file. header: one of
+        bff.settings.FORWARDED_HEADERS."""
         self._trusted = tuple(trusted)
+        self._unix_sockets = unix_sockets
+        self._header = f"HTTP_{header.upper().replace('-', '_')}"
+        self._last: Read = forwarded.last if header == FORWARDED else _last_listed
         self._resolve = functools.lru_cache(maxsize=4096)(self._resolved)
         self.trusts = functools.lru_cache(maxsize=256)(self._trusts)
 
-    def of(self, environ: dict[str, Any]) -> Client:
+    @classmethod
+    def of_settings(cls, settings: Settings) -> "Clients":
+        return cls(settings.trusted_proxies, unix_sockets=settings.trust_unix_sockets, header=settings.forwarded_header)
+
+    def of(self, environ: Mapping[str, Any]) -> Client:
         """environ: a WSGI environment (PEP 3333)."""
-        forwarded = environ.get("HTTP_X_FORWARDED_FOR", "")
-        address = self._resolve(environ.get("REMOTE_ADDR", ""), forwarded[-_LONGEST:])
+        header = environ.get(self._header, "")
+        if len(header) > _LONGEST:
+            header = header[-_LONGEST:].partition(",")[2]  # the first of what is left may lack its beginning
+        address = self._resolve(environ.get("REMOTE_ADDR", _SOCKET_FILE), header)
         return Client(address, environ.get("HTTP_USER_AGENT", ""))
+
+    def trusts_peer(self, environ: Mapping[str, Any]) -> bool:
+        """Whether a trusted proxy handed this request over, so that its other forwarding headers count as well."""
+        return self.trusts(environ.get("REMOTE_ADDR", _SOCKET_FILE))
 
     @staticmethod
     def within(text: str, networks: Iterable[Network]) -> bool:
@@ -34,20 +58,23 @@ class Clients:
         return address is not None and any(address in network for network in networks)
 
     def _trusts(self, peer: str) -> bool:
-        """Whether forwarding headers from this peer count."""
-        return self.within(peer, self._trusted)
+        return self._unix_sockets if peer == _SOCKET_FILE else self.within(peer, self._trusted)
 
-    def _resolved(self, peer: str, forwarded: str) -> str:
+    def _resolved(self, peer: str, header: str) -> str:
         known = _parsed(peer)
         address = str(known) if known else peer
-        for part in reversed(forwarded.split(",") if forwarded else ()):
-            if not self._trusts(address):
-                break
-            claimed = _parsed(_without_port(part.strip()))
+        while header and self._trusts(address):
+            text, header = self._last(header)
+            claimed = _parsed(text) if text else None
             if claimed is None:
                 break
             address = str(claimed)
         return address
+
+
+def _last_listed(header: str) -> tuple[str, str]:
+    rest, _, last = header.rpartition(",")
+    return _without_port(last.strip()), rest
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:

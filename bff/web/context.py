@@ -4,9 +4,11 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from flask import current_app, g, request
+from werkzeug.wrappers import Response
 
 from bff.errors import Unauthenticated
 from bff.services import Services
+from bff.sessions import csrf
 from bff.sessions.gate import Client
 from bff.sessions.model import Session
 from bff.tasks import Tasks
@@ -45,6 +47,12 @@ def login_url(return_to: str | None = None) -> str:
     """Where a person logs in, and comes back to return_to afterwards."""
     url = services().settings.base_url + "/auth/login"
     return f"{url}?return_to={quote(return_to, safe='')}" if return_to else url
+
+
+def forget_session(response: Response) -> None:
+    """Clear the cookies of a session that has ended."""
+    response.delete_cookie(services().settings.cookies.name, **cookie_options())
+    response.delete_cookie(csrf.COOKIE, **cookie_options())
 
 
 def cookie_options(**more: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from bff.web.context import services
 
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _HEADERS = f"Content-Type, {csrf.HEADER}, X-Correlation-ID"
+_EXPOSED = "X-Correlation-ID, X-Denied-Reason, RateLimit, RateLimit-Policy, Retry-After"
 _PREFLIGHT_LIFE = "600"
 
 
@@ -29,7 +30,7 @@ def allow(response: Response) -> None:
     if _allowed():
         response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
         response.headers["Access-Control-Allow-Credentials"] = "true"
-        response.headers["Access-Control-Expose-Headers"] = "X-Correlation-ID, X-Denied-Reason"
+        response.headers["Access-Control-Expose-Headers"] = _EXPOSED
 
 
 def _allowed() -> bool:

@@ -17,7 +17,7 @@ from bff.pdp import guard
 from bff.pdp.authzen import EVALUATION, EVALUATIONS, METADATA
 from bff.pdp.guard import UNDECIDED, Request
 from bff.pdp.model import Decision, Question, Semantic, Subject, properties
-from bff.web import context
+from bff.web import context, limits
 from bff.web.bearer import bearer_token
 from bff.web.caller import Caller, admit, presented
 from bff.web.context import services
@@ -89,7 +89,7 @@ class Change(Schema):
 @blueprint.post(EVALUATION)
 @policy(session=False, csrf=False)
 def evaluation() -> Response:
-    caller, wanted = admit(presented()), _body(Evaluation())
+    caller, wanted = _admitted(), _body(Evaluation())
     return _answered(jsonify(_said(_decided(caller, [wanted], Semantic.EXECUTE_ALL)[0])))
 
 
@@ -97,7 +97,7 @@ def evaluation() -> Response:
 @policy(session=False, csrf=False)
 def evaluations() -> Response:
     """Section 7.1: what stands beside `evaluations` is the default for each; without any it is the only question."""
-    caller, wanted = admit(presented()), _body(Evaluations())
+    caller, wanted = _admitted(), _body(Evaluations())
     several, semantic = wanted.pop("evaluations"), wanted.pop("options")["evaluations_semantic"]
     decided = _decided(caller, [{**wanted, **each} for each in several or [{}]], semantic)
     if not several:
@@ -129,6 +129,14 @@ def invalidate() -> tuple[str, int]:
     changed = _body(Change()) if request.get_data() else {}
     services().decisions.change(**{what: (each["type"], each["id"]) for what, each in changed.items()})
     return "", 204
+
+
+def _admitted() -> Caller:
+    """A service is not limited: what it may ask of us is between its operator and ours."""
+    caller = admit(presented())
+    if caller.session is not None:
+        limits.check("evaluation", caller.session)
+    return caller
 
 
 def _body(schema: Schema) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from bff.errors import (
 from bff.events.model import SecurityEvent
 from bff.observability import logs, metrics
 from bff.sessions import csrf
-from bff.web import context, cors, problem
+from bff.web import context, cors, limits, problem
 from bff.web.policy import policy_of
 
 log = logging.getLogger(__name__)
@@ -57,10 +57,11 @@ def _enforce_policy() -> None:
     if request.endpoint is None:
         return  # 404 or 405; Flask answers
     needs = policy_of(current_app.view_functions[request.endpoint])
-    if needs.session:
-        context.admit()
+    session = context.admit() if needs.session else None
     if needs.csrf and request.method not in csrf.SAFE_METHODS:
         check_csrf(request.headers.get(csrf.HEADER))
+    if needs.limit is not None:
+        limits.check(needs.limit, session)
 
 
 def check_csrf(header: str | None) -> None:
@@ -82,6 +83,7 @@ def _finish(response: Response) -> Response:
     response.headers["X-Correlation-ID"] = g.correlation_id
     for name, value in (_SECURITY_HEADERS if g.get("own_answer", True) else _SECURITY_OF_OTHERS).items():
         response.headers.setdefault(name, value)
+    limits.tell(response)
     cors.allow(response)
     rule = request.url_rule.rule if request.url_rule else None
     metrics.http_request(request.method, g.get("endpoint", rule), response.status_code, time.perf_counter() - g.started)

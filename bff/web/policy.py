@@ -4,7 +4,7 @@ A test compares every exception with one literal table, so a new open endpoint i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -13,20 +13,25 @@ _ATTRIBUTE = "__bff_policy__"
 
 @dataclass(frozen=True)
 class Policy:
+    """limit: the name of the rate limit, per session where the view needs one, else per address. It opens nothing, so
+    two policies that differ only there are the same."""
+
     session: bool = True
     csrf: bool = True
+    limit: str | None = field(default=None, compare=False)
 
 
 DEFAULT = Policy()
 
 
-def policy(*, session: bool = True, csrf: bool = True) -> Callable[[View], View]:
-    """Declare what a view does without. CSRF protects a session, so without a session csrf must be False too."""
+def policy(*, session: bool = True, csrf: bool = True, limit: str | None = None) -> Callable[[View], View]:
+    """Declare what a view does without, and how often one client may ask for it. CSRF protects a session, so without a
+    session csrf must be False too."""
     if csrf and not session:
         raise ValueError("a CSRF proof is bound to a session")
 
     def declare(view: View) -> View:
-        setattr(view, _ATTRIBUTE, Policy(session, csrf))
+        setattr(view, _ATTRIBUTE, Policy(session, csrf, limit))
         return view
 
     return declare

@@ -6,9 +6,8 @@ from flask import Blueprint, Response, make_response, request
 from werkzeug.datastructures import MultiDict
 
 from bff.errors import InvalidRequest
-from bff.sessions import csrf
 from bff.web import context
-from bff.web.context import cookie_options, services
+from bff.web.context import services
 from bff.web.policy import policy
 
 blueprint = Blueprint("provider_logout", __name__)
@@ -18,7 +17,7 @@ _PAGE = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Logged out<
 
 
 @blueprint.post("/auth/backchannel-logout")
-@policy(session=False, csrf=False)
+@policy(session=False, csrf=False, limit="backchannel_logout")
 def back_channel() -> Response:
     """OpenID Connect Back-Channel Logout 1.0 section 2.5: the logout token is the credential."""
     if request.mimetype != FORM:
@@ -28,7 +27,7 @@ def back_channel() -> Response:
 
 
 @blueprint.get("/auth/frontchannel-logout")
-@policy(session=False, csrf=False)
+@policy(session=False, csrf=False, limit="frontchannel_logout")
 def front_channel() -> Response:
     """OpenID Connect Front-Channel Logout 1.0 section 2, in an iframe that the browser hardly ever sends cookies to:
     so iss and sid must say whose session ends. Who knows a sid is the provider or the user.
@@ -40,8 +39,7 @@ def front_channel() -> Response:
     ended = services().provider_logout.front_channel(issuer, sid)
     response = make_response(_PAGE)
     if current is not None and current.key in {session.key for session in ended}:
-        response.delete_cookie(services().settings.cookies.name, **cookie_options())
-        response.delete_cookie(csrf.COOKIE, **cookie_options())
+        context.forget_session(response)
     parts = urlsplit(issuer)
     response.headers["Content-Security-Policy"] = (
         f"default-src 'none'; frame-ancestors {parts.scheme}://{parts.netloc}; base-uri 'none'"

@@ -8,6 +8,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields
 from bff.errors import BadRequest
 from bff.settings import USER_TOKEN, TokenKind
 from bff.web.context import services
+from bff.web.policy import policy
 
 blueprint = Blueprint("tokens", __name__)
 
@@ -32,6 +33,7 @@ def listed() -> Response:
 
 
 @blueprint.post("/auth/tokens/refresh")
+@policy(limit="token_refresh")
 def refresh() -> Response:
     """A newer token, however fresh the present one is; by default the session's own."""
     services().tokens.keeper.renew(g.session, _service(RefreshRequest()))
@@ -39,6 +41,7 @@ def refresh() -> Response:
 
 
 @blueprint.post("/auth/tokens/exchange")
+@policy(limit="token_exchange")
 def exchange() -> Response:
     """See to it that there is a token for a service that takes one of its own."""
     keeper, service = services().tokens.keeper, _service(ExchangeRequest())

@@ -192,7 +192,7 @@ class Verify:
         return (302, "Found") if (method or "GET") in csrf.SAFE_METHODS else (303, "See Other")
 
     def _trusts(self, environ: Environ) -> bool:
-        return self._clients.trusts(environ.get("REMOTE_ADDR", ""))
+        return self._clients.trusts_peer(environ)
 
     def _login_for(self, environ: Environ) -> str:
         """Where to log in, and back to the page that was asked for when it is one that we may send a browser to."""

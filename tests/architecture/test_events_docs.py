@@ -44,5 +44,6 @@ def test_nothing_else_is_private_or_optional_by_accident(event: EventType) -> No
     expected = {
         EventType.AUTHZ_DECISION: {"id", "reason"},
         EventType.CLAIMS_CHANGED: {"roles", "permissions"},
+        EventType.SESSION_ENDED: {"by"},
     }
     assert marked == expected.get(event, set())

@@ -68,7 +68,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     # wiring
     ("bff.services",),
     # the edges
-    ("bff.web.*",),
+    ("bff.web.*", "bff.admin.*"),
     ("bff.dev.*",),
     # top
     ("bff.app", "bff.metrics_server", "bff.worker"),
@@ -88,7 +88,6 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "gunicorn": ("bff/framing.py", "bff/observability/access_log.py", "bff/worker.py"),
     "joserfc": ("bff/oidc/*", "bff/signing.py", "bff/dev/*"),
     "jsonpath": ("bff/routes/jsonpath.py",),
-    "limits": ("bff/ratelimit.py",),
     "marshmallow": ("bff/settings/*", "bff/beacon.py", "bff/web/*", "bff/dev/*"),
     "prometheus_client": ("bff/observability/*",),
     "opentelemetry": ("bff/observability/traces.py", "bff/observability/telemetry.py", "bff/observability/otlp/*"),

@@ -17,6 +17,7 @@ from bff.services import Services
 from bff.sessions.binding import binding_of
 from bff.sessions.model import User
 from bff.sessions.tokens import AccessToken, Tokens
+from bff.settings.model import RATE_LIMITS
 from bff.web.policy import DEFAULT, Policy, policy_of
 from bff.web.verify import PATHS
 from tests.architecture.source import ROOT
@@ -80,6 +81,17 @@ EXCEPTIONS = {
     "POST /dev/idp/logout": OPEN,
 }
 
+LIMITS = {
+    "GET /auth/login": "login",
+    "GET /auth/callback": "callback",
+    "POST /auth/backchannel-logout": "backchannel_logout",
+    "GET /auth/frontchannel-logout": "frontchannel_logout",
+    "POST /auth/tokens/refresh": "token_refresh",
+    "POST /auth/tokens/exchange": "token_exchange",
+    "POST /api/v1/metrics": "beacon",
+}
+LIMITED_INSIDE = {"evaluation"}  # for sessions alone, which the view tells from services
+
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
@@ -136,6 +148,12 @@ def test_the_exceptions_are_these(app: Flask) -> None:
     assert not added, f"Open, but not in EXCEPTIONS; is that meant? Add with a reason, or drop @policy: {sorted(added)}"
     assert not gone, f"No longer open, or no longer there; remove from EXCEPTIONS: {sorted(gone)}"
     assert actual == EXCEPTIONS
+
+
+def test_the_limits_are_these(app: Flask) -> None:
+    actual = {name: policy.limit for name, (_, _, policy) in endpoints(app).items() if policy.limit}
+    assert actual == LIMITS
+    assert {*LIMITS.values(), *LIMITED_INSIDE} == {limit.name for limit in RATE_LIMITS}
 
 
 def test_a_default_view_answers_401_without_a_session(app: Flask) -> None:

@@ -82,7 +82,8 @@ class SqliteBackend(Backend):
 
 
 class RedisBackend(Backend):
-    """Redis has its own clock, so time passes by shortening the remaining life of every key."""
+    """Redis has its own clock, so time passes by shortening the remaining life of every key, and by making what is
+    noted with its time older."""
 
     def __init__(self, server: RedisServer) -> None:
         super().__init__()
@@ -98,6 +99,9 @@ class RedisBackend(Backend):
             left = self._admin.pttl(key)
             if left >= 0:
                 self._admin.pexpire(key, left - int(seconds * 1000))  # not above zero: gone at once
+            if key.startswith(b"bff:w:"):
+                for place, at in enumerate(self._admin.lrange(key, 0, -1)):
+                    self._admin.lset(key, place, str(int(at) - int(seconds * 1_000_000)))
 
     def fresh(self) -> KeyValue:
         self.close()

@@ -14,6 +14,7 @@ import pytest
 
 from bff.kv import Batch, KeyValue
 from bff.kv.lock import Lock
+from bff.kv.paging import pages
 from tests.contract.backends import Backend, eventually
 from tests.contract.worker import increment
 from tests.flows.store import WatchedStore
@@ -272,6 +273,36 @@ class TestIndex:
         add(kv, "i", {str(number): number for number in range(10)})
         assert kv.index_range("i", 5, inf, 2) == [("5", 5), ("6", 6)]
         assert kv.index_range("i", 5, inf, 0) == []
+
+    def test_from_the_highest(self, kv: KeyValue) -> None:
+        add(kv, "i", {"a": 1, "b": 2, "c": 2, "d": 3, "e": inf})
+        assert kv.index_range("i", 1, 3, 9, descending=True) == [("d", 3), ("c", 2), ("b", 2), ("a", 1)]
+        assert kv.index_range("i", -inf, inf, 2, descending=True) == [("e", inf), ("d", 3)]
+        assert kv.index_range("i", 3, 1, 9, descending=True) == []
+
+    def test_offset(self, kv: KeyValue) -> None:
+        add(kv, "i", {"a": 1, "b": 2, "c": 2, "d": 3})
+        assert kv.index_range("i", 2, inf, 2, offset=1) == [("c", 2), ("d", 3)]
+        assert kv.index_range("i", -inf, 2, 2, offset=1, descending=True) == [("b", 2), ("a", 1)]
+        assert kv.index_range("i", -inf, inf, 9, offset=4) == []
+
+    @pytest.mark.parametrize("descending", [False, True])
+    @pytest.mark.parametrize("size", [1, 2, 3, 7, 50])
+    def test_paging_finds_each_once_also_among_equals(self, kv: KeyValue, size: int, descending: bool) -> None:
+        add(kv, "i", {f"m{number}": number // 4 for number in range(21)})
+        found = list(pages(kv, "i", size=size, descending=descending))
+        expected = sorted(members(kv, "i"), key=lambda pair: (pair[1], pair[0]), reverse=descending)
+        assert [pair for page in found for pair in page] == expected
+        assert all(len(page) == size for page in found[:-1])
+        assert list(pages(kv, "unknown", size=size)) == []
+
+    def test_paging_goes_on_when_what_it_saw_is_removed(self, kv: KeyValue) -> None:
+        add(kv, "i", {f"m{number}": number for number in range(9)})
+        found = []
+        for page in pages(kv, "i", size=2):
+            found += [member for member, _ in page]
+            kv.execute(Batch().index_remove("i", page[0][0]))
+        assert found == [f"m{number}" for number in range(9)]
 
     def test_ties_are_in_the_order_of_the_members_bytes(self, kv: KeyValue) -> None:
         add(kv, "i", dict.fromkeys(["b", "é", "a", "Z", "aa", "鍵"], 7.0))

@@ -157,10 +157,18 @@ class StoreMachine(RuleBasedStateMachine):
         batch = Batch().get(key).index_score(index, member).index_remove(index, member).set(key, value)
         assert self.kv.execute(batch) == [before, score, removed, None]
 
-    @rule(index=INDEXES, low=SCORES, high=SCORES, limit=st.integers(0, 3))
-    def index_range(self, index: str, low: float, high: float, limit: int) -> None:
+    @rule(
+        index=INDEXES,
+        low=SCORES,
+        high=SCORES,
+        limit=st.integers(0, 3),
+        offset=st.integers(0, 2),
+        descending=st.booleans(),
+    )
+    def index_range(self, index: str, low: float, high: float, limit: int, offset: int, descending: bool) -> None:
         expected = self.model.index_range(index, low, high)
-        assert self.kv.index_range(index, low, high, limit) == expected[:limit]
+        found = self.kv.index_range(index, low, high, limit, offset=offset, descending=descending)
+        assert found == (expected[::-1] if descending else expected)[offset:][:limit]
         assert self.kv.index_count(index, low, high) == len(expected)
 
     @rule(values=st.lists(VALUES, max_size=3), limit=st.integers(1, 5))

@@ -31,7 +31,7 @@ RECOVERY = 2.0
 OPERATIONS = {
     "get", "set", "delete", "getdel", "set_if_absent", "compare_and_set", "batch",
     "index_count", "index_range", "publish", "subscribe", "ping",
-    "log_append", "log_open", "log_take", "log_acknowledge", "log_trim", "log_length",
+    "log_append", "log_open", "log_take", "log_acknowledge", "log_trim", "log_length", "window_hit",
 }  # fmt: skip
 
 
@@ -360,6 +360,7 @@ class TestMetrics:
         store.log_acknowledge("l", [entry.id for entry in store.log_take("l", "r", 1) or []])
         store.log_trim("l", 1)
         store.log_length("l")
+        store.window_hit("w", 1, 1)
         store.ping()
         store.subscribe("c", inbox.message, inbox.state)
         assert eventually(lambda: inbox.states == [True])

@@ -30,6 +30,7 @@ def main(address: str, action: str, key: str, times: str) -> None:
         "greenlets": greenlets,
         "frozen": frozen,
         "log": log,
+        "window": window,
     }
     patience = 0.25 if action == "frozen" else PATIENT
     result = actions[action](open_store(address, patience), key, int(times))
@@ -67,6 +68,11 @@ def take(kv: KeyValue, key: str, times: int) -> list[str]:
 def log(kv: KeyValue, key: str, times: int) -> int:
     """How many entries this process appended, one by one, each with its own name."""
     return sum(bool(kv.log_append(key, [f"{os.getpid()}-{number}".encode()], 1000)) for number in range(times))
+
+
+def window(kv: KeyValue, key: str, times: int) -> int:
+    """How many of this process's hits were let through."""
+    return sum(kv.window_hit(key, 30, 60).counted for _ in range(times))
 
 
 def fork(kv: KeyValue, key: str, times: int) -> dict[str, Any]:

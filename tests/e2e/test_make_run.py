@@ -109,3 +109,20 @@ def test_one_worker_with_one_thread_serves_its_own_provider(service: Bff) -> Non
         assert bob.login("bob").status_code == 302
         user = bob.session()["user"]
     assert (user["sub"], user["name"]) == ("bob", "Bob Brown")
+
+
+def test_sessions_are_shown_by_device_and_can_be_revoked(page: Page, service: Bff, folder: Path) -> None:
+    log_in(page, service, "Alice Adams")
+    with Visitor(service.base_url) as elsewhere:
+        assert elsewhere.login("alice").status_code == 302
+        page.click("#list-sessions")
+        rows = page.locator("#sessions-list li")
+        expect(rows).to_have_count(2)
+        expect(page.locator("#sessions-list .current")).to_contain_text("Chrome on Linux")
+        page.screenshot(path=folder / "demo-sessions.png", full_page=True)
+        rows.filter(has_not_text="this one").get_by_role("button").click()
+        expect(rows).to_have_count(1)
+        assert elsewhere.session()["authenticated"] is False
+    rows.get_by_role("button").click()
+    expect(page.locator("#login")).to_be_visible()
+    expect(page.locator("#sessions")).to_be_hidden()

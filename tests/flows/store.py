@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bff.errors import StoreUnavailable
-from bff.kv import Appended, Batch, Entry, Get, IndexScore, KeyValue, Subscription
+from bff.kv import Appended, Batch, Entry, Get, Hit, IndexScore, KeyValue, Subscription
 
 
 class WatchedStore:
@@ -22,6 +22,7 @@ class WatchedStore:
         self.crash: Exception | None = None
         self.reads: list[str] = []
         self.writes: list[str] = []
+        self.hits: list[str] = []
         self.between: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
@@ -65,9 +66,11 @@ class WatchedStore:
         self._read("index_count", index)
         return self.inner.index_count(index, low, high)
 
-    def index_range(self, index: str, low: float, high: float, limit: int) -> list[tuple[str, float]]:
+    def index_range(
+        self, index: str, low: float, high: float, limit: int, *, offset: int = 0, descending: bool = False
+    ) -> list[tuple[str, float]]:
         self._read("index_range", index)
-        return self.inner.index_range(index, low, high, limit)
+        return self.inner.index_range(index, low, high, limit, offset=offset, descending=descending)
 
     def log_append(self, log: str, values: Sequence[bytes], limit: int) -> Appended:
         self._up()
@@ -92,6 +95,13 @@ class WatchedStore:
     def log_length(self, log: str) -> int:
         self._up()
         return self.inner.log_length(log)
+
+    def window_hit(self, window: str, limit: int, period: float) -> Hit:
+        """Not one of the calls that are counted: it is asked before each of them, and changes nothing of theirs."""
+        if self.down:
+            raise StoreUnavailable
+        self.hits.append(window)
+        return self.inner.window_hit(window, limit, period)
 
     def publish(self, channel: str, message: str) -> None:
         self._write("publish", channel)

@@ -325,9 +325,9 @@ def test_ten_thousand_of_everything_make_no_series(new_site: SiteFactory) -> Non
         for n in numbers:
             client = f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}"
             ask(bff, f"VERB{n}", f"/path/{n}", HTTP_HOST=f"host{n}.example", REMOTE_ADDR=client)
-            bff.services.limits.check("beacon", client)  # its only one today
+            bff.services.limits.by_address("beacon", client)  # its only one today
             with pytest.raises(RateLimited):
-                bff.services.limits.check("beacon", client)
+                bff.services.limits.by_address("beacon", client)
         for n in numbers[::50]:
             report = [{"event": f"event {k}"} for k in range(n, n + 50)]
             address = f"2001:db8:{n:x}::1"

@@ -196,6 +196,7 @@ def test_what_any_stranger_can_cause_is_never_durable(bff: Site) -> None:
         EventType.FRONTCHANNEL_LOGOUT,
         EventType.REFRESH_REJECTED,
         EventType.SESSION_ENDED,
+        EventType.SESSION_REVOKED,
         EventType.SESSION_BINDING,
         EventType.LOGIN_STATE_REUSED,
         EventType.ID_TOKEN_REJECTED,

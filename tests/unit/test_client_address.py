@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bff.settings import FORWARDED
 from bff.web.client import Clients
 
 TRUSTED = [ip_network("127.0.0.0/8"), ip_network("::1"), ip_network("10.0.0.0/8"), ip_network("2001:db8:aa::/48")]
 CLIENTS = Clients(TRUSTED)
+RFC_7239 = Clients(TRUSTED, header=FORWARDED)
+SOCKET_FILE = Clients(TRUSTED, unix_sockets=True)
 
 
 def address(peer: str, forwarded: str | None = None) -> str:
@@ -78,9 +81,99 @@ def test_with_no_trusted_proxy_no_header_counts() -> None:
     assert Clients([]).of(environ).address == "127.0.0.1"
 
 
-def test_other_forwarding_headers_are_not_read() -> None:
-    environ = {"REMOTE_ADDR": "10.0.0.1", "HTTP_FORWARDED": "for=192.0.2.1", "HTTP_X_REAL_IP": "192.0.2.1"}
-    assert CLIENTS.of(environ).address == "10.0.0.1"
+def test_what_is_cut_off_a_long_header_is_no_address() -> None:
+    longest = "192.0.2.1" + ", 10.0.0.20" * 46 + ", 10.0.0.2"
+    for length in range(1, 30):
+        assert address("10.0.0.1", "1" * length + longest) in ("10.0.0.20", "10.0.0.2")
+
+
+@pytest.mark.parametrize(("clients", "other"), [(CLIENTS, "HTTP_FORWARDED"), (RFC_7239, "HTTP_X_FORWARDED_FOR")])
+def test_other_forwarding_headers_are_not_read(clients: Clients, other: str) -> None:
+    environ = {"REMOTE_ADDR": "10.0.0.1", "HTTP_X_REAL_IP": "192.0.2.1"}
+    for value in ("for=192.0.2.1", "192.0.2.1"):
+        assert clients.of({**environ, other: value}).address == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        # one proxy, several proxies, in every spelling of an element
+        ("for=192.0.2.1", "192.0.2.1"),
+        ("FOR=192.0.2.1;proto=https;by=203.0.113.43", "192.0.2.1"),
+        ('proto=https ; host="app.example:8443" ;\tfor="192.0.2.1"', "192.0.2.1"),
+        ("for=192.0.2.1, for=10.0.0.3,for=10.0.0.2", "192.0.2.1"),
+        ('for="192.0.2.1:4711"', "192.0.2.1"),
+        ('for="192.0.2.1:_port"', "192.0.2.1"),
+        (r'for="192\.0.2.1"', "192.0.2.1"),
+        # IPv6, which must be quoted and in brackets
+        ('for="[2001:db8::1]"', "2001:db8::1"),
+        ('for="[2001:DB8:0::1]:4711"', "2001:db8::1"),
+        ('for="[2001:db8::1]", for="[2001:db8:aa::7]:80"', "2001:db8::1"),
+        ('for="[::ffff:192.0.2.1]"', "192.0.2.1"),
+        # a comma, a quote or a pair within quotes is part of the value
+        ('for=192.0.2.1;host="a, for=10.0.0.9"', "192.0.2.1"),
+        (r'for=192.0.2.1;host="a\", for=\"10.0.0.9\""', "192.0.2.1"),
+        ('for=192.0.2.1;host=";for=203.0.113.9;"', "192.0.2.1"),
+        # what the client itself wrote stands further left, and does not count
+        ("for=203.0.113.9, for=192.0.2.1", "192.0.2.1"),
+        ('for="203.0.113.9, for=192.0.2.1', "192.0.2.1"),
+        ('for="x, for="[2001:db8::1]:4711"', "2001:db8::1"),
+        ('for=10.0.0.9;x=", for=192.0.2.1;host="app"', "192.0.2.1"),
+        (r'for="\, for=192.0.2.1', "192.0.2.1"),
+        # a proxy that does not say for whom: it stands for its client itself
+        ("for=unknown", "10.0.0.1"),
+        ("for=_hidden", "10.0.0.1"),
+        ('for="_SEVKISEK"', "10.0.0.1"),
+        ("for=192.0.2.1, for=unknown, for=10.0.0.2", "10.0.0.2"),
+        ("proto=https;host=app.example", "10.0.0.1"),
+        ("for=192.0.2.1, proto=https", "10.0.0.1"),
+        # what is not well-formed ends the walk at the last address that was vouched for
+        ("for=192.0.2.1,", "10.0.0.1"),
+        ("for=192.0.2.1, for=10.0.0.2;", "10.0.0.1"),
+        ("for = 192.0.2.1", "10.0.0.1"),
+        ("for=192.0.2.1;for=192.0.2.2", "10.0.0.1"),
+        ("for=192.0.2.1:80", "10.0.0.1"),
+        ("for=2001:db8::1", "10.0.0.1"),
+        ('for="2001:db8::1"', "10.0.0.1"),
+        ("for=[2001:db8::1]", "10.0.0.1"),
+        ('for="[2001:db8::1"', "10.0.0.1"),
+        ('for="192.0.2.1:port"', "10.0.0.1"),
+        ('for="192.0.2.1', "10.0.0.1"),
+        ("for='192.0.2.1'", "10.0.0.1"),
+        ("for=999.0.2.1", "10.0.0.1"),
+        ("for=", "10.0.0.1"),
+        ('for=""', "10.0.0.1"),
+        ("192.0.2.1", "10.0.0.1"),
+        ("", "10.0.0.1"),
+        ("for=192.0.2.1, ;, for=10.0.0.2", "10.0.0.2"),
+    ],
+)
+def test_forwarded_is_read_as_rfc_7239_has_it(header: str, expected: str) -> None:
+    assert RFC_7239.of({"REMOTE_ADDR": "10.0.0.1", "HTTP_FORWARDED": header}).address == expected
+
+
+@pytest.mark.parametrize("length", [100, 510, 512, 514, 10_000])
+def test_a_very_long_forwarded_is_read_from_its_right_end(length: int) -> None:
+    header = ("for=203.0.113.9;x=" + '"' * length)[:length] + ', for=192.0.2.1;host="app.example", for=10.0.0.2'
+    assert RFC_7239.of({"REMOTE_ADDR": "10.0.0.1", "HTTP_FORWARDED": header}).address == "192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    ("clients", "environ", "expected", "trusted"),
+    [
+        (SOCKET_FILE, {"REMOTE_ADDR": "", "HTTP_X_FORWARDED_FOR": "192.0.2.1"}, "192.0.2.1", True),
+        (SOCKET_FILE, {"HTTP_X_FORWARDED_FOR": "203.0.113.9, 192.0.2.1, 10.0.0.2"}, "192.0.2.1", True),
+        (SOCKET_FILE, {"REMOTE_ADDR": "", "HTTP_X_FORWARDED_FOR": "nobody"}, "", True),
+        (SOCKET_FILE, {"REMOTE_ADDR": "192.0.2.9", "HTTP_X_FORWARDED_FOR": "192.0.2.1"}, "192.0.2.9", False),
+        (SOCKET_FILE, {"REMOTE_ADDR": "@", "HTTP_X_FORWARDED_FOR": "192.0.2.1"}, "@", False),
+        (CLIENTS, {"REMOTE_ADDR": "", "HTTP_X_FORWARDED_FOR": "192.0.2.1"}, "", False),
+    ],
+)
+def test_who_came_through_a_socket_file(
+    clients: Clients, environ: dict[str, str], expected: str, trusted: bool
+) -> None:
+    assert clients.of(environ).address == expected
+    assert clients.trusts_peer(environ) is trusted
 
 
 def test_the_user_agent_comes_along() -> None:
@@ -106,6 +199,32 @@ def test_nothing_that_a_peer_sends_raises(peer: str, forwarded: str) -> None:
     assert isinstance(found, str)
 
 
+elements = st.sampled_from([
+    "for=10.0.0.1", 'for="[::1]:80"', 'for="', '"', ";", "=", "\\", '\\"', "for=_x", 'host="a', "for=10.0.0.2;", " ",
+]) | wsgi_text  # fmt: skip
+hostile = st.builds(lambda glue, some: glue.join(some), st.sampled_from(["", ",", ";", ", "]), st.lists(elements))
+WRITTEN = ["for=192.0.2.1", 'for="192.0.2.1:80";proto=https', 'proto=https;for=192.0.2.1;host="a.example:8443"']
+
+
+@given(parts, hostile)
+def test_no_forwarded_raises(peer: str, header: str) -> None:
+    for clients in (RFC_7239, Clients(TRUSTED, unix_sockets=True, header=FORWARDED)):
+        found: Any = clients.of({"REMOTE_ADDR": peer, "HTTP_FORWARDED": header}).address
+        assert isinstance(found, str)
+
+
+@given(hostile)
+def test_an_untrusted_peer_is_itself_whatever_it_forwards(header: str) -> None:
+    assert RFC_7239.of({"REMOTE_ADDR": "192.0.2.1", "HTTP_FORWARDED": header}).address == "192.0.2.1"
+
+
+@given(hostile, st.sampled_from(WRITTEN), st.sampled_from([",", ", "]), st.booleans())
+def test_nothing_left_of_what_a_proxy_wrote_changes_it(invented: str, written: str, comma: str, second: bool) -> None:
+    """Each proxy appends one element to whatever is there."""
+    header = f"{invented}{comma}{written}" + (f'{comma}for="10.0.0.2:8080"' if second else "")
+    assert RFC_7239.of({"REMOTE_ADDR": "10.0.0.1", "HTTP_FORWARDED": header}).address == "192.0.2.1"
+
+
 @given(st.lists(parts).map(",".join))
 def test_an_untrusted_peer_is_always_itself(forwarded: str) -> None:
     assert address("192.0.2.1", forwarded) == "192.0.2.1"
@@ -114,3 +233,12 @@ def test_an_untrusted_peer_is_always_itself(forwarded: str) -> None:
 @given(wsgi_text)
 def test_nothing_left_of_a_client_changes_who_it_is(invented: str) -> None:
     assert address("10.0.0.1", f"{invented}, 192.0.2.1, 10.0.0.2") == "192.0.2.1"
+
+
+@given(hostile, st.integers(0, 600))
+def test_a_host_that_a_client_chose_names_nobody(host: str, more: int) -> None:
+    """A proxy that tells the host as well puts it between quotes, as RFC 7239 wants it."""
+    quoted = "".join(f"\\{char}" if char in '"\\' else char for char in host + "x" * more if char.isprintable())
+    written = f'for=192.0.2.1;host="{quoted}";proto=https'
+    found = RFC_7239.of({"REMOTE_ADDR": "10.0.0.1", "HTTP_FORWARDED": written}).address
+    assert found == ("192.0.2.1" if len(written) <= 512 else "10.0.0.1")

@@ -134,9 +134,10 @@ def test_other_programs_variables_are_none_of_our_business(folder: Path) -> None
         ("CORS_ALLOW_ORIGINS", "*", "is not an origin such as https://app.example.com."),
         ("METRICS_USER_LABEL", "name", "Must be one of: bucket, off, raw."),
         ("PUBLIC_METRICS_EVENTS", "page_view, Page-View", "'Page-View' is not a name such as page_view."),
-        ("RATE_LIMITS", "beacon=0/minute", "'beacon=0/minute' is not a limit such as beacon=120/minute."),
-        ("RATE_LIMITS", "beacon=5/fortnight", "is not a limit such as beacon=120/minute."),
-        ("RATE_LIMITS", "login=5/minute", "there is no limit named 'login'; there is beacon."),
+        ("RATE_LIMITS", "beacon=0/minute", "'beacon=0/minute' is not a limit such as beacon=120/minute"),
+        ("RATE_LIMITS", "beacon=5/fortnight", "is not a limit such as beacon=120/minute"),
+        ("RATE_LIMITS", "beacon=5/minute:ajar", "is not a limit such as beacon=120/minute or login=20/minute:closed."),
+        ("RATE_LIMITS", "verify=5/minute", "there is no limit named 'verify'; there is login, callback, "),
         ("RATE_LIMITS", "beacon=5/minute;beacon=6/minute", "names a limit twice."),
     ],
 )
@@ -151,10 +152,32 @@ def test_a_wrong_value_is_one_sentence_and_the_default_stands_in(
 
 
 def test_limits_and_names_of_events(folder: Path) -> None:
-    assert load(folder).rate_limits == (RateLimit("beacon", 120, "minute"),)
     config = load(folder, {"RATE_LIMITS": " beacon=5/hour ; ", "PUBLIC_METRICS_EVENTS": "page_view,cart_opened"})
-    assert (config.problems, config.rate_limits) == ((), (RateLimit("beacon", 5, "hour"),))
+    assert (config.problems, limits(config)["beacon"]) == ((), RateLimit("beacon", 5, "hour"))
     assert config.metrics.public_events == ("page_view", "cart_opened")
+    others = {name: limit for name, limit in limits(load(folder)).items() if name != "beacon"}
+    assert limits(config) == {**others, "beacon": limits(config)["beacon"]}, "what is not mentioned keeps its default"
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "closed"),
+    [
+        ("", "login", True),
+        ("", "beacon", False),
+        ("login=5/second", "login", True),
+        ("beacon=5/second", "beacon", False),
+        ("login=5/second:open", "login", False),
+        ("beacon=5/second:closed", "beacon", True),
+    ],
+)
+def test_what_a_limit_does_without_the_store(folder: Path, given: str, name: str, closed: bool) -> None:
+    limit = limits(load(folder, {"RATE_LIMITS": given}))[name]
+    assert limit.closed is closed
+    assert str(limit).endswith(":closed" if closed else ":open")
+
+
+def limits(config: Settings) -> dict[str, RateLimit]:
+    return {limit.name: limit for limit in config.rate_limits}
 
 
 @pytest.mark.parametrize(
@@ -204,9 +227,17 @@ def test_lists_take_commas_and_blanks(folder: Path) -> None:
         },
     )
     assert config.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1"), ip_network("192.0.2.7"))
+    assert config.trust_unix_sockets is False
     assert config.allowed_redirect_origins == {"https://a.example.com", "http://b.example.com:8080"}
     assert config.readiness_checks == ("store", "idp")
     assert config.secrets == (b"k" * 32, b">?" * 16)
+
+
+def test_a_proxy_behind_a_socket_file(folder: Path) -> None:
+    config = load(folder, {"TRUSTED_PROXIES": "unix, 10.0.0.0/8", "FORWARDED_HEADER": "forwarded"})
+    assert (config.problems, config.trust_unix_sockets) == ((), True)
+    assert config.trusted_proxies == (ip_network("10.0.0.0/8"),)
+    assert config.forwarded_header == "forwarded"
 
 
 def test_one_provider_needs_no_yaml(folder: Path) -> None:

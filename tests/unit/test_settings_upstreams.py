@@ -245,6 +245,7 @@ def test_sizes(tmp_path: Path, size: str, bytes_: int) -> None:
         ("{BASE, body_limit: true}", "routes.0.body_limit: must be a number of bytes"),
         ("{BASE, body_limit: 1.5}", "routes.0.body_limit: must be a number of bytes"),
         ("{BASE, rate_limit: 20}", "routes.0.rate_limit: Not a valid string."),
+        ("{BASE, rate_limit: '20/minute:ajar'}", "routes.0.rate_limit: must be a limit such as 20/minute"),
         ("{BASE, rate_limit: 20/fortnight}", "routes.0.rate_limit: must be a limit such as 20/minute"),
         ("{id: a, path: /api/a, service: ordres}", "routes.0.service: There is no such service. Did you mean orders?"),
         ("{id: a, path: /api/a, service: nowhere}", "routes.0.service: has no base_url, so nothing can be sent to it."),

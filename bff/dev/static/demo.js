@@ -5,6 +5,7 @@ import * as counters from "./counters.js";
 import { byId, notify } from "./dom.js";
 import { send, sendWithToken, show } from "./exchange.js";
 import * as session from "./session.js";
+import * as sessions from "./sessions.js";
 
 const ORDERS = "/api/orders";
 const API_HEADERS = ["X-Denied-Reason", "WWW-Authenticate", "X-Correlation-ID"];
@@ -21,7 +22,7 @@ function onPress(id, event, action) {
     if (button.getAttribute("aria-busy") === "true") return;
     button.setAttribute("aria-busy", "true");
     try {
-      await action();
+      await action(happened);
       await Promise.all([session.look(), counters.read()]);
     } finally {
       button.removeAttribute("aria-busy");
@@ -39,6 +40,8 @@ const showTokens = (exchange) => show(byId("tokens-result"), exchange, API_HEADE
 
 onPress("list-tokens", "click", async () => showTokens(await send("GET", "/auth/tokens")));
 onPress("refresh-tokens", "click", async () => showTokens(await sendWithToken("POST", "/auth/tokens/refresh")));
+onPress("list-sessions", "click", sessions.look);
+onPress("sessions-list", "click", sessions.press);
 onPress("verify", "click", async () =>
   show(byId("verify-result"), await send("GET", "/auth/verify"), IDENTITY_HEADERS),
 );

@@ -36,6 +36,7 @@ function render() {
   byId("session").setAttribute("aria-busy", "false");
   byId("anonymous").hidden = session.authenticated;
   byId("authenticated").hidden = !session.authenticated;
+  byId("sessions").hidden = !session.authenticated;
   document.title = session.authenticated ? `${session.user.name} · BFF demo` : "BFF demo";
   if (session.authenticated) renderPerson();
   renderReach();

@@ -104,6 +104,14 @@ def test_a_session_that_ended(keys: SigningKeys) -> None:
                 "revoked": "system",
             }.items()
         ),
+        *(
+            (
+                event(EventType.SESSION_ENDED, idp="i", reason="revoked", by=by),
+                "session-revoked",
+                {"initiating_entity": who, "reason_admin": {"en": "revoked"}},
+            )
+            for by, who in {"user": "user", "operator": "admin"}.items()
+        ),
     ],
 )
 def test_what_each_event_says(told: Event, name: str, payload: dict[str, Any]) -> None:

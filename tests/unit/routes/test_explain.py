@@ -63,7 +63,7 @@ def test_everything_about_a_request(folder: Path, capsys: pytest.CaptureFixture[
         "scopes": "orders:write",
         "timeout": "30 s",
         "body limit": "10485760 bytes",
-        "rate limit": "20/minute",
+        "rate limit": "20/minute:open",
     }
     assert json.loads(said["policy"]) == {
         "subject": {"type": "person", "id": "<the session's user>"},

@@ -13,8 +13,10 @@ from bff.events.model import NullSink
 from bff.kv.sqlite import SqliteStore
 from bff.sessions.binding import binding_of
 from bff.sessions.cache import SessionCache
+from bff.sessions.directory import Directory
 from bff.sessions.gate import Client, Gate
 from bff.sessions.model import Session, User
+from bff.sessions.records import Records
 from bff.sessions.store import SessionStore
 from bff.sessions.token_store import TokenStore
 from bff.sessions.tokens import AccessToken, Tokens
@@ -35,6 +37,8 @@ class Layer:
     clock: Clock
     kv: WatchedStore
     tokens: TokenStore
+    records: Records
+    directory: Directory
     store: SessionStore
     cache: SessionCache
     gate: Gate
@@ -64,9 +68,19 @@ def _layer(path: Path, clock: Clock, secrets: tuple[bytes, ...], changes: dict[s
     kv = WatchedStore(SqliteStore(path, clock))
     tokens = TokenStore(kv, Keyring(secrets), clock)
     audit = Audit(NullSink(), Keyring(secrets).mac("audit-user"))
-    store = SessionStore(kv, Keyring(secrets), settings, clock, tokens, audit)
+    records = Records(kv, Keyring(secrets))
+    store = SessionStore(kv, records, settings, clock, tokens, audit)
     cache = SessionCache(store, kv, settings, clock)
-    return Layer(clock, kv, tokens, store, cache, Gate(cache, store, audit, settings, COOKIE, clock))
+    return Layer(
+        clock,
+        kv,
+        tokens,
+        records,
+        Directory(kv, records, clock),
+        store,
+        cache,
+        Gate(cache, store, audit, settings, COOKIE, clock),
+    )
 
 
 Worker = Callable[..., Layer]

@@ -10,7 +10,8 @@ import pytest
 from bff.crypto import digest
 from bff.sessions.binding import binding_of
 from bff.sessions.model import EndReason, Session, User, session_from_bytes, session_to_bytes
-from bff.sessions.store import EXPIRY_INDEX, SessionStore
+from bff.sessions.records import EXPIRY_INDEX
+from bff.sessions.store import SessionStore
 from bff.sessions.tokens import AccessToken, Tokens
 from tests.clock import Clock
 from tests.flows.instruments import Counters
@@ -92,7 +93,7 @@ def test_an_end_leaves_nothing_behind_but_tokens_to_revoke(sessions: Layer) -> N
     sessions.tokens.settle(due, sessions.tokens.read(session.key))
     assert sessions.tokens.due_for_revocation(9) == []
     assert sessions.kv.inner.get(f"cold:{session.key}") is None
-    for index in sessions.store._indexes(session):
+    for index in sessions.records.indexes(session):
         assert sessions.kv.inner.index_count(index, -math.inf, math.inf) == 0
 
 
@@ -125,7 +126,7 @@ def test_touch_moves_both_ends_but_not_beyond_the_lifetime(sessions: Layer, cloc
     found = sessions.store.find(session.key)
     assert found is not None
     assert found.expires_at == session.ends_at
-    (index,) = sessions.store._user_indexes(session)
+    (index,) = sessions.records.of_user(session.idp, session.user.sub)
     assert sessions.kv.inner.index_range(index, -math.inf, math.inf, 9) == [(session.key, clock() + 28000)]
 
 
@@ -251,9 +252,9 @@ def test_after_a_rotation_of_keys_both_generations_are_one_user(sessions: Layer,
 
 def test_touch_does_not_add_a_session_to_indexes_it_was_not_in(sessions: Layer, worker: Worker, clock: Clock) -> None:
     _, old = sessions.create()
-    store = rotated(worker)
-    store.touch([(old, clock() + 60)])
-    new_name, old_name = store._user_indexes(old)
+    rotating = worker(secrets=(NEW_SECRET, SECRET))
+    rotating.store.touch([(old, clock() + 60)])
+    new_name, old_name = rotating.records.of_user(old.idp, old.user.sub)
     assert sessions.kv.inner.index_count(new_name, -math.inf, math.inf) == 0
     assert sessions.kv.inner.index_count(old_name, -math.inf, math.inf) == 1
 

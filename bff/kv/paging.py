@@ -1,0 +1,36 @@
+"""All members of an index that may be long, a page at a time, so that no call holds up the store's other clients.
+
+The place is kept as a score, and how many members with that very score were seen, since a page may end among equals. It
+costs the same wherever in the index it is. Members that come, go or move meanwhile may be missed or seen twice; all
+others are seen once.
+"""
+
+import math
+from collections.abc import Iterator
+
+from bff.kv import KeyValue
+
+PAGE = 200
+
+
+def pages(
+    kv: KeyValue,
+    index: str,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    size: int = PAGE,
+    descending: bool = False,
+) -> Iterator[list[tuple[str, float]]]:
+    """Members with low <= score <= high, lowest score first, or highest, at most `size` in each page. Raises
+    StoreUnavailable."""
+    offset = 0
+    while page := kv.index_range(index, low, high, size, offset=offset, descending=descending):
+        yield page
+        if len(page) < size:
+            return
+        last = page[-1][1]
+        if last != (high if descending else low):
+            offset = 0
+        offset += sum(score == last for _, score in page)
+        low, high = (low, last) if descending else (last, high)

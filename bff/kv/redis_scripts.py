@@ -1,0 +1,50 @@
+"""What Redis does at once for us where one command is not enough: scripts in Lua, each of which nobody interrupts."""
+
+# KEYS: the key. ARGV: what it must hold; then, unless it is to be deleted, the new value; then the life, unless kept.
+COMPARE_AND_SET = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if #ARGV == 1 then redis.call('DEL', KEYS[1])
+elseif #ARGV == 2 then redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+return 1
+"""
+
+# KEYS: a log. ARGV: how long it may be, then the values.
+LOG_APPEND = """
+for number = 2, #ARGV do redis.call('XADD', KEYS[1], '*', 'v', ARGV[number]) end
+local dropped = redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[1])
+return {redis.call('XLEN', KEYS[1]), dropped}
+"""
+# KEYS: a log. ARGV: its reader, who gets a consumer group that has read nothing; the former reader's ends.
+LOG_OPEN = """
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+    redis.call('XGROUP', 'DESTROY', KEYS[1], group[2])
+  end
+end
+redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+"""
+# KEYS: a log. ARGV: the age in milliseconds.
+LOG_TRIM = """
+local now = redis.call('TIME')
+local oldest = now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[1]
+return redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f', math.max(oldest, 0)))
+"""
+# KEYS: a window, as the times of its hits in microseconds, newest first. ARGV: how many it may have; its length, in
+# microseconds. A hit is added once and removed once, so that asking costs the same however many there are.
+WINDOW_HIT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local oldest = redis.call('LINDEX', KEYS[1], -1)
+while oldest and tonumber(oldest) <= now - ARGV[2] do
+  redis.call('RPOP', KEYS[1])
+  oldest = redis.call('LINDEX', KEYS[1], -1)
+end
+local hits = redis.call('LLEN', KEYS[1])
+local counted = hits < tonumber(ARGV[1])
+if counted then
+  hits = redis.call('LPUSH', KEYS[1], string.format('%.0f', now))
+  redis.call('PEXPIRE', KEYS[1], math.ceil(ARGV[2] / 1000))
+end
+return {counted and 1 or 0, hits, (oldest or now) + ARGV[2] - now}
+"""

@@ -1,0 +1,18 @@
+"""Moving windows in the embedded store: a row for each hit, until it is out of its window.
+
+Asking costs as much as the window has hits, where in Redis it costs the same however many there are.
+"""
+
+import sqlite3
+
+from bff.kv import Hit
+
+
+def hit(db: sqlite3.Connection, window: str, limit: int, period: float, now: float) -> Hit:
+    """Part of a transaction that the caller holds, so that nobody else counts meanwhile."""
+    db.execute("DELETE FROM hits WHERE name = ? AND at <= ?", (window, now - period))
+    hits, oldest = db.execute("SELECT count(*), min(at) FROM hits WHERE name = ?", (window,)).fetchone()
+    counted = hits < limit
+    if counted:
+        db.execute("INSERT INTO hits (name, at, ends_at) VALUES (?, ?, ?)", (window, now, now + period))
+    return Hit(counted, hits + counted, (now if oldest is None else oldest) + period - now)

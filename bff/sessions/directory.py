@@ -1,0 +1,77 @@
+"""Which sessions there are, for people to look at: a user at their own, an operator at everybody's."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from bff.kv import KeyValue
+from bff.kv.paging import pages
+from bff.sessions.model import Session, reference_of
+from bff.sessions.records import EXPIRY_INDEX, Records
+
+
+class Listed(NamedTuple):
+    """last_seen: Unix seconds, up to a minute late."""
+
+    session: Session
+    last_seen: float
+
+
+class Directory:
+    """Every method raises StoreUnavailable when the store does not answer. Sessions whose time is over are not listed,
+    whether or not somebody has ended them yet."""
+
+    def __init__(self, kv: KeyValue, records: Records, clock: Callable[[], float]) -> None:
+        self._kv = kv
+        self._records = records
+        self._clock = clock
+
+    def of_user(self, idp: str, sub: str, limit: int) -> tuple[list[Listed], bool]:
+        """The latest used sessions of a provider's user, the last begun first; and whether there are more."""
+        found = list(islice(self._of_user(idp, sub), limit + 1))
+        listed = self._listed(found[:limit])
+        return sorted(listed, key=lambda each: each.session.created_at, reverse=True), len(found) > limit
+
+    def latest(self, limit: int, idp: str | None = None) -> list[Listed]:
+        """Everybody's, or everybody's of one provider; those that would go on the longest first."""
+        found = (session for session in self.everything() if idp in (None, session.idp))
+        return self._listed(list(islice(found, limit)))
+
+    def everything(self) -> Iterator[Session]:
+        """Each session of the fleet, as it is read: a page at a time."""
+        for page in pages(self._kv, EXPIRY_INDEX, low=self._clock(), descending=True):
+            yield from self._alive([key for key, _ in page])
+
+    def named(self, idp: str, sub: str, reference: str) -> Session | None:
+        """The one of this user's sessions that has this reference."""
+        for name in self._records.of_user(idp, sub):
+            if found := self._find(name, reference):
+                return found
+        return None
+
+    def anywhere(self, reference: str) -> Session | None:
+        """The one of all sessions that has this reference. Looks at every key, though not at their records."""
+        return self._find(EXPIRY_INDEX, reference)
+
+    def _of_user(self, idp: str, sub: str) -> Iterator[Session]:
+        seen: set[str] = set()
+        for name in self._records.of_user(idp, sub):
+            for page in pages(self._kv, name, descending=True):
+                fresh = [key for key, _ in page if key not in seen]
+                seen.update(fresh)
+                yield from self._alive(fresh)
+
+    def _find(self, index: str, reference: str) -> Session | None:
+        for page in pages(self._kv, index):
+            keys = [key for key, _ in page if reference_of(key) == reference]
+            if found := self._alive(keys):
+                return found[0]
+        return None
+
+    def _alive(self, keys: list[str]) -> list[Session]:
+        now = self._clock()
+        return [session for session in self._records.many(keys) if session.expired(now) is None]
+
+    def _listed(self, sessions: list[Session]) -> list[Listed]:
+        seen = self._records.last_seen(sessions)
+        return [Listed(session, seen[session.key]) for session in sessions]

@@ -1,0 +1,50 @@
+"""A user's own sessions, on whichever device: to look at, and to take back."""
+
+from flask import Blueprint, Response, g, jsonify, make_response
+
+from bff.errors import UnknownSession
+from bff.events.model import SecurityEvent
+from bff.sessions.directory import Listed
+from bff.sessions.model import EndReason
+from bff.web import context
+from bff.web.context import services
+
+blueprint = Blueprint("sessions", __name__)
+
+MOST_LISTED = 100
+
+
+@blueprint.get("/auth/sessions")
+def listed() -> Response:
+    """The last begun first. `more` says that only the latest used ones are here."""
+    found, more = services().directory.of_user(g.session.idp, g.session.user.sub, MOST_LISTED)
+    return jsonify(sessions=[_shown(each) for each in found], more=more)
+
+
+@blueprint.delete("/auth/sessions/<reference>")
+def revoke(reference: str) -> Response:
+    """Whether there is no such session or it is somebody else's is not told. The one at hand ends as by a logout."""
+    service, current = services(), g.session
+    session = service.directory.named(current.idp, current.user.sub, reference)
+    if session is None:
+        raise UnknownSession
+    if service.gate.end(session, EndReason.REVOKED, by="user"):
+        service.audit.security(SecurityEvent.SESSION_REVOKED, session=session.reference, by="user")
+    service.tokens.revocations.revoke_now(session.key)
+    response = make_response("", 204)
+    if session.key == current.key:
+        context.forget_session(response)
+    return response
+
+
+def _shown(listed: Listed) -> dict[str, object]:
+    session, current = listed.session, listed.session.key == g.session.key
+    return {
+        "id": session.reference,
+        "device": session.device,
+        "network": session.binding.network,
+        "since": int(session.created_at),
+        "last_seen": int(services().clock() if current else listed.last_seen),
+        "idp": session.idp,
+        "current": current,
+    }
