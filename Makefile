@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 PORT   ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt soak chaos stream bench
+.PHONY: help run test check fmt soak chaos stream bench dashboards
 
 help:  ## list the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(VENV)/.run  ## serve everything on embedded defaults at http://127.0.0.1:8000
 	PORT=$(PORT) $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -37,6 +37,9 @@ stream: $(VENV)/.dev  ## send a gibibyte each way through one worker, and watch 
 
 bench: $(VENV)/.dev  ## measure speed against named references in one run
 	$(BIN)/python -m benchmarks
+
+dashboards: $(VENV)/.dev  ## write deploy/grafana/dashboards from deploy/dashboards
+	$(BIN)/python -m deploy.dashboards
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

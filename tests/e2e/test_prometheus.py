@@ -6,53 +6,28 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from tests.peers import bff, install, process
+from tests.peers import bff
+from tests.peers import prometheus as peer
 from tests.peers.bff import Bff
+from tests.peers.prometheus import Prometheus
 
 pytestmark = pytest.mark.e2e
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "8"))
 TRACED = (*bff.COMMAND[:-1], "tests.e2e.traced:app")
-CONFIGURATION = """
-global: {{scrape_interval: 1s, scrape_timeout: 1s}}
-scrape_configs:
-  - job_name: bff
-    static_configs: [{{targets: ["{target}"]}}]
-"""
 P95 = "histogram_quantile(0.95, sum(rate(bff_verify_duration_seconds_bucket[5m])) by (le))"
-# Nothing records these metrics yet: no token is refreshed, and nobody asks for a policy decision.
+# Here no token is refreshed, and nobody asks for a policy decision.
 REFRESH_ERRORS = "rate(bff_token_refresh_failed_total[5m])"
 DECISIONS = (
     'sum(rate(bff_authz_requests_total{decision="allow"}[5m])) by (resource)'
     " / sum(rate(bff_authz_requests_total[5m])) by (resource)"
 )
-
-
-@dataclass(frozen=True)
-class Prometheus:
-    url: str
-
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        return self._get("query", query=expression)["result"]  # type: ignore[no-any-return]
-
-    def exemplars(self, expression: str) -> list[dict[str, Any]]:
-        now = time.time()
-        return self._get("query_exemplars", query=expression, start=now - 600, end=now + 60)  # type: ignore[no-any-return]
-
-    def targets(self) -> list[dict[str, Any]]:
-        return self._get("targets")["activeTargets"]  # type: ignore[no-any-return]
-
-    def _get(self, endpoint: str, **parameters: Any) -> Any:
-        answer = requests.get(f"{self.url}/api/v1/{endpoint}", params=parameters, timeout=10).json()
-        assert answer["status"] == "success", answer
-        return answer["data"]
 
 
 @pytest.fixture(scope="module")
@@ -68,19 +43,12 @@ def running(folder: Path) -> Iterator[Bff]:
 
 @pytest.fixture(scope="module")
 def prometheus(folder: Path, running: Bff) -> Iterator[Prometheus]:
-    program = install.debian("prometheus", "prometheus")
-    port = process.free_port()
-    configuration = folder / "prometheus.yml"
-    configuration.write_text(CONFIGURATION.format(target=running.address))
-    command: list[str | Path] = [
-        program,
-        f"--config.file={configuration}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--enable-feature=exemplar-storage",
-    ]
-    with process.running(command, port=port, log=folder / "prometheus.log"):
-        yield Prometheus(f"http://127.0.0.1:{port}")
+    configuration = {
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+        "scrape_configs": [{"job_name": "bff", "static_configs": [{"targets": [running.address]}]}],
+    }
+    with peer.running(folder, configuration) as started:
+        yield started
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,0 +1,1 @@
+"""What stands around the BFF. Python is only what makes its files."""
