@@ -4,8 +4,8 @@ A profile with a resource puts a whole application behind the policy, without a 
 request's method is the action, its path the id.
 """
 
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from bff.errors import BadRequest, Forbidden, TokenRefused
@@ -13,14 +13,17 @@ from bff.oidc.dpop import TOKEN_TYPE
 from bff.pdp.guard import Guard
 from bff.pdp.model import Asked, properties
 from bff.pdp.subjects import Subjects
-from bff.routes import decoded_path
+from bff.routes import check_query, decoded_path
 from bff.sessions.cache import Entry, Headers
 from bff.sessions.model import Session
 from bff.settings import IDENTITY_HEADERS, VerifyProfile
 from bff.tokens.keeper import TokenKeeper
+from bff.web.originals import Original
 
 DEFAULT = VerifyProfile("")
 
+_METHOD = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,32}")  # RFC 9110 section 5.6.2
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _HEADER_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 _WORD_SAFE = _HEADER_SAFE.replace(",", "")
 _VALUES: Mapping[str, Callable[[Session], str]] = dict(zip(IDENTITY_HEADERS, (
@@ -37,23 +40,6 @@ def header_value(text: str) -> str:
     """An identifier as a header value: whatever is not printable ASCII is percent-encoded, and so is the percent
     sign, so that two different identifiers never become the same header."""
     return quote(text, safe=_HEADER_SAFE)
-
-
-class Original(NamedTuple):
-    """The request that a proxy asks about, as it says; empty where it does not."""
-
-    method: str
-    scheme: str
-    host: str
-    uri: str
-
-    def __repr__(self) -> str:
-        return f"Original({self.method})"
-
-    @classmethod
-    def of(cls, environ: Mapping[str, Any]) -> "Original":
-        names = ("METHOD", "PROTO", "HOST", "URI")
-        return cls(*[environ.get(f"HTTP_X_FORWARDED_{name}", "") for name in names])
 
 
 class Profile:
@@ -115,6 +101,9 @@ def _asked(resource: str, original: Original) -> Asked:
     path, _, query = original.uri.partition("?")
     if not (original.method and path):
         raise BadRequest("The proxy does not say which request this is about.")
+    if not _METHOD.fullmatch(original.method) or (original.host and not _HOST.fullmatch(original.host)):
+        raise BadRequest("What the proxy says about the request is no method, or no host.")
+    check_query(query)
     about = {"host": original.host, "query": query}
     told = properties({name: value for name, value in about.items() if value})
     return Asked(resource, original.method, decoded_path(path), told)

@@ -1,4 +1,4 @@
-"""May this request pass? Asked by a reverse proxy (Traefik forwardAuth, Caddy forward_auth) for every request.
+"""May this request pass? Asked by a reverse proxy for every request, in its dialect (originals.py).
 
 A WSGI callable in front of Flask: this decides what the whole system costs, so it does little, and that with label
 children resolved at start-up and headers prepared when a session enters the cache. It never reads its own query
@@ -28,12 +28,14 @@ from bff.sessions.gate import Client, Gate
 from bff.web import problem
 from bff.web.callers import Callers
 from bff.web.client import Clients
-from bff.web.profiles import Original, Profile
+from bff.web.originals import ENVOY, FORWARDED, NGINX, Original, envoy_endpoint
+from bff.web.profiles import Profile
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, Headers], Any]
 
-PATHS = frozenset({"/auth/verify", "/auth/forward"})
+PATHS = frozenset({*FORWARDED, NGINX})
+"""Where a proxy asks that says what it asks about in header fields, and nothing of it in the path."""
 _OUTCOMES: dict[type[BFFError], str] = {
     Unauthenticated: "unauthenticated",
     SessionEnded: "unauthenticated",
@@ -72,7 +74,8 @@ class Verify:
         self._login_url = login_url
         self._callers = callers
         self._default = profiles[0]
-        self._profiles = {f"{path}@{profile.id}": profile for path in PATHS for profile in profiles[1:]}
+        self._profiles = {f"{path}@{profile.id}": profile for path in (*PATHS, ENVOY) for profile in profiles[1:]}
+        self._profiles[ENVOY] = self._default
         self._verify_duration = {
             status: metrics.VERIFY_DURATION.labels(status)
             for status in ("allowed", "unauthenticated", "expired", "binding", "forbidden", "error")
@@ -83,9 +86,11 @@ class Verify:
         path = environ["PATH_INFO"]
         if path in PATHS:
             return self._traced(path, self._default, environ, start_response)
-        if path.startswith(_NAMED):
-            profile = self._profiles.get(path)
-            return self._traced(path if profile else None, profile, environ, start_response)
+        if path.startswith(_OTHERS):
+            endpoint = envoy_endpoint(path) if path.startswith(ENVOY) else path
+            if endpoint is not None:
+                profile = self._profiles.get(endpoint)
+                return self._traced(endpoint if profile else None, profile, environ, start_response)
         if self._callers is not None:
             self._callers.forget_strangers(environ)
         return self._app(environ, start_response)
@@ -175,10 +180,16 @@ class Verify:
             *problem.headers(error),
         ]
         if navigation and isinstance(error, Unauthenticated) and profile is not None and profile.redirect:
-            method = environ.get("HTTP_X_FORWARDED_METHOD", "GET") if self._trusts(environ) else "GET"
-            status, title = (302, "Found") if method in csrf.SAFE_METHODS else (303, "See Other")
+            status, title = self._redirect(environ) or (status, title)
             headers.append(("Location", login))
         return status, (f"{status} {title}", headers, (body,))
+
+    def _redirect(self, environ: Environ) -> tuple[int, str] | None:
+        """nginx takes no answer but 2xx, 401 and 403: it redirects by itself, to the Location of a 401."""
+        if environ["PATH_INFO"].startswith(NGINX):
+            return None
+        method = Original.of(environ).method if self._trusts(environ) else ""
+        return (302, "Found") if (method or "GET") in csrf.SAFE_METHODS else (303, "See Other")
 
     def _trusts(self, environ: Environ) -> bool:
         return self._clients.trusts_peer(environ)
@@ -204,4 +215,4 @@ class Verify:
         return record
 
 
-_NAMED = tuple(f"{path}@" for path in PATHS)
+_OTHERS = (*[f"{path}@" for path in PATHS], ENVOY)

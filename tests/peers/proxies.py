@@ -1,12 +1,17 @@
 """Real reverse proxies that run the very files in deploy/, and an application behind them that says what it got."""
 
+import getpass
 import json
+import os
+import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 
 import requests
@@ -51,29 +56,77 @@ def echo() -> Iterator[str]:
 
 
 @contextmanager
-def caddy(port: int, bff: str, app: str, *, log: Path | None = None) -> Iterator[None]:
-    """Caddy on port; bff and app are host:port."""
-    env = {"SITE_ADDRESS": f"http://127.0.0.1:{port}", "BFF_ADDRESS": bff, "APP_ADDRESS": app}
+def caddy(port: int, bff: str, app: str, *, profile: str = "", log: Path | None = None) -> Iterator[None]:
+    """Caddy on port; bff and app are host:port. profile: of the BFF's config/verify.yaml, with the `@`."""
+    env = {
+        "SITE_ADDRESS": f"http://127.0.0.1:{port}",
+        "BFF_ADDRESS": bff,
+        "BFF_VERIFY": f"/auth/verify{profile}",
+        "APP_ADDRESS": app,
+    }
     file = DEPLOY / "caddy" / "Caddyfile"
-    with process.running([_program("caddy"), "run", "--config", file], port=port, env=env, log=log):
+    with process.running([program("caddy"), "run", "--config", file], port=port, env=env, log=log):
         yield
 
 
 @contextmanager
 def traefik(
-    port: int, bff: str, app: str, *, log: Path | None = None, more: Mapping[str, str] | None = None
+    port: int,
+    bff: str,
+    app: str,
+    *,
+    profile: str = "",
+    log: Path | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
-    """Traefik on port; bff and app are host:port. more: of its static configuration."""
+    """Traefik, as `caddy`. more: of its static configuration."""
     env = _variables(DEPLOY / "traefik" / "traefik.env") | {
         "TRAEFIK_ENTRYPOINTS_WEB_ADDRESS": f"127.0.0.1:{port}",
         "TRAEFIK_PROVIDERS_FILE_FILENAME": str(DEPLOY / "traefik" / "dynamic.yml"),
         "BFF_URL": f"http://{bff}",
+        "BFF_VERIFY": f"/auth/forward{profile}",
         "APP_URL": f"http://{app}",
         **(more or {}),
     }
-    with process.running([_program("traefik")], port=port, env=env, log=log):
+    with process.running([program("traefik")], port=port, env=env, log=log):
         _wait_for_routes(port)  # it listens before it has read dynamic.yml
         yield
+
+
+@contextmanager
+def nginx(port: int, bff: str, app: str, *, profile: str = "", log: Path | None = None) -> Iterator[None]:
+    """nginx, as `caddy`: its configuration with the two files replaced that an operator writes."""
+    program = install.debian("nginx", "nginx-light")
+    with TemporaryDirectory() as made:
+        folder = Path(made) / "nginx"
+        shutil.copytree(DEPLOY / "nginx", folder)
+        upstreams = [f"upstream {name} {{ server {at}; }}" for name, at in (("bff", bff), ("app", app))]
+        (folder / "upstreams.conf").write_text("\n".join(upstreams))
+        (folder / "site.conf").write_text(f"listen 127.0.0.1:{port};\nset $verify /auth/verify/nginx{profile};\n")
+        user = ["-g", f"user {getpass.getuser()};"] if os.geteuid() == 0 else []  # others may not enter the folder
+        command: list[str | Path] = [program, "-p", made, "-e", "stderr", "-c", folder / "nginx.conf", *user]
+        with process.running(command, port=port, log=log):
+            yield
+
+
+@contextmanager
+def envoy(port: int, bff: str, app: str, *, profile: str = "", log: Path | None = None) -> Iterator[None]:
+    """Envoy, as `caddy`: its configuration with those lines changed that end with a name."""
+    text = (DEPLOY / "envoy" / "envoy.yaml").read_text()
+    for name, address in (("SITE", f"127.0.0.1:{port}"), ("BFF", bff), ("APP", app)):
+        host, _, number = address.rpartition(":")
+        text = _changed(text, name, f"socket_address: {{address: {host}, port_value: {number}}}")
+    text = _changed(text, "VERIFY", f"path_prefix: /auth/verify/envoy{profile}")
+    options = ["--config-yaml", text, "--disable-hot-restart", "--concurrency", "1"]
+    with process.running([program("envoy"), *options], port=port, log=log):
+        yield
+
+
+def _changed(text: str, name: str, line: str) -> str:
+    changed, times = re.subn(rf"(?m)^( *)\S.*  # {name}$", rf"\g<1>{line}", text)
+    if times != 1:
+        raise RuntimeError(f"{times} lines end with # {name}")
+    return changed
 
 
 def _wait_for_routes(port: int, seconds: float = 10) -> None:
@@ -89,7 +142,7 @@ def _variables(file: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
     """A program that a development requirement put beside this Python."""
     path = Path(sys.executable).parent / name
     if not path.exists():
