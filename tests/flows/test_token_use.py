@@ -248,7 +248,7 @@ def test_a_rejection_that_cannot_be_written_down(
         raise StoreUnavailable
 
     at_work.idp.later_grants.end_families()
-    at_work.services.store.end = down  # type: ignore[method-assign, assignment]
+    at_work.services.store.end = down  # type: ignore[method-assign]
     assert use(browser) == (503, "store_unavailable")
     assert browser.verify().status_code == 200
     assert counters.gained(FAILED) == {}
