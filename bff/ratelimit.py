@@ -88,8 +88,8 @@ class RateLimits:
 
 
 class _Refused:
-    """Who need not ask again before when: a full window has no room until its oldest hit is out of it, so whoever goes
-    on asking all the same costs the store nothing."""
+    """Who need not ask again before when: a full window has no room until its oldest hit is out of it, so about whoever
+    goes on asking all the same the store is not asked."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

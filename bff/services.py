@@ -196,7 +196,7 @@ def build(
         proxy=forwarder(settings, upstream, watcher, tokens.keeper, dpop, clock),
         watcher=watcher,
         return_urls=return_urls,
-        limits=RateLimits(_limits(settings), kv, keys.mac("rate-limit"), pseudonyms.of, clock),
+        limits=RateLimits(_limits(settings), kv, keys.mac("rate-limit"), pseudonyms.of, monotonic),
         events=events,
         audit=audit,
         health=_health(settings, kv, providers, policy.check, clock),

@@ -96,6 +96,30 @@ def test_forwarded_addresses_count_when_a_trusted_proxy_vouches_for_them(
     assert answer.status_code == status
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Forwarded": "for=203.0.113.50;proto=https"}, 200),
+        ({"Forwarded": 'for=203.0.113.50, for=198.51.100.1;host="app.example"'}, 401),
+        ({"Forwarded": "for=198.51.100.1", "X-Forwarded-For": "203.0.113.50"}, 401),
+        ({"Forwarded": "for=203.0.113.50", "X-Forwarded-For": "198.51.100.1"}, 200),
+        ({"X-Forwarded-For": "203.0.113.50"}, 401),
+    ],
+)
+def test_where_proxies_write_forwarded_it_alone_counts(
+    new_site: SiteFactory, headers: dict[str, str], status: int
+) -> None:
+    browser = new_site(FORWARDED_HEADER="forwarded").logged_in("203.0.113.7")
+    assert browser.send("GET", "/auth/verify", headers, peer="127.0.0.1").status_code == status
+
+
+def test_a_socket_file_is_trusted_where_the_settings_say_so(new_site: SiteFactory) -> None:
+    bff = new_site(TRUSTED_PROXIES="unix")
+    clients = bff.app.extensions["bff_clients"]
+    assert clients.of({"REMOTE_ADDR": "", "HTTP_X_FORWARDED_FOR": "203.0.113.7"}).address == "203.0.113.7"
+    assert clients.of({"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "203.0.113.7"}).address == "127.0.0.1"
+
+
 def test_a_login_through_a_proxy_is_bound_to_the_client_behind_it(new_site: SiteFactory) -> None:
     bff = new_site(TRUSTED_PROXIES="10.0.0.0/8")
     browser = bff.browser("10.1.1.1")

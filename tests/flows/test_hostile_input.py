@@ -2,6 +2,7 @@
 
 import string
 from collections.abc import Iterator
+from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,10 @@ from werkzeug.wrappers import Response
 
 from tests.clock import Clock
 from tests.flows.instruments import Counters, examples
-from tests.flows.internet import BFF, SESSION, Site, site
+from tests.flows.internet import BFF, OTHER_APP, SESSION, Site, site
 
 PEER = "203.0.113.7"
+PROFILES = "profiles: {asked: {unauthenticated: redirect, authz: pdp, resource: site}}"
 FEW = examples(60)
 
 # What a server hands on as a header's text (PEP 3333): Latin-1 without the characters that end a line.
@@ -33,7 +35,11 @@ query = st.lists(pair, max_size=8).map("&".join).map(lambda text: text.encode().
 
 @pytest.fixture(scope="module")
 def bff(tmp_path_factory: pytest.TempPathFactory, rsa: Key) -> Iterator[Site]:
-    made = site(tmp_path_factory.mktemp("hostile"), Clock(), rsa)
+    folder = tmp_path_factory.mktemp("hostile")
+    (folder / "config" / "policies").mkdir(parents=True)
+    (folder / "config" / "verify.yaml").write_text(PROFILES)
+    (folder / "config" / "policies" / "all.cedar").write_text("permit(principal, action, resource is site);")
+    made = site(folder, Clock(), rsa)
     yield made
     made.services.close()
 
@@ -83,31 +89,84 @@ def test_login(bff: Site, text: str, cookies: str) -> None:
     assert all("=" in line and line.startswith("bff_login_") for line in answer.headers.getlist("Set-Cookie"))
 
 
-FORWARDED = ["FOR", "HOST", "PROTO", "URI", "METHOD", "PORT"]
+FORWARDED = [f"HTTP_X_FORWARDED_{name}" for name in ("FOR", "HOST", "PROTO", "URI", "METHOD", "PORT")]
+ORIGINAL = ["HTTP_X_ORIGINAL_METHOD", "HTTP_X_ORIGINAL_URL"]
 address = st.ip_addresses().map(str) | header
 addresses = st.lists(address, max_size=5).map(", ".join)
+origin = st.sampled_from([BFF, "https://evil.example", "https://app.example@evil.example", "javascript:", "https://"])
+url = st.tuples(origin, header).map("".join) | header
+path = header.map("/".__add__) | header
+method = st.sampled_from(["GET", "POST", "get", "BREW"]) | header
+values = {"METHOD": method, "URL": url, "HOST": st.sampled_from(["app.example", "evil.example"]) | header}
+said = st.fixed_dictionaries(
+    {}, optional={name: values.get(name.rpartition("_")[2], path) for name in [*FORWARDED, *ORIGINAL]}
+)
+dialect = st.sampled_from(["/auth/verify", "/auth/forward", "/auth/verify/nginx", "/auth/verify/envoy"])
+peers = st.sampled_from(["127.0.0.1", "::1", PEER, "", "unix:", "fe80::1%eth0"])
+
+
+def question(said: dict[str, str], dialect: str, target: str, more: dict[str, str]) -> dict[str, str]:
+    """The WSGI environment of what a proxy asks. target: what stands behind Envoy's address."""
+    behind = target if "envoy" in dialect else ""
+    return {**said, **more, "PATH_INFO": dialect + behind.partition("?")[0], "RAW_URI": dialect + behind}
 
 
 @FEW
-@given(
-    st.fixed_dictionaries({}, optional={f"HTTP_X_FORWARDED_{name}": header for name in FORWARDED}),
-    addresses,
-    st.sampled_from(["127.0.0.1", "::1", "203.0.113.7", "", "unix:", "fe80::1%eth0"]),
-    header,
-    header,
-)
+@given(said, addresses, peers, header, header, dialect, header.map("/".__add__))
 def test_what_proxies_say(
-    bff: Site, forwarded: dict[str, str], chain: str, peer: str, accept: str, correlation_id: str
+    bff: Site,
+    said: dict[str, str],
+    chain: str,
+    peer: str,
+    accept: str,
+    correlation_id: str,
+    dialect: str,
+    target: str,
 ) -> None:
     counters = Counters()
     bff.store.forget()
-    raw = {**forwarded, "HTTP_X_FORWARDED_FOR": chain, "HTTP_ACCEPT": accept, "HTTP_X_CORRELATION_ID": correlation_id}
-    answer = ask(bff, "/auth/verify", {**raw, "REMOTE_ADDR": peer})
+    more = {"HTTP_X_FORWARDED_FOR": chain, "HTTP_ACCEPT": accept, "HTTP_X_CORRELATION_ID": correlation_id}
+    answer = ask(bff, "/", {**question(said, dialect, target, more), "REMOTE_ADDR": peer})
     nothing_happened(bff, counters, answer, 401)
     assert bff.store.writes == bff.store.reads == []
     if answer.content_type == "application/problem+json":
-        login_url = answer.get_json(force=True)["login_url"]
-        assert login_url.split("?")[0] == f"{BFF}/auth/login"
+        leads_back_to_us(answer.get_json(force=True)["login_url"])
+
+
+@FEW
+@given(said, peers, dialect, header.map("/".__add__))
+def test_where_a_person_is_sent(bff: Site, said: dict[str, str], peer: str, dialect: str, target: str) -> None:
+    counters = Counters()
+    more = {"HTTP_SEC_FETCH_MODE": "navigate"}
+    answer = ask(bff, "/", {**question(said, f"{dialect}@asked", target, more), "REMOTE_ADDR": peer})
+    nothing_happened(bff, counters, answer, 302, 303, 401)
+    assert (answer.status_code == 401) is ("nginx" in dialect)
+    leads_back_to_us(answer.headers["Location"])
+
+
+def leads_back_to_us(login: str) -> None:
+    place, _, query = login.partition("?")
+    assert place == f"{BFF}/auth/login"
+    assert all(back.startswith((f"{BFF}/", f"{OTHER_APP}/")) for back in parse_qs(query).get("return_to", []))
+
+
+@FEW
+@given(said, dialect, header.map("/".__add__))
+def test_what_the_policy_is_asked(bff: Site, said: dict[str, str], dialect: str, target: str) -> None:
+    """The policy permits whatever it is asked, so what passes is a request that makes sense."""
+    user = bff.logged_in(PEER)
+    counters = Counters()
+    more = {
+        "HTTP_COOKIE": user.cookie_header(f"{BFF}/") or "",
+        "HTTP_USER_AGENT": user.agent,
+        "HTTP_X_FORWARDED_FOR": PEER,
+    }
+    environ = question(said, f"{dialect}@asked", target, more)
+    answer = ask(bff, "/", {**environ, "REMOTE_ADDR": "127.0.0.1"})
+    nothing_happened(bff, counters, answer, 200, 400)
+    assert (answer.status_code == 400) is ("X-User-ID" not in answer.headers)
+    if dialect == "/auth/verify/nginx" and answer.status_code == 200:
+        assert environ["HTTP_X_ORIGINAL_URL"].startswith(("https://", "http://"))
 
 
 @FEW

@@ -244,11 +244,11 @@ def test_a_rejection_that_cannot_be_written_down(
     clock.now += EXPIRED
     original = at_work.services.store.end
 
-    def down(*_: Any) -> bool:
+    def down(*_: Any, **__: Any) -> bool:
         raise StoreUnavailable
 
     at_work.idp.later_grants.end_families()
-    at_work.services.store.end = down  # type: ignore[method-assign, assignment]
+    at_work.services.store.end = down  # type: ignore[method-assign]
     assert use(browser) == (503, "store_unavailable")
     assert browser.verify().status_code == 200
     assert counters.gained(FAILED) == {}

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from werkzeug.test import TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse
 
 from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
@@ -191,3 +191,21 @@ def test_labels_hold_no_path_of_a_client(bff: Site, counters: Counters, path: st
 )
 def test_what_is_no_dialect_is_nothing(bff: Site, path: str) -> None:
     assert bff.logged_in().send("GET", path, {}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "at_once"),
+    [
+        ("/auth/verify", True),
+        ("/auth/verify/nginx", True),
+        ("/auth/verify/envoy/orders", False),
+        ("/auth/verify/nginx@pages", False),
+        ("/auth/session", False),
+    ],
+)
+def test_which_questions_the_main_thread_answers(bff: Site, path: str, at_once: bool) -> None:
+    answered: list[str] = []
+    environ = EnvironBuilder(path, base_url=BFF).get_environ()
+    verify = bff.app.extensions["bff_verify"]
+    body = verify.at_once(environ, lambda status, _headers: answered.append(status))
+    assert (body is not None, answered) == (at_once, ["401 Login required"] if at_once else [])

@@ -65,7 +65,7 @@ def caddy(port: int, bff: str, app: str, *, profile: str = "", log: Path | None 
         "APP_ADDRESS": app,
     }
     file = DEPLOY / "caddy" / "Caddyfile"
-    with process.running([_program("caddy"), "run", "--config", file], port=port, env=env, log=log):
+    with process.running([program("caddy"), "run", "--config", file], port=port, env=env, log=log):
         yield
 
 
@@ -88,7 +88,7 @@ def traefik(
         "APP_URL": f"http://{app}",
         **(more or {}),
     }
-    with process.running([_program("traefik")], port=port, env=env, log=log):
+    with process.running([program("traefik")], port=port, env=env, log=log):
         _wait_for_routes(port)  # it listens before it has read dynamic.yml
         yield
 
@@ -118,7 +118,7 @@ def envoy(port: int, bff: str, app: str, *, profile: str = "", log: Path | None 
         text = _changed(text, name, f"socket_address: {{address: {host}, port_value: {number}}}")
     text = _changed(text, "VERIFY", f"path_prefix: /auth/verify/envoy{profile}")
     options = ["--config-yaml", text, "--disable-hot-restart", "--concurrency", "1"]
-    with process.running([_program("envoy"), *options], port=port, log=log):
+    with process.running([program("envoy"), *options], port=port, log=log):
         yield
 
 
@@ -142,7 +142,7 @@ def _variables(file: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
     """A program that a development requirement put beside this Python."""
     path = Path(sys.executable).parent / name
     if not path.exists():

@@ -186,7 +186,8 @@ def test_a_tls_handshake_that_never_ends(client: HttpClient, serve: Callable[[Sp
     record = b"\x16\x03\x03\x40\x00"
     server = serve(dripping(record, b"x" * 200))
     seconds, outcome = timed(lambda: client.get(server.url.replace("http:", "https:"), target="t"))
-    assert (seconds < LATEST, outcome) in ((True, "timeout"), (True, "connection"))
+    assert seconds < LATEST + 0.3, "time to read the trusted certificates included"
+    assert outcome in {"timeout", "connection"}
 
 
 def test_a_connection_serves_again_with_all_its_time(client: HttpClient, serve: Callable[[Speak], Server]) -> None:

@@ -112,7 +112,7 @@ def test_when_to_come_again(made: RateLimits, clock: Clock) -> None:
     assert allowed(made)
 
 
-def test_who_goes_on_asking_costs_the_store_nothing(made: RateLimits, store: WatchedStore, clock: Clock) -> None:
+def test_about_who_goes_on_asking_the_store_is_not_asked(made: RateLimits, store: WatchedStore, clock: Clock) -> None:
     assert [allowed(made) for _ in range(100)].count(True) == 3
     assert len(store.hits) == 4, "three that were let through, and the first that was not"
     assert not allowed(made, "192.0.2.1")

@@ -4,27 +4,25 @@ import * as bff from "/static/bff.js";
 import { byId, el, notify } from "./dom.js";
 
 export async function look() {
-  try {
-    const { sessions, more } = await bff.sessions();
-    byId("sessions-list").replaceChildren(...sessions.map(row));
-    byId("sessions-more").hidden = !more;
-  } catch ({ status }) {
-    byId("sessions-list").replaceChildren();
-    if (status !== 401) notify(status ? `The BFF is in trouble (${status}).` : "The BFF does not answer.");
-  }
+  const { sessions = [], more = false } = (await call("GET", "/auth/sessions")) ?? {};
+  byId("sessions-list").replaceChildren(...sessions.map(row));
+  byId("sessions-more").hidden = !more;
 }
 
 /** A press somewhere in the list. */
 export async function press({ target }) {
   const { id, current } = target.closest("button")?.dataset ?? {};
-  if (!id) return;
-  try {
-    await bff.revoke(id);
-  } catch ({ status, problem }) {
-    return notify(status ? `That did not work (${status}). ${problem?.title ?? ""}` : "The BFF does not answer.");
-  }
-  if (current === "true") return byId("sessions-list").replaceChildren();
-  return look();
+  if (!id || !(await call("DELETE", `/auth/sessions/${encodeURIComponent(id)}`))) return;
+  if (current === "true") byId("sessions-list").replaceChildren();
+  else await look();
+}
+
+/** What the BFF answers; undefined when it refuses, and then the page says why, unless nobody is logged in. */
+async function call(method, path) {
+  const answer = await bff.fetch(path, { method }).catch(() => null);
+  if (answer?.ok) return answer.status === 204 ? {} : answer.json();
+  const problem = await answer?.json().catch(() => ({}));
+  if (answer?.status !== 401) notify(answer ? `That did not work (${answer.status}). ${problem.title ?? ""}` : "The BFF does not answer.");
 }
 
 function row({ id, device, network, since, last_seen, idp, current }) {

@@ -1,20 +1,18 @@
 /**
  * The BFF for a browser application, as an ES module without a build step:
  *
- *   import { session, login, logout, sessions, revoke, fetch, beacon, vitals } from "/static/bff.js";
+ *   import { session, login, logout, fetch, beacon, vitals } from "/static/bff.js";
  *
  * session({touch})      who is logged in: {authenticated, user, expires_in, ...}. touch: false does not extend the session
  * login(returnTo)       leaves this page to log in, and comes back to returnTo, by default this page
  * logout({everywhere})  ends this session, or all of the user's, and leaves this page for the provider's logout
- * sessions()            the user's own, on all devices: {sessions: [{id, device, network, since, ...}], more}
- * revoke(id)            ends one of them
  * fetch(input, init)    window.fetch with the session and, where the BFF wants one, a CSRF token. A 401 also fires
  *                       "bff:unauthenticated" on window, whose detail is the problem (RFC 9457) with its login_url
  * beacon(event, fields) counts an event; sent in batches, at the latest when the page is left. fields: path, attributes.
  *                       Never put a secret or a person's data into it: the BFF refuses the whole batch
  * vitals()              measures LCP, INP, CLS, FCP and TTFB, and reports them once, when the page is left
  *
- * session, logout, sessions and revoke throw an Error with `status` and `problem` when the BFF refuses.
+ * session and logout throw an Error with `status` and `problem` when the BFF refuses.
  */
 
 const HOME = new URL(import.meta.url).origin;
@@ -38,12 +36,6 @@ export async function logout(options = {}) {
   const json = new Blob([JSON.stringify(options)], { type: "application/json" });
   const { logout_url } = await content(await fetch(`${HOME}/auth/logout`, { method: "POST", body: json }));
   location.assign(logout_url);
-}
-
-export const sessions = async () => content(await get("/auth/sessions"));
-
-export async function revoke(id) {
-  await content(await fetch(`${HOME}/auth/sessions/${encodeURIComponent(id)}`, { method: "DELETE" }));
 }
 
 export async function fetch(input, init) {
