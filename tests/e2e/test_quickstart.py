@@ -27,10 +27,10 @@ ENDINGS = ("kill ",)
 
 @dataclass(frozen=True)
 class Followed:
-    """The stranger's checkout when everything runs; said: what each block of commands printed."""
+    """When everything runs. site: what browsers see; said: what each block of commands printed;
+    ending: the block that stops everything."""
 
     site: str
-    folder: Path
     said: list[str]
     shell: Shell
     ending: str
@@ -68,7 +68,7 @@ def followed(folder: Path) -> Iterator[Followed]:
             elif block.commands and not block.text.startswith(ENDINGS):
                 said.append(shell.run(block.text))
         (ending,) = [block.text for block in blocks if block.commands and block.text.startswith(ENDINGS)]
-        yield Followed(f"http://127.0.0.1:{ports[8080]}", checkout, said, shell, ending)
+        yield Followed(f"http://127.0.0.1:{ports[8080]}", said, shell, ending)
 
 
 def test_the_commands_of_the_readme_are_commands(folder: Path) -> None:
