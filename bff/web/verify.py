@@ -97,11 +97,10 @@ class Verify:
 
     def at_once(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
         """What a call of this would answer; None, and nothing done, where it would have to ask the store or others."""
-        if environ["PATH_INFO"] not in PATHS or not self._default.plain:
+        if environ["PATH_INFO"] not in PATHS:
             return None
-        if not self._gate.knows(environ.get("HTTP_COOKIE", ""), self._clients.of(environ)):
-            return None
-        return self(environ, start_response)
+        known = self._gate.knows(environ.get("HTTP_COOKIE", ""), self._clients.of(environ))
+        return self(environ, start_response) if known else None
 
     def _traced(
         self, endpoint: str | None, profile: Profile | None, environ: Environ, start_response: StartResponse

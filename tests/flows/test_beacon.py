@@ -252,7 +252,7 @@ def delicate(draw: st.DrawFn) -> tuple[Any, str, set[str]]:
     return draw(hidden({around: canary} if draw(st.booleans()) else around)), reason, {text, canary}
 
 
-@examples(300)
+@examples(100)
 @given(delicate())
 def test_nothing_delicate_is_counted_quoted_or_logged(bff: Site, told: Told, case: tuple[Any, str, set[str]]) -> None:
     report, reason, unseen = case
