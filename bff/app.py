@@ -38,7 +38,7 @@ from bff.web.profiles import DEFAULT, Profile
 from bff.web.verify import Verify
 
 MAX_BODY = 1024 * 1024
-_HEALTH_PERIODS = {"idp": 30.0, "pdp": 5.0}
+_HEALTH_PERIODS = {"idp": 30.0, "pdp": 5.0, "kafka": 10.0}
 """Seconds between two health checks of what is beyond the store, by how their names begin; a second for the store."""
 
 PROVIDER_PERIOD = 60.0

@@ -8,6 +8,7 @@ from functools import partial
 from bff.background import Background
 from bff.crypto import Keyring
 from bff.events.audit import Audit
+from bff.events.broker import Brokers
 from bff.events.workflow import EventWorkflow, event_workflow
 from bff.health import Health
 from bff.http import HttpClient, HttpUpstream, Watcher, WsgiTransport
@@ -233,6 +234,8 @@ def _health(
         checks["idp" if len(providers) == 1 else f"idp_{alias}"] = provider.check
     if pdp is not None:
         checks["pdp"] = pdp
+    if settings.events.kafka.servers:
+        checks["kafka"] = Brokers(settings.events.kafka).check
     wanted = {"store": [store], "idp": [name for name in checks if name.startswith("idp")], "pdp": ["pdp"]}
     readiness = frozenset(name for check in settings.readiness_checks for name in wanted[check])
-    return Health(checks, readiness, clock, optional=frozenset({"pdp"}))
+    return Health(checks, readiness, clock, optional=frozenset({"pdp", "kafka"}))

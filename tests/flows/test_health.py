@@ -6,6 +6,7 @@ from tests.clock import Clock
 from tests.flows.browser import Browser
 from tests.flows.internet import Site, SiteFactory
 from tests.flows.provider import html
+from tests.peers import process
 
 
 def look(bff: Site) -> None:
@@ -73,6 +74,14 @@ def test_the_operator_may_want_the_provider_for_readiness(new_site: SiteFactory)
     bff.idp.break_endpoint("discovery", html(500))
     look(bff)
     assert bff.browser().fetch("/health/ready").status_code == 503
+
+
+def test_without_kafka_events_wait_and_everything_else_goes_on(new_site: SiteFactory) -> None:
+    bff = new_site(KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{process.free_port()}", READINESS_CHECKS="store")
+    look(bff)
+    answer = bff.browser().fetch("/health")
+    assert (answer.status_code, answer.get_json()["checks"]["kafka"]["status"]) == (200, "down")
+    assert bff.browser().fetch("/health/ready").status_code == 200
 
 
 def test_a_check_that_crashes_says_down(bff: Site, browser: Browser) -> None:
