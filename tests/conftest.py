@@ -18,8 +18,9 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.peers import process
 
 PROCESSES = 2  # more of them would only make servers wait for each other
-ALONE = "tests/e2e/test_workers.py"
-"""Allows each of hundreds of answers a tenth of a second. It comes first, and the other process waits for its end."""
+ALONE = tuple(f"tests/e2e/test_{name}.py" for name in ("admin", "pdp_outage", "workers"))
+"""Allow each answer a tenth of a second, or a tenth more than a timeout. They come first, and the other process waits
+for their end."""
 
 
 class Modules(LoadScopeScheduling):  # type: ignore[misc] # xdist comes without types
@@ -47,9 +48,10 @@ class Modules(LoadScopeScheduling):  # type: ignore[misc] # xdist comes without 
 
     def _must_wait(self, node: Any) -> bool:
         return any(
-            False in modules.get(ALONE, {}).values()
+            False in modules.get(alone, {}).values()
             for other, modules in self.assigned_work.items()
             if other is not node
+            for alone in ALONE
         )
 
 
