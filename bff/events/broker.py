@@ -18,9 +18,7 @@ TIMEOUT = 1.0
 
 _API_VERSIONS, _VERSION = 18, 0
 _CLIENT = b"bff"
-_REQUEST = struct.Struct(
-    f">ihhih{len(_CLIENT)}s"
-)  # length, key, version, correlation id, client's id
+_REQUEST = struct.Struct(f">ihhih{len(_CLIENT)}s")  # length, key, version, correlation id, client's id
 _ANSWER = struct.Struct(">ii")  # length, correlation id; what the broker can do follows
 
 
