@@ -92,6 +92,11 @@ class Gate:
         self._cache.invalidate(session.key)
         return ended
 
+    def replace(self, former: Session, new: Session) -> None:
+        """End the session that a browser had before it logged in anew. Raises StoreUnavailable."""
+        self._store.replace(former, new)
+        self._cache.invalidate(former.key)
+
     def end_all_of(self, session: Session, reason: EndReason) -> int:
         """Likewise every session of this session's user at this provider; how many there were."""
         ended = self._store.end_all_of(session, reason)

@@ -119,6 +119,15 @@ class SessionStore:
         """End one session everywhere; False when another worker already had. by: as its event has it."""
         return self._end([session], reason, by=by) == 1
 
+    def replace(self, former: Session, new: Session) -> None:
+        """End the session that a browser had before it logged in anew.
+
+        Where that is the same person at the same provider, both may come from one grant, and the provider would take
+        back the new tokens with the former ones (RFC 7009 section 2.1): so those are forgotten, and not revoked there.
+        """
+        same = (former.idp, former.user.sub) == (new.idp, new.user.sub)
+        self._end([former], EndReason.REPLACED, revoked=not same)
+
     def end_all_of(self, session: Session, reason: EndReason) -> int:
         """End every session of this session's user at this provider; how many there were.
 
@@ -168,7 +177,15 @@ class SessionStore:
                 ended += self._end([session], reason)
         return ended
 
-    def _end(self, sessions: Sequence[Session], reason: EndReason, *, by: str = "", counted: bool = True) -> int:
+    def _end(
+        self,
+        sessions: Sequence[Session],
+        reason: EndReason,
+        *,
+        by: str = "",
+        counted: bool = True,
+        revoked: bool = True,
+    ) -> int:
         ended = 0
         for session in sessions:
             batch = (
@@ -177,7 +194,7 @@ class SessionStore:
                 .delete(hot(session.key))
                 .publish(INVALIDATIONS, session.key)
             )
-            self._tokens.give_up(batch, session.key)
+            (self._tokens.give_up if revoked else self._tokens.forget)(batch, session.key)
             if reason in _NOT_THE_USERS_DOING:
                 batch.set(_ended(session.key), reason.encode(), TOLD_FOR)
             for name in self._records.indexes(session):

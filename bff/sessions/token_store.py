@@ -66,7 +66,7 @@ class TokenStore:
         batch.index_add(REVOCATION_INDEX, DueRevocation(key, 0).member, self._clock())
 
     def forget(self, batch: Batch, key: str) -> None:
-        """Into a transaction: away with tokens that nobody can read."""
+        """Into a transaction: away with tokens that nobody can read, or that the provider is not to take back."""
         batch.index_remove(REFRESH_INDEX, key).delete(_cold(key))
 
     def read(self, key: str) -> Held | None:

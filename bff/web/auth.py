@@ -206,7 +206,7 @@ def _begin_session(completed: Completed) -> BaseResponse:
     )
     if former is not None:
         with contextlib.suppress(StoreUnavailable):  # it ends by itself when idle; this login has succeeded
-            service.gate.end(former, EndReason.REPLACED)
+            service.gate.replace(former, new)
     service.audit.security(SecurityEvent.LOGIN_SUCCEEDED, session=new.reference, idp=completed.idp)
     response = redirect(completed.return_to)
     response.set_cookie(

@@ -95,6 +95,7 @@ class Watched:
         self._miss_the_store()
         self._miss_the_collector()
         self._spoil_the_outbox()
+        self._stay()
         self.kill(1)
 
     def _verify(self, alice: Visitor) -> None:
@@ -179,6 +180,11 @@ class Watched:
     def _spoil_the_outbox(self) -> None:
         self.deployment.store.command("XADD", OUTBOX, "*", "v", "what nobody sealed")
         self.deployment.wait(lambda: self.deployment.store.command("XLEN", OUTBOX) == 0)
+
+    def _stay(self) -> None:
+        """Somebody is logged in whenever the next scrape comes."""
+        with Visitor(self.deployment.bff.base_url) as carol:
+            assert carol.login(login_hint="alice").status_code == 302
 
 
 @contextmanager

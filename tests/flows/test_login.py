@@ -1,10 +1,12 @@
 """A login as a user sees it: redirect out, come back, be somebody."""
 
+import math
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
 from bff.oidc.attempts import COOKIE_PREFIX
+from bff.sessions.token_store import REVOCATION_INDEX
 from tests.clock import Clock
 from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
@@ -90,6 +92,18 @@ def test_five_parallel_logins_in_one_browser_all_succeed(bff: Site, browser: Bro
     assert counters.gained("bff_logins_total") == {"started": 5, "success": 5}
     assert counters.gained("bff_sessions_destroyed_total") == {"replaced": 4}
     assert bff.active() == 1
+
+
+@pytest.mark.parametrize(("user", "revoked"), [("alice", 0), ("bob", 1)])
+def test_who_logs_in_again_keeps_the_tokens(bff: Site, user: str, revoked: int) -> None:
+    """Both logins of one person may be one grant to the provider, which takes all of it back or nothing."""
+    browser = bff.logged_in()
+    bff.idp.user = {**bff.idp.user, "sub": user}
+    login(browser)
+    bff.services.tokens.revocations.revoke_due()
+    assert len(bff.idp.revoked) == revoked
+    assert browser.verify().status_code == 200
+    assert bff.store.index_count(REVOCATION_INDEX, -math.inf, math.inf) == 0
 
 
 def test_a_sixth_login_drops_the_oldest(bff: Site, browser: Browser, clock: Clock, counters: Counters) -> None:
