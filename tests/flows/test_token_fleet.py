@@ -151,6 +151,8 @@ def _with(old: Tokens, issued: Issued) -> Tokens:
 
 
 def replaced(site: Site, browser: Browser, clock: Clock) -> str:
+    """By somebody else: who logs in again is one grant to the provider, and keeps it."""
+    site.idp.user = {**site.idp.user, "sub": "bob"}
     login(browser)
     return "replaced"
 
