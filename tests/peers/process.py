@@ -5,6 +5,7 @@ and whatever this process starts, however deep, inherits a mark in its environme
 """
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -35,13 +36,17 @@ for _number in (signal.SIGINT, signal.SIGTERM):
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on, and that no other test process on this machine was given."""
+    """A port that nobody listens on, and that no other test process on this machine was given.
+
+    It is below those that Linux gives to connections (32768 and above), one of which might have it before the server.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            port: int = probe.getsockname()[1]
-        if _reserve(port):
-            return port
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            if _reserve(port):
+                return port
 
 
 def _reserve(port: int) -> bool:
