@@ -6,6 +6,7 @@ a long module at the end. Without xdist (`pytest tests/unit`, a debugger, one co
 The scheduler is our own because `--dist loadgroup` of pytest-xdist 3.8 groups nothing under pytest 9.2, silently.
 """
 
+import gc
 import os
 import signal
 from contextlib import suppress
@@ -71,6 +72,12 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=_lightness)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay to the end, so the garbage collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _lightness(item: pytest.Item) -> int:

@@ -69,7 +69,7 @@ class CodeGrant(AuthorizationCodeGrant):
         self.server.records.put("code", code, record, CODE_LIFE)
 
     def query_authorization_code(self, code: str, _client: Client) -> Code | None:
-        record, grant = self.server.records.take_once("code", code), self.server.records.grant_of(code)
+        grant, record = self.server.records.take_once("code", code)
         return Code(grant, **record) if record and grant else None
 
     def authenticate_user(self, code: Code) -> Grant:
@@ -84,9 +84,9 @@ class RefreshGrant(RefreshTokenGrant):
     INCLUDE_NEW_REFRESH_TOKEN = True
 
     def authenticate_refresh_token(self, refresh_token: str) -> Grant | None:
-        known: bool = self.server.records.take_once("refresh", refresh_token) is not None
-        grant: Grant | None = self.server.records.grant_of(refresh_token) if known else None
-        return grant
+        grant: Grant | None
+        grant, record = self.server.records.take_once("refresh", refresh_token)
+        return grant if record is not None else None
 
     def authenticate_user(self, grant: Grant) -> Grant:
         return grant

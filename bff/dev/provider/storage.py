@@ -83,12 +83,15 @@ class Records:
         record = self.get("grant", grant_id(secret))
         return Grant(**record) if record else None
 
-    def take_once(self, kind: str, secret: str) -> dict[str, Any] | None:
-        """Take a code or refresh token. One that is not there was used before, or never was: its grant ends."""
-        record = self.take(kind, secret)
+    def take_once(self, kind: str, secret: str) -> tuple[Grant | None, dict[str, Any] | None]:
+        """Take a code or refresh token. One that is not there was used before, or never was: its grant ends.
+
+        The grant is read first: so whoever gets the record has the grant too, though another caller ends it meanwhile.
+        """
+        grant, record = self.grant_of(secret), self.take(kind, secret)
         if record is None:
             self.drop("grant", grant_id(secret))
-        return record
+        return grant, record
 
     def login(self, cookie: str | None) -> Login | None:
         record = self.get("login", digest(cookie)) if cookie else None
