@@ -1,0 +1,50 @@
+"""What gunicorn.conf.py does in the master, done in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MASTER = """
+import gc, json, runpy, weakref
+
+conf = runpy.run_path("gunicorn.conf.py")
+import wsgi
+
+class Arbiter:
+    class app:
+        callable = wsgi.app
+
+class Circle:
+    def __init__(self):
+        self.itself = self
+
+conf["when_ready"](None)
+frozen, looked_at = gc.get_freeze_count(), len(gc.get_objects())
+former = weakref.ref(Circle())
+gc.freeze()
+conf["on_reload"](Arbiter)
+print(json.dumps([frozen, looked_at, gc.get_freeze_count(), former() is None]))
+"""
+
+
+def test_the_garbage_collector_leaves_alone_what_stays(tmp_path: Path) -> None:
+    """In the workers as well, which are copies of the master. What a reload has replaced is collected all the same."""
+    done = subprocess.run(
+        [sys.executable, "-c", MASTER],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "BFF_DATA_DIR": str(tmp_path),
+            "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "m"),
+        },
+        stdout=subprocess.PIPE,
+        timeout=60,
+        check=True,
+    )
+    frozen, looked_at, again, collected = json.loads(done.stdout)
+    assert frozen > 20 * looked_at
+    assert again > 0.9 * frozen
+    assert collected
