@@ -1,6 +1,9 @@
 """The policy decision point is killed, and frozen, while requests keep coming through the API proxy: what is remembered
 goes on, all else is denied in time, and soon after its return decisions are made again.
 
+On Redis: each decision is audited durably, and with two workers on the embedded store, one write in thousands takes
+longer than the tenth of a timeout that is allowed here.
+
 `make chaos` lets each outage last a minute (CHAOS_OUTAGE, in seconds).
 """
 
@@ -18,7 +21,7 @@ import pytest
 import requests
 
 from tests.peers import bff as bff_peer
-from tests.peers import cerbos, openid, process, proxies
+from tests.peers import cerbos, openid, process, proxies, redis
 from tests.peers.bff import Bff, Visitor
 from tests.peers.cerbos import Cerbos
 
@@ -109,10 +112,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Cerbos:
 def bff(server: Cerbos, folder: Path) -> Iterator[Bff]:
     port = process.free_port()
     client = openid.client("bff", f"http://127.0.0.1:{port}")
-    with proxies.echo() as application, openid.running([client], autologin=True) as provider:
+    with (
+        proxies.echo() as application,
+        openid.running([client], autologin=True) as provider,
+        redis.RedisServer(redis.debian(), folder) as store,
+    ):
         (folder / "routes.yaml").write_text(ROUTES % application)
         (folder / "pdp.yaml").write_text(PDP % (server.base_url, TIMEOUT, TTL))
-        environ = {**client.environ, "OIDC_ISSUER": provider.issuer, "BFF_CONFIG_DIR": str(folder)}
+        environ = {
+            **client.environ,
+            "OIDC_ISSUER": provider.issuer,
+            "BFF_CONFIG_DIR": str(folder),
+            "REDIS_URL": store.url,
+        }
         with bff_peer.running(folder, environ, port=port, workers=WORKERS) as running:
             yield running
 
