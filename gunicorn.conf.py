@@ -132,7 +132,7 @@ def on_reload(arbiter: Any) -> None:
 
     if not settings_check.problems(settings.load()):
         arbiter.app.callable = wsgi.load()
-    _spare_the_collector()
+        _spare_the_collector()
 
 
 def pre_exec(server: Any) -> None:

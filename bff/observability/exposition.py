@@ -9,6 +9,7 @@ import gzip
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,7 @@ class MetricsPage:
             registry.register(each)
         self._others = make_wsgi_app(registry)
         self._pages = {
-            openmetrics: SharedRun(lambda openmetrics=openmetrics: _measured(collector, openmetrics, facts))  # type: ignore[misc]
-            for openmetrics in (False, True)
+            openmetrics: SharedRun(partial(_measured, collector, openmetrics, facts)) for openmetrics in (False, True)
         }
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
