@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -27,6 +28,7 @@ from bff.observability.access_log import JsonLogger  # noqa: E402
 _METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 _OWNER = "owner"
 _MASTER = "_BFF_MASTER_PID"
+_STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 _reloading = os.environ.get(_MASTER) == str(os.getpid())
 _upgrading = "GUNICORN_PID" in os.environ  # SIGUSR2: an older master still serves
 
@@ -96,11 +98,17 @@ def _spare_the_collector() -> None:
     gc.freeze()
 
 
+def _hear_stops() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+
+
 _beside: list[Any] = []  # processes that this master started beside its workers
 _settings = settings.load()
 if _problems := settings_check.problems(_settings):
     _refuse(_problems)
 _make_metrics_dir()
+if not _reloading:
+    os.register_at_fork(after_in_parent=_hear_stops)
 os.environ[_MASTER] = str(os.getpid())
 
 # In development only this machine may talk to it: the embedded provider lets anybody in.
@@ -149,6 +157,12 @@ def when_ready(server: Any) -> None:
         _beside.append(metrics_server.launch())
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    """A worker that is told to stop before it has started does so when it has. As it comes, it would take that for a
+    message to a master, and the true one would wait for it until graceful_timeout is over."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+
+
 def pre_request(worker: Any, req: Any) -> None:
     """Of whichever class the worker is; what this raises is answered, and the connection closed."""
     framing.check(req)
@@ -159,6 +173,7 @@ def post_worker_init(worker: Any) -> None:
     from bff.app import start
     from bff.observability import metrics
 
+    _hear_stops()
     metrics.worker_started()
     start(worker.wsgi)
     gc.freeze()  # what has come since the fork, with libraries that are imported here

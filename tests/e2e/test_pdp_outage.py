@@ -9,7 +9,7 @@ longer than the tenth of a timeout that is allowed here.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import count
@@ -32,7 +32,7 @@ TTL = OUTAGE / 2
 TIMEOUT = 0.5
 LATEST = TIMEOUT * 1.1
 RECOVERY = 2.0
-WORKERS, CLIENTS = 2, 6
+WORKERS, CLIENTS, PAUSE = 2, 6, 0.01
 PATIENCE = 30.0
 ENOUGH = 30  # answers one after the other that show that every worker decides again
 ROUTES = """
@@ -61,7 +61,7 @@ class Answer(NamedTuple):
 
 
 class Load:
-    """Clients that ask without a pause, every other time about a page that nobody has asked about before."""
+    """Clients that ask again and again: half of them about one page, half about pages that nobody has asked about."""
 
     def __init__(self, bff: Bff, alice: Visitor) -> None:
         self._bff = bff
@@ -80,15 +80,16 @@ class Load:
     def new_name(self) -> str:
         return f"new-{next(self._numbers)}"
 
-    def _run(self) -> None:
+    def _run(self, name: Callable[[], str]) -> None:
         with requests.Session() as session:
-            while not self._over.is_set():
-                self.answers += [self.ask(session, "known"), self.ask(session, self.new_name())]
+            while not self._over.wait(PAUSE):
+                self.answers.append(self.ask(session, name()))
 
     @contextmanager
     def running(self) -> Iterator[None]:
         with ThreadPoolExecutor(CLIENTS) as pool:
-            clients = [pool.submit(self._run) for _ in range(CLIENTS)]
+            names = [lambda: "known", self.new_name] * (CLIENTS // 2)
+            clients = [pool.submit(self._run, name) for name in names]
             try:
                 yield
             finally:
