@@ -14,7 +14,7 @@ from random import random as random_number
 from typing import Any
 
 import requests
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import BaseAdapter
 from urllib3 import Timeout
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
@@ -22,6 +22,7 @@ from bff.breaker import Breaker, State
 from bff.errors import UpstreamError
 from bff.http import repeat
 from bff.http.punctual import PunctualAdapter
+from bff.http.tls import TlsAdapter
 from bff.observability import traces
 
 MAX_BODY = 1024 * 1024
@@ -226,7 +227,7 @@ class HttpClient:
             )  # one user's call must not mark the next
             if self._certificate is not None:
                 session.cert = (str(self._certificate[0]), str(self._certificate[1]))
-            adapter = PunctualAdapter if self._whole else HTTPAdapter
+            adapter = PunctualAdapter if self._whole else TlsAdapter
             for scheme in ("https://", "http://"):
                 session.mount(scheme, self._adapter or adapter(pool_connections=4, pool_maxsize=16))
             self._session = session

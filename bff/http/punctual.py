@@ -11,10 +11,11 @@ import socket
 import time
 from typing import Any
 
-from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from bff.http.tls import TlsAdapter
 
 
 class _Reader(io.RawIOBase):
@@ -94,7 +95,7 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _PunctualTls
 
 
-class PunctualAdapter(HTTPAdapter):
+class PunctualAdapter(TlsAdapter):
     """For calls whose timeout is a `urllib3.Timeout(total=...)`."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:

@@ -6,9 +6,11 @@ Samples and files are the client's own.
 """
 
 from bisect import bisect_left
+from time import time
 
 from prometheus_client import Counter as ClientCounter
 from prometheus_client import Histogram as ClientHistogram
+from prometheus_client.samples import Exemplar
 
 from bff.observability.multiprocess.values import SharedValue
 
@@ -35,7 +37,10 @@ class Histogram(ClientHistogram):
         self._quick = isinstance(self._sum, SharedValue)
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        if exemplar is not None or not self._quick:
+        if not self._quick:
             super().observe(amount, exemplar)
-        else:
-            self._sum.observe(amount, self._buckets[bisect_left(self._upper_bounds, amount)])
+            return
+        bucket = self._buckets[bisect_left(self._upper_bounds, amount)]
+        self._sum.observe(amount, bucket)
+        if exemplar:
+            bucket.set_exemplar(Exemplar(exemplar, amount, time()))

@@ -14,10 +14,12 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, get_cu
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 __all__ = [
-    "CLIENT", "HEADERS", "INTERNAL", "SERVER", "TRACE", "Span", "answered", "current", "exemplar", "failed", "ids",
-    "is_sampled", "name_request", "outgoing", "server", "span",
+    "CLIENT", "HEADERS", "INTERNAL", "NAME", "SERVER", "TRACE", "Span", "answered", "current", "exemplar", "failed",
+    "ids", "is_sampled", "name_request", "outgoing", "server", "span",
 ]  # fmt: skip
 
+NAME = "bff"
+"""Of the tracer that makes the spans begun here."""
 SERVER, CLIENT, INTERNAL = SpanKind.SERVER, SpanKind.CLIENT, SpanKind.INTERNAL
 TRACE = "bff.trace"
 """Where the WSGI environment of a request has the ids of its trace and span, for its line in the access log."""
@@ -25,7 +27,7 @@ HEADERS = ("traceparent", "tracestate")
 """W3C Trace Context."""
 
 _PROPAGATOR = TraceContextTextMapPropagator()
-_TRACER = trace.get_tracer("bff")
+_TRACER = trace.get_tracer(NAME)
 _FLAGS = slice(53, 55)  # of a traceparent: two digits, the last of which says with its lowest bit that it is sampled
 _SAMPLED = frozenset("13579bdf")
 

@@ -12,7 +12,7 @@ from prometheus_client.samples import Exemplar
 
 from bff.observability.multiprocess import archive, values
 from bff.observability.multiprocess.collector import MultiprocessCollector
-from bff.observability.multiprocess.exemplars import ExemplarFile, read_exemplars
+from bff.observability.multiprocess.exemplars import RECORD_BYTES, ExemplarFile, read_exemplars
 from tests.unit.value_files import Process, Scrapers, histogram, nobody, samples
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -119,6 +119,16 @@ def test_they_end_with_their_process(tmp_path: Path, scrapers: Scrapers, observe
     assert exemplars(scrapers.new(tmp_path)) == {}
 
 
+def test_more_than_the_file_was_made_for(tmp_path: Path) -> None:
+    path, file = tmp_path / "exemplars_1.bin", ExemplarFile(tmp_path / "exemplars_1.bin")
+    kept = {b"%d" % number: Exemplar(LABELS, float(number), 1.0) for number in range(1000)}
+    for key, exemplar in kept.items():
+        file.keep(key, exemplar)
+    file.keep(b"7", Exemplar(LABELS, 7.5, 2.0))
+    file.close()
+    assert dict(read_exemplars(path)) == kept | {b"7": Exemplar(LABELS, 7.5, 2.0)}
+
+
 @pytest.mark.parametrize("pid_again", [False, True])
 def test_a_new_file_begins_empty(tmp_path: Path, pid_again: bool) -> None:
     path = an_exemplar_file(tmp_path, 100, {"1.0": Exemplar(LABELS, 0.5, 1.0)})
@@ -129,9 +139,8 @@ def test_a_new_file_begins_empty(tmp_path: Path, pid_again: bool) -> None:
 
 def test_a_torn_record_is_left_out(tmp_path: Path, scrapers: Scrapers, observed: Process) -> None:
     path = an_exemplar_file(tmp_path, 100, {"1.0": Exemplar(LABELS, 0.5, 1.0), "+Inf": Exemplar(LABELS, 50.0, 1.0)})
-    whole = path.read_bytes()
-    size = len(whole) // 2
-    newer = an_exemplar_file(tmp_path, 101, {"1.0": Exemplar({"trace_id": "f" * 32}, 0.75, 2.0)}).read_bytes()
+    whole, size = path.read_bytes(), RECORD_BYTES
+    newer = an_exemplar_file(tmp_path, 101, {"1.0": Exemplar({"trace_id": "f" * 32}, 0.75, 2.0)}).read_bytes()[:size]
     (tmp_path / "exemplars_101.bin").unlink()
     for torn in range(size):  # the first bytes are written, or the last
         for record in (newer[:torn] + whole[torn:size], whole[:torn] + newer[torn:]):
@@ -176,7 +185,7 @@ def test_on_a_full_disk_the_observation_still_counts(
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     for _ in range(3):
         metric.observe(0.5, LABELS)
     assert samples(scrapers.new(folder).collect())["h_count", frozenset()] == 3
