@@ -146,6 +146,17 @@ class LoginFailed(BFFError):
     title = "The login did not succeed"
 
 
+class LoginUnconfirmed(LoginFailed):
+    """The provider sent the browser back, and did not answer when it was to confirm the login: nobody's fault here, and
+    another attempt may succeed."""
+
+    status = 503
+    title = "The identity provider is not available"
+
+    def __init__(self, *, code: str) -> None:
+        super().__init__("The identity provider did not answer.", code=code, headers=[("Retry-After", "5")])
+
+
 class StoreUnavailable(BFFError):
     """The session store did not answer. Nobody is logged out by it: the cookie stays."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from bff.crypto import base64url
-from bff.errors import InvalidReturnUrl, ProviderUnavailable, UnknownProvider, UpstreamError
+from bff.errors import InvalidReturnUrl, LoginUnconfirmed, ProviderUnavailable, UnknownProvider, UpstreamError
 from bff.http import Response
 from bff.observability import metrics, traces
 from bff.oidc import dpop, token_endpoint
@@ -180,8 +180,12 @@ class LoginFlow:
         form = {"code": code, "redirect_uri": self._redirect_uri, "code_verifier": attempt.verifier}
         try:
             issued = self._token_endpoint.request(provider, token_endpoint.CODE, form, key=attempt.dpop_key)
-        except (GrantRefused, RequestFailed):
+        except GrantRefused:
             fail("token_endpoint")
+        except RequestFailed as err:
+            if err.reason == "bad_response":
+                fail("token_endpoint")
+            raise LoginUnconfirmed(code="token_endpoint") from err
         if issued.access is None or issued.id_token is None:
             fail("token_endpoint")
         # RFC 6749 section 5.1: an answer that names no scope grants what was asked for.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bff.errors import ProviderUnavailable, UpstreamError
 from bff.http import Response
-from bff.observability import metrics
+from bff.observability import labels, metrics
 from bff.oidc import dpop
 from bff.oidc.dpop import Dpop
 from bff.oidc.issued import Issued, Reader
@@ -107,7 +107,8 @@ def _failed(grant: str, err: UpstreamError | ProviderUnavailable) -> RequestFail
 def _refused(provider: Provider, grant: str, answer: Response, content: Mapping[str, object]) -> Exception:
     error = content.get("error")
     metrics.token_exchange(grant, str(error))
-    log.warning("grant_refused", extra={"idp": provider.id, "grant": grant, "status": answer.status})
+    known = labels.one_of(str(error), metrics.OAUTH_ERRORS, "unregistered" if error else "none")
+    log.warning("grant_refused", extra={"idp": provider.id, "grant": grant, "status": answer.status, "error": known})
     if answer.status >= 500 or answer.status in _TRY_LATER:
         return RequestFailed("server_error")
     return GrantRefused(error) if isinstance(error, str) else RequestFailed("bad_response")

@@ -26,11 +26,6 @@ def redirecting() -> Response:
     [
         (html(200), "error"),
         (html(400), "error"),
-        (html(500), "error"),
-        (raising(requests.ReadTimeout()), "error"),
-        (raising(requests.ConnectTimeout()), "error"),
-        (raising(requests.ConnectionError()), "error"),
-        (raising(requests.exceptions.ChunkedEncodingError()), "error"),
         (redirecting, "error"),
         (huge, "error"),
         (lambda: reply([]), "error"),
@@ -50,6 +45,50 @@ def test_the_token_endpoint_on_a_bad_day(
     witness.refused(login(browser), "token_endpoint")
     assert counters.gained("bff_token_exchange_total") == {f"authorization_code {status}": 1}
     assert bff.idp.count("token") == 1, "a code is never sent twice"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        html(500),
+        html(503),
+        html(429),
+        lambda: reply({"error": "temporarily_unavailable"}, 503),
+        raising(requests.ReadTimeout()),
+        raising(requests.ConnectTimeout()),
+        raising(requests.ConnectionError()),
+        raising(requests.exceptions.ChunkedEncodingError()),
+    ],
+)
+def test_a_token_endpoint_that_does_not_answer(
+    bff: Site, browser: Browser, witness: Witness, counters: Counters, answer: Answer
+) -> None:
+    """It is the provider's outage, not the person's mistake: they are told to try again."""
+    bff.idp.break_endpoint("token", answer)
+    told = login(browser)
+    witness.refused(told, "The identity provider is not available", status=503, counted="token_endpoint")
+    assert told.headers["Retry-After"] == "5"
+    assert "/auth/login" in told.text
+    assert counters.gained("bff_token_exchange_total") == {"authorization_code error": 1}
+    assert bff.idp.count("token") == 1, "a code is never sent twice"
+
+
+@pytest.mark.parametrize(
+    ("content", "logged"),
+    [
+        ({"error": "invalid_grant"}, "invalid_grant"),
+        ({"error": ECHO}, "unregistered"),
+        ({"error": [ECHO]}, "unregistered"),
+        ({}, "none"),
+    ],
+)
+def test_the_log_says_what_was_wrong(
+    bff: Site, browser: Browser, caplog: pytest.LogCaptureFixture, content: dict[str, Any], logged: str
+) -> None:
+    bff.idp.break_endpoint("token", lambda: reply(content, 400))
+    login(browser)
+    (record,) = [record for record in caplog.records if record.message == "grant_refused"]
+    assert vars(record)["error"] == logged
 
 
 @pytest.mark.parametrize(
