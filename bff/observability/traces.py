@@ -6,7 +6,7 @@ begin with `bff.`; their values come from closed sets, and never from a person's
 """
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from opentelemetry import context, trace
@@ -28,6 +28,7 @@ HEADERS = ("traceparent", "tracestate")
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _TRACER = trace.get_tracer(NAME)
+_NO_SPAN = nullcontext(INVALID_SPAN)
 _FLAGS = slice(53, 55)  # of a traceparent: two digits, the last of which says with its lowest bit that it is sampled
 _SAMPLED = frozenset("13579bdf")
 
@@ -78,15 +79,17 @@ def server(environ: MutableMapping[str, Any], name: str, attributes: Mapping[str
         yield span
 
 
-@contextmanager
 def span(
     name: str, attributes: Mapping[str, str], kind: SpanKind = INTERNAL, *, begins: bool = False
-) -> Iterator[Span]:
+) -> AbstractContextManager[Span]:
     """A part of the trace at hand. begins: or, where there is none, the first part of one. An exception that passes
     marks it by its type alone, since messages may quote what nobody should read."""
-    if get_current_span() is INVALID_SPAN and not begins:
-        yield INVALID_SPAN
-        return
+    outside = get_current_span() is INVALID_SPAN and not begins
+    return _NO_SPAN if outside else _part(name, attributes, kind)
+
+
+@contextmanager
+def _part(name: str, attributes: Mapping[str, str], kind: SpanKind) -> Iterator[Span]:
     with _current(_TRACER.start_span(name, None, kind, attributes)) as started:
         try:
             yield started

@@ -20,7 +20,7 @@ from bff.errors import (
     Unauthenticated,
 )
 from bff.observability import labels, logs, metrics, traces
-from bff.observability.traces import Span
+from bff.observability.traces import Span, exemplar
 from bff.oidc.return_url import ReturnUrls
 from bff.sessions import csrf
 from bff.sessions.cache import Entry, Headers
@@ -149,7 +149,7 @@ class Verify:
         finally:
             logs.correlation_id.reset(logged_as)
             seconds = time.perf_counter() - start
-            traced = environ[traces.TRACE] if span is not None and span.is_recording() else None
+            traced = environ[traces.TRACE] if span is not None and span.is_recording() else exemplar()
             self._verify_duration[outcome].observe(seconds, traced)
             self._http_recorder(environ["REQUEST_METHOD"], endpoint, status)(seconds, traced)
             if span is not None:
