@@ -6,6 +6,7 @@ Samples and files are the client's own.
 """
 
 from bisect import bisect_left
+from collections.abc import Callable
 from time import time
 
 from prometheus_client import Counter as ClientCounter
@@ -40,7 +41,25 @@ class Histogram(ClientHistogram):
         if not self._quick:
             super().observe(amount, exemplar)
             return
-        bucket = self._buckets[bisect_left(self._upper_bounds, amount)]
+        bucket = self._bucket(amount)
         self._sum.observe(amount, bucket)
         if exemplar:
             bucket.set_exemplar(Exemplar(exemplar, amount, time()))
+
+    def _bucket(self, amount: float) -> SharedValue:
+        found: SharedValue = self._buckets[bisect_left(self._upper_bounds, amount)]
+        return found
+
+
+def together(count: Counter, *histograms: Histogram) -> Callable[[float, dict[str, str] | None], None]:
+    """What counts one, and observes an amount with its exemplar in each histogram, taking the lock once for all."""
+
+    def record(amount: float, exemplar: dict[str, str] | None) -> None:
+        if exemplar is not None or not count._quick:
+            count.inc()
+            for each in histograms:
+                each.observe(amount, exemplar)
+        else:
+            count._value.inc_with([(each._sum, each._bucket(amount)) for each in histograms], amount)
+
+    return record

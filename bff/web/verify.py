@@ -76,11 +76,9 @@ class Verify:
         self._default = profiles[0]
         self._profiles = {f"{path}@{profile.id}": profile for path in (*PATHS, ENVOY) for profile in profiles[1:]}
         self._profiles[ENVOY] = self._default
-        self._verify_duration = {
-            status: metrics.VERIFY_DURATION.labels(status)
-            for status in ("allowed", "unauthenticated", "expired", "binding", "forbidden", "error")
-        }
-        self._http: dict[tuple[str, str, int], Callable[[float, metrics.Exemplar], None]] = {}
+        self._records: dict[tuple[str, str, int, str], Callable[[float, metrics.Exemplar], None]] = {}
+        for outcome in ("allowed", "error", *_OUTCOMES.values()):
+            metrics.VERIFY_DURATION.labels(outcome)  # which begins at zero, before anybody asks
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -150,8 +148,7 @@ class Verify:
             logs.correlation_id.reset(logged_as)
             seconds = time.perf_counter() - start
             traced = environ[traces.TRACE] if span is not None and span.is_recording() else exemplar()
-            self._verify_duration[outcome].observe(seconds, traced)
-            self._http_recorder(environ["REQUEST_METHOD"], endpoint, status)(seconds, traced)
+            self._recorder(environ["REQUEST_METHOD"], endpoint, status, outcome)(seconds, traced)
             if span is not None:
                 span.set_attributes({"bff.outcome": outcome, "http.response.status_code": status})
 
@@ -203,13 +200,13 @@ class Verify:
             return self._login_url
         return f"{self._login_url}?return_to={quote(back, safe='')}"
 
-    def _http_recorder(
-        self, method: str, endpoint: str | None, status: int
+    def _recorder(
+        self, method: str, endpoint: str | None, status: int, outcome: str
     ) -> Callable[[float, metrics.Exemplar], None]:
-        key = (labels.method(method), labels.endpoint(endpoint), status)
-        record = self._http.get(key)
+        key = (labels.method(method), labels.endpoint(endpoint), status, outcome)
+        record = self._records.get(key)
         if record is None:
-            record = self._http[key] = metrics.http_recorder(*key)
+            record = self._records[key] = metrics.verify_recorder(*key)
         return record
 
 

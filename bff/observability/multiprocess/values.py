@@ -10,7 +10,7 @@ import logging
 import mmap
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,14 @@ class SharedValue:
         with _process.lock:
             self._view[self._index] += amount
             bucket._view[bucket._index] += 1
+
+    def inc_with(self, histograms: Iterable[tuple["SharedValue", "SharedValue"]], amount: float) -> None:
+        """Of a counter: one, and one observation of an amount in each of them, by sum and bucket."""
+        with _process.lock:
+            self._view[self._index] += 1
+            for total, bucket in histograms:
+                total._view[total._index] += amount
+                bucket._view[bucket._index] += 1
 
     def set(self, value: float, timestamp: float | None = None) -> None:
         with _process.lock:
