@@ -144,7 +144,7 @@ class Watched:
         with Visitor(self.deployment.bff.base_url) as bob:
             bob.open(f"{bob.base_url}/auth/callback?code=x&state=y")
             self.deployment.provider.fail("/token", status=500)
-            assert bob.login(login_hint="bob").status_code == 400
+            assert bob.login(login_hint="bob").status_code == 503
             self.deployment.provider.heal()
 
     def _report(self) -> None:

@@ -90,7 +90,9 @@ def test_many_at_once_end_each_session_once(new_site: SiteFactory, clock: Clock,
 
     with ThreadPoolExecutor(16) as pool:
         statuses = [status for done in pool.map(work, range(16)) for status in done]
-    assert max(statuses) < 500
+    assert {status for status in statuses if status >= 500} <= {503}, (
+        "where the time went by while the provider was asked"
+    )
     bff.services.store.sweep()
     assert balanced(bff, counters)
     clock.now += 1200
