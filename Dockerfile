@@ -3,7 +3,8 @@
 FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /build
 COPY requirements.txt ./
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+RUN python -m venv --without-pip /venv && \
+    python -m pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check -r requirements.txt
 
 FROM python:3.11.14-slim-bookworm
 ARG VERSION=0.1.0
