@@ -1,7 +1,7 @@
 """How `make test` spreads the suite over two processes, and how both end when the run is told to.
 
-A module stays whole: what it starts once, it starts in one process. The order is by weight, so that nobody is left with
-a long module at the end. Without xdist (`pytest tests/unit`, a debugger, one core) nothing here changes anything.
+A module stays whole: what it starts once, it starts in one process. Long ones come early, so that nobody is left with
+one at the end. Without xdist (`pytest tests/unit`, a debugger, one core) nothing here changes anything.
 
 The scheduler is our own because `--dist loadgroup` of pytest-xdist 3.8 groups nothing under pytest 9.2, silently.
 """
@@ -19,14 +19,21 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.peers import process
 
 PROCESSES = 2  # more of them would only make servers wait for each other
-ALONE = tuple(f"tests/e2e/test_{name}.py" for name in ("admin", "pdp_outage", "workers"))
-"""Allow each answer a tenth of a second, or a tenth more than a timeout. They come first, and beside them the other
-process starts no servers."""
+ALONE = tuple(
+    f"tests/{name}.py" for name in ("e2e/test_admin", "e2e/test_pdp_outage", "e2e/test_workers", "unit/test_http_whole")
+)
+"""Allow each answer a tenth of a second, or a tenth more than a timeout. They come first, and beside them nobody else
+starts servers."""
+LONG = tuple(
+    f"tests/e2e/test_{name}.py" for name in ("image", "tasks", "telemetry_outage", "token_outage", "token_races")
+)
 QUIET = tuple(f"tests/{folder}/" for folder in ("architecture", "flows", "unit"))
+"""Start no servers: they need a core all the time, and servers mostly wait."""
 
 
 class Modules(LoadScopeScheduling):  # type: ignore[misc] # xdist comes without types
-    """Gives a process a module at a time, in the order in which they were collected.
+    """Gives a process a module at a time: the first process those that start servers, the other quiet ones, and when
+    either has no more of its own, what is left.
 
     A process starts a test only when it knows of another, or that there is none: hence two modules to begin with.
     """
@@ -49,17 +56,17 @@ class Modules(LoadScopeScheduling):  # type: ignore[misc] # xdist comes without 
             self._reschedule(waiting)
 
     def _may_go_on(self, node: Any) -> bool:
-        """Whether the module that comes next is one for this process; beside one of ALONE, the next that is quiet."""
-        beside = any(
+        """Whether the module at the head of the queue, which is chosen here, is one for this process."""
+        quiet = next((each for each in self.workqueue if each.startswith(QUIET) and each not in ALONE), None)
+        if quiet is not None and node is not self.nodes[0]:
+            self.workqueue.move_to_end(quiet, last=False)
+            return True
+        return not any(
             False in modules.get(alone, {}).values()
             for other, modules in self.assigned_work.items()
             if other is not node
             for alone in ALONE
         )
-        quiet = next((module for module in self.workqueue if module.startswith(QUIET)), None) if beside else None
-        if quiet is not None:
-            self.workqueue.move_to_end(quiet, last=False)
-        return not beside or quiet is not None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -77,7 +84,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=_lightness)
+        items.sort(key=_place)
 
 
 def pytest_collection_finish() -> None:
@@ -88,10 +95,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
-def _lightness(item: pytest.Item) -> int:
-    if item.nodeid.startswith(ALONE):
-        return 0
-    return 1 if item.get_closest_marker("e2e") else 2
+def _place(item: pytest.Item) -> int:
+    for place, modules in enumerate((ALONE, LONG)):
+        if item.nodeid.startswith(modules):
+            return place
+    return 4 if item.nodeid.startswith(QUIET) else 3 - bool(item.get_closest_marker("e2e"))
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist waits for its workers
