@@ -13,7 +13,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from bff.settings import environment, idps, pdp, routes, telemetry, verify
+from bff.settings import environment, idps, pdp, routes, telemetry, verify, words
 from bff.settings.model import (
     DEVELOPMENT,
     FORWARDED,
@@ -108,8 +108,8 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         pdp=policy,
         verify_profiles=profiles,
         token_refresh_threshold=values["token_refresh_threshold"],
-        trusted_proxies=tuple(each for each in values["trusted_proxies"] if each != environment.UNIX),
-        trust_unix_sockets=environment.UNIX in values["trusted_proxies"],
+        trusted_proxies=tuple(each for each in values["trusted_proxies"] if each != words.UNIX),
+        trust_unix_sockets=words.UNIX in values["trusted_proxies"],
         forwarded_header=values["forwarded_header"],
         allowed_redirect_origins=frozenset(values["allowed_redirect_origins"]),
         cors_allow_origins=frozenset(values["cors_allow_origins"]),
@@ -149,7 +149,7 @@ def _base_url(values: Mapping[str, Any]) -> tuple[str, list[str]]:
     if not values["base_url"]:
         return derived, []
     try:
-        return environment.normal_origin(values["base_url"]), []
+        return words.normal_origin(values["base_url"]), []
     except ValidationError as err:
         return derived, [f"BFF_BASE_URL: {err.messages[0]}"]
 
@@ -200,7 +200,7 @@ def _generated_secret(folder: Path) -> bytes:
     if not path.exists():
         draft = folder / f"secret.{os.getpid()}"
         draft.touch(mode=0o600)
-        draft.write_bytes(secrets.token_bytes(environment.SECRET_BYTES))
+        draft.write_bytes(secrets.token_bytes(words.SECRET_BYTES))
         with contextlib.suppress(FileExistsError):  # another process was quicker, and its secret counts
             os.link(draft, path)  # whole, or not there: nobody reads half a secret
         draft.unlink()

@@ -6,9 +6,9 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from bff.settings.environment import FilePath
 from bff.settings.fields import ALIAS
 from bff.settings.model import AUTH_METHODS, SIGNING_ALGORITHMS, ClaimNames, ProviderSettings
+from bff.settings.words import FilePath
 from bff.settings.yaml_file import Keys, YamlFile
 
 FILE = "idps.yaml"

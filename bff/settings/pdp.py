@@ -9,9 +9,9 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from bff.settings.environment import FilePath
 from bff.settings.fields import SECONDS, BaseUrl, absolute_url
 from bff.settings.model import PDP, OnError, PdpSettings, ServiceSettings, TokenKind
+from bff.settings.words import FilePath
 from bff.settings.yaml_file import Keys, YamlFile
 
 FILE = "pdp.yaml"

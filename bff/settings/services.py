@@ -5,9 +5,9 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validates_schema
 
-from bff.settings.environment import FilePath
 from bff.settings.fields import SECONDS, BaseUrl, HeaderNames, absolute_url
 from bff.settings.model import TokenKind
+from bff.settings.words import FilePath
 from bff.settings.yaml_file import Keys
 
 TOKEN_KEYS = ("token", "idp", "audience", "resource", "scope")

@@ -22,18 +22,7 @@ from bff.settings import (
     UpstreamSettings,
     VerifyProfile,
 )
-from bff.settings.environment import (
-    SERVER_VARIABLES,
-    Address,
-    Environment,
-    FilePath,
-    Networks,
-    Origins,
-    Proxies,
-    RateLimits,
-    Secrets,
-    Words,
-)
+from bff.settings.environment import SERVER_VARIABLES, Environment
 from bff.settings.fields import BaseUrl, HeaderNames, Limit, Methods, PathTemplate, Size, WordList
 from bff.settings.idps import Claims, Provider
 from bff.settings.pdp import Cache, Connection, Pdp, Subject
@@ -41,6 +30,7 @@ from bff.settings.routes import AuthzMapKeys, Route
 from bff.settings.services import Service
 from bff.settings.telemetry import Standard
 from bff.settings.verify import Profile
+from bff.settings.words import Address, FilePath, Networks, Origins, Proxies, RateLimits, Secrets, Words
 from tests.architecture import markdown
 from tests.architecture.source import ROOT
 
