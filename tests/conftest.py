@@ -24,8 +24,9 @@ ALONE = tuple(
 )
 """Allow each answer a tenth of a second, or a tenth more than a timeout. They come first, and beside them nobody else
 starts servers."""
-LONG = tuple(
-    f"tests/e2e/test_{name}.py" for name in ("image", "tasks", "telemetry_outage", "token_outage", "token_races")
+LONG = (
+    *(f"tests/e2e/test_{name}.py" for name in ("image", "tasks", "telemetry_outage", "token_outage", "token_races")),
+    *(f"tests/contract/test_{name}.py" for name in ("kafka", "kv_redis")),
 )
 QUIET = tuple(f"tests/{folder}/" for folder in ("architecture", "flows", "unit"))
 """Start no servers: they need a core all the time, and servers mostly wait."""
