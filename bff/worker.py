@@ -28,6 +28,9 @@ from gunicorn.workers.gthread import ThreadWorker
 LINGER_MS = 1
 """How long a thread with nothing else to do stays with a connection after an answer."""
 
+SCRAPE = "/metrics"
+"""Takes a thread a few milliseconds, so that the main thread goes on answering meanwhile."""
+
 MOST_AT_ONCE = 8192
 """Bytes of a request that the main thread answers; a proxy's question is shorter."""
 
@@ -86,7 +89,7 @@ class Worker(ThreadWorker):
         return keep
 
     def handle_request(self, req: Any, conn: Any) -> Any:
-        if self._is_verify(req):
+        if self._is_verify(req) or req.path == SCRAPE:
             return super().handle_request(req, conn)
         with self._counting:
             self._longer += 1
@@ -97,10 +100,12 @@ class Worker(ThreadWorker):
                 self._longer -= 1
 
     def murder_keepalived(self) -> None:
-        """Called by gunicorn's loop after every event."""
+        """Called by gunicorn's loop after every event. Of a worker that leaves, a connection on which a request has
+        arrived meanwhile is still to be answered, and the others are not waited for."""
         if not self.alive:
             for connection in self.keepalived_conns:
-                connection.timeout = 0
+                if not _readable(connection.sock, within_ms=0):
+                    connection.timeout = 0
         super().murder_keepalived()
 
     def _is_verify(self, req: Any) -> bool:
@@ -110,7 +115,7 @@ class Worker(ThreadWorker):
         """Whether the thread has the connection's next request; the main thread would answer a verify sooner."""
         if self.tpool.wanted or (not self._longer and self._is_verify(conn.parser.mesg)):
             return False
-        return _readable(conn.sock)
+        return _readable(conn.sock, within_ms=LINGER_MS)
 
     def _may_answer(self, conn: Any) -> bool:
         return not (self._verify is None or self._longer or conn.is_http2 or self.cfg.is_ssl or _buffered(conn))
@@ -173,11 +178,11 @@ def _buffered(conn: Any) -> bool:
     return bool(conn.parser.unreader.buf.getbuffer().nbytes)
 
 
-def _readable(sock: Any) -> bool:
-    """Whether something arrives within LINGER_MS."""
+def _readable(sock: Any, *, within_ms: int) -> bool:
+    """Whether something arrives by then."""
     poller = select.poll()
     poller.register(sock, select.POLLIN)
-    return bool(poller.poll(LINGER_MS))
+    return bool(poller.poll(within_ms))
 
 
 def _path(data: bytes) -> str | None:

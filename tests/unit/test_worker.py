@@ -176,6 +176,23 @@ def test_the_last_answer_of_a_worker_ends_the_connection(bench: Bench, leaves: s
     assert not bench.worker.alive
 
 
+def test_a_worker_that_leaves_waits_for_no_idle_connection(bench: Bench) -> None:
+    bench.worker.murder_keepalived()
+    assert bench.worker.nr_conns == 1
+    bench.worker.alive = False
+    bench.worker.murder_keepalived()
+    assert bench.worker.nr_conns == 0
+    assert bench.answer() == b""
+
+
+def test_a_request_that_arrived_before_a_worker_left_is_answered(bench: Bench) -> None:
+    bench.client.sendall(VERIFY + b"\r\n")
+    bench.worker.alive = False
+    bench.worker.murder_keepalived()
+    assert bench.sends(b"") == "closed"
+    assert b"\r\nConnection: close\r\n" in bench.answer()
+
+
 def test_a_client_that_wants_to_be_left_is(bench: Bench) -> None:
     assert bench.sends(VERIFY + b"Connection: close\r\n\r\n") == "closed"
     assert bench.answer().endswith(b"ok")
@@ -259,7 +276,7 @@ def test_who_waits_for_a_thread_comes_first(pool: Pool, monkeypatch: pytest.Monk
     assert pool.handled == 1
 
 
-@pytest.mark.parametrize(("path", "longer"), [("/auth/verify", 0), ("/auth/session", 1)])
+@pytest.mark.parametrize(("path", "longer"), [("/auth/verify", 0), ("/metrics", 0), ("/auth/session", 1)])
 def test_what_takes_longer_is_counted_while_it_does(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, path: str, longer: int
 ) -> None:
