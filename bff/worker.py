@@ -1,7 +1,8 @@
 """gunicorn's threaded worker, made to leave when told to, to answer at once what it can, and to forget no request.
 
 As it comes, a worker that was asked to stop waits for idle keep-alive connections until `graceful_timeout` is over, and
-a reverse proxy always holds some. Nobody waits for an answer on an idle connection, so they can be closed at once.
+a reverse proxy always holds some; and it closes at once those on which it has just answered, as if no request could be
+on its way. Here all of them have a tenth of a second for one more.
 
 As it comes, too, each request goes to a thread of the pool and its connection back to the main thread: two hand-overs
 and a wake-up through a pipe, which cost more than a verify; and the threads wait for one another at each system call,
@@ -16,10 +17,13 @@ its client without an answer until the connection is closed: the main thread wai
 
 import re
 import select
+import selectors
 import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from gunicorn.http import wsgi
@@ -30,6 +34,9 @@ LINGER_MS = 1
 
 SCRAPE = "/metrics"
 """Takes a thread a few milliseconds, so that the main thread goes on answering meanwhile."""
+
+PARTING_MS = 100
+"""How long a worker that leaves still answers on connections that their clients believe to be kept."""
 
 MOST_AT_ONCE = 8192
 """Bytes of a request that the main thread answers; a proxy's question is shorter."""
@@ -61,6 +68,7 @@ class Worker(ThreadWorker):
     alive: bool
     cfg: Any
     tpool: Threads
+    _closes = 0.0  # when a worker that leaves closes idle connections, on the monotonic clock
     _longer = 0  # threads that work on something longer than a verify
     _verify: Any = None  # the app's, when it is the BFF
 
@@ -84,7 +92,7 @@ class Worker(ThreadWorker):
     def handle(self, conn: Any) -> Any:
         """Answer the connection's requests for as long as one follows upon the other; in a thread of the pool."""
         keep = super().handle(conn)
-        while keep is True and self.alive and (_buffered(conn) or self._stays(conn)):
+        while keep is True and (_buffered(conn) or self._stays(conn)):
             keep = super().handle(conn)
         return keep
 
@@ -99,23 +107,37 @@ class Worker(ThreadWorker):
             with self._counting:
                 self._longer -= 1
 
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        """In the main thread: a thread has done with a connection."""
+        if self.alive or fs.cancelled() or fs.exception() is not None or fs.result() is not True:
+            super().finish_request(conn, fs)
+            return
+        conn.sock.setblocking(False)
+        conn.set_timeout()
+        self.keepalived_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_client_socket_readable, conn))
+
     def murder_keepalived(self) -> None:
-        """Called by gunicorn's loop after every event. Of a worker that leaves, a connection on which a request has
-        arrived meanwhile is still to be answered, and the others are not waited for."""
+        """Called by gunicorn's loop after every event."""
         if not self.alive:
+            self._closes = self._closes or time.monotonic() + PARTING_MS / 1000
             for connection in self.keepalived_conns:
-                if not _readable(connection.sock, within_ms=0):
-                    connection.timeout = 0
+                connection.timeout = min(connection.timeout, self._closes)
         super().murder_keepalived()
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        super().wait_for_and_dispatch_events(timeout if self.alive else min(timeout, PARTING_MS / 1000))
 
     def _is_verify(self, req: Any) -> bool:
         return self._verify is not None and req.path in self._verify.paths
 
     def _stays(self, conn: Any) -> bool:
         """Whether the thread has the connection's next request; the main thread would answer a verify sooner."""
+        if not self.alive:
+            return _readable(conn.sock, PARTING_MS)
         if self.tpool.wanted or (not self._longer and self._is_verify(conn.parser.mesg)):
             return False
-        return _readable(conn.sock, within_ms=LINGER_MS)
+        return _readable(conn.sock, LINGER_MS)
 
     def _may_answer(self, conn: Any) -> bool:
         return not (self._verify is None or self._longer or conn.is_http2 or self.cfg.is_ssl or _buffered(conn))
@@ -178,8 +200,7 @@ def _buffered(conn: Any) -> bool:
     return bool(conn.parser.unreader.buf.getbuffer().nbytes)
 
 
-def _readable(sock: Any, *, within_ms: int) -> bool:
-    """Whether something arrives by then."""
+def _readable(sock: Any, within_ms: int) -> bool:
     poller = select.poll()
     poller.register(sock, select.POLLIN)
     return bool(poller.poll(within_ms))

@@ -4,8 +4,10 @@ import io
 import logging
 import selectors
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +16,7 @@ from gunicorn.config import Config
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from bff import framing
-from bff.worker import MOST_AT_ONCE, Threads, Worker
+from bff.worker import MOST_AT_ONCE, PARTING_MS, Threads, Worker
 
 CLIENT, SERVER = ("203.0.113.7", 4711), ("127.0.0.1", 8000)
 VERIFY = b"GET /auth/verify HTTP/1.1\r\nHost: a.test\r\n"
@@ -176,21 +178,52 @@ def test_the_last_answer_of_a_worker_ends_the_connection(bench: Bench, leaves: s
     assert not bench.worker.alive
 
 
-def test_a_worker_that_leaves_waits_for_no_idle_connection(bench: Bench) -> None:
+def test_a_worker_that_leaves_answers_one_more_request_on_an_idle_connection(bench: Bench) -> None:
+    bench.worker.alive = False
     bench.worker.murder_keepalived()
     assert bench.worker.nr_conns == 1
+    assert bench.sends(VERIFY + b"\r\n") == "closed"
+    assert b"\r\nConnection: close\r\n" in bench.answer()
+
+
+def test_it_does_not_wait_for_one(bench: Bench) -> None:
     bench.worker.alive = False
+    bench.worker.murder_keepalived()
+    bench.worker._closes -= PARTING_MS / 1000
     bench.worker.murder_keepalived()
     assert bench.worker.nr_conns == 0
     assert bench.answer() == b""
 
 
-def test_a_request_that_arrived_before_a_worker_left_is_answered(bench: Bench) -> None:
-    bench.client.sendall(VERIFY + b"\r\n")
+def test_it_wakes_up_to_close_them(bench: Bench) -> None:
+    before = time.monotonic()
     bench.worker.alive = False
-    bench.worker.murder_keepalived()
-    assert bench.sends(b"") == "closed"
-    assert b"\r\nConnection: close\r\n" in bench.answer()
+    bench.worker.wait_for_and_dispatch_events(timeout=30)
+    assert time.monotonic() - before < 10
+
+
+@pytest.mark.parametrize(
+    ("ended", "watched"),
+    [("kept", True), ("to be closed", False), ("given up", False), ("failed", False)],
+)
+def test_what_a_thread_gives_back_to_a_worker_that_leaves(bench: Bench, ended: str, watched: bool) -> None:
+    """Its client was told that the connection is kept, or else nothing."""
+    work: Future[bool] = Future()
+    if ended == "given up":
+        work.cancel()
+    elif ended == "failed":
+        work.set_exception(RuntimeError())
+    else:
+        work.set_result(ended == "kept")
+    bench.worker.poller.unregister(bench.conn.sock)
+    bench.worker.keepalived_conns.clear()
+    bench.worker.alive = False
+    bench.worker.finish_request(bench.conn, work)
+    assert (bench.conn in bench.worker.keepalived_conns, bench.worker.nr_conns == 1) == (watched, watched)
+    if watched:
+        bench.client.sendall(VERIFY + b"\r\n")
+        bench.worker.wait_for_and_dispatch_events(timeout=10)
+        assert b"\r\nConnection: close\r\n" in bench.answer()
 
 
 def test_a_client_that_wants_to_be_left_is(bench: Bench) -> None:
@@ -255,11 +288,11 @@ def test_a_closed_connection_is_not_waited_for(pool: Pool) -> None:
     assert pool.handled == 2
 
 
-def test_a_leaving_worker_takes_no_further_request(pool: Pool) -> None:
+def test_a_thread_of_a_leaving_worker_answers_what_follows(pool: Pool) -> None:
     pool.client.send(b"ab")
     pool.worker.alive = False
     assert pool.worker.handle(pool.conn) is True
-    assert pool.handled == 1
+    assert pool.handled == 2
 
 
 def test_a_request_that_was_read_already_is_answered_whoever_waits(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
