@@ -38,7 +38,7 @@ class JsonLogger(Logger):
         if not self.access_log_enabled:
             return
         status = resp.status
-        correlation_id = next((value for name, value in resp.headers if name == "X-Correlation-ID"), "")
+        correlation_id = next((value for name, value in reversed(resp.headers) if name == "X-Correlation-ID"), "")
         # Written by hand, since this is done for every request: json.dumps of the same costs more than a verify.
         self._write(
             f'{{"time": "{datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")}", "level": "INFO",'

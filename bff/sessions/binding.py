@@ -19,6 +19,7 @@ class Binding(NamedTuple):
     agent: str
 
 
+@functools.lru_cache(maxsize=4096)
 def binding_of(address: str, user_agent: str) -> Binding:
     return Binding(_network(address), _agent(user_agent))
 
@@ -44,6 +45,5 @@ def _network(address: str) -> str:
     return str(ip_network((parsed, prefix), strict=False))
 
 
-@functools.lru_cache(maxsize=4096)
 def _agent(user_agent: str) -> str:
     return hashlib.sha256(user_agent.encode("utf-8", "surrogateescape")).hexdigest()[:16]

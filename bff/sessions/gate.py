@@ -5,7 +5,7 @@ Never writes on the way: that a session was used is noted in memory and recorded
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from bff.crypto import digest
@@ -19,7 +19,7 @@ from bff.sessions.model import EndReason, Session
 from bff.sessions.store import SessionStore
 from bff.settings import SessionSettings
 
-_COOKIE_VALUE = re.compile(r"[A-Za-z0-9_-]{43}")  # what random_id() makes; anything else costs no look-up
+_COOKIE_VALUE = r"[A-Za-z0-9_-]{43}"  # what random_id() makes; anything else costs no look-up
 _MOST_CANDIDATES = 3
 
 
@@ -45,7 +45,7 @@ class Gate:
         self._audit = audit
         self._binding = settings.binding
         self._touch_interval = touch_interval(settings)
-        self._cookie_prefix = f"{cookie_name}="
+        self._cookie = re.compile(rf'(?:^|;)\s*{re.escape(cookie_name)}="*({_COOKIE_VALUE})"*\s*(?=;|\Z)')
         self._clock = clock
         self._validated = metrics.SESSION_VALIDATION.observe
         self._used: dict[str, tuple[Session, float]] = {}
@@ -77,10 +77,10 @@ class Gate:
     def knows(self, cookie_header: str, client: Client) -> bool:
         """Whether `admit` would decide by what this worker holds, and have nothing to write down."""
         now = self._clock()
-        value = next(self._candidates(cookie_header), None)
-        if value is None:
+        values = self._candidates(cookie_header)
+        if not values:
             return True
-        entry = self._cache.held(digest(value), now)
+        entry = self._cache.held(digest(values[0]), now)
         if entry is None or now >= entry.session.expires_at:
             return False
         return self._binding == "off" or binding_of(*client) == entry.session.binding
@@ -127,21 +127,13 @@ class Gate:
             raise refusal
         return known
 
-    def _candidates(self, cookie_header: str) -> Iterator[str]:
+    def _candidates(self, cookie_header: str) -> Sequence[str]:
         """The values of cookies with our name that could be ours.
 
         A browser may hold several (left over from another BFF_COOKIE_DOMAIN, or set by a sibling host), so the first
         one that opens a session counts.
         """
-        found = 0
-        for part in cookie_header.split(";"):
-            cookie = part.strip()
-            if not cookie.startswith(self._cookie_prefix):
-                continue
-            value = cookie[len(self._cookie_prefix) :].strip('"')
-            if _COOKIE_VALUE.fullmatch(value) and found < _MOST_CANDIDATES:
-                found += 1
-                yield value
+        return self._cookie.findall(cookie_header)[:_MOST_CANDIDATES]
 
     def _end_expired(self, session: Session, now: float) -> None:
         reason = session.expired(now) or EndReason.IDLE_TIMEOUT

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -67,6 +68,18 @@ def as_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def scrapers() -> Iterator[Scrapers]:
     with Scrapers() as found:
         yield found
+
+
+def test_gevents_locks_are_not_taken_for_an_addition() -> None:
+    script = """
+from gevent import monkey; monkey.patch_all()
+import threading
+from bff.observability.multiprocess import values
+print(type(values._process.adding) is type(monkey.get_original("_thread", "allocate_lock")()))
+print(type(values._process.lock) is type(threading.Lock()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["True", "True"]
 
 
 def counted(folder: Path, path: str = "/a") -> float:
