@@ -177,7 +177,8 @@ def post_worker_init(worker: Any) -> None:
     from bff.observability import metrics
 
     _hear_stops()
-    sys.setswitchinterval(_TURN)
+    if _kind == "gthread":
+        sys.setswitchinterval(_TURN)
     metrics.worker_started()
     start(worker.wsgi)
     gc.freeze()  # what has come since the fork, with libraries that are imported here
