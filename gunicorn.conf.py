@@ -30,8 +30,8 @@ _OWNER = "owner"
 _MASTER = "_BFF_MASTER_PID"
 _STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 _TURN = 0.001
-"""Seconds for which a thread may keep the interpreter from the others. With Python's own five thousandths, each request
-that comes while a scrape or an export of spans is being written waits so long."""
+"""Seconds for which a thread may keep the interpreter from the others. With Python's own five thousandths, a request
+that comes while a scrape or an export of spans is being written may wait so long each time that it needs it."""
 _reloading = os.environ.get(_MASTER) == str(os.getpid())
 _upgrading = "GUNICORN_PID" in os.environ  # SIGUSR2: an older master still serves
 

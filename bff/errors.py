@@ -151,10 +151,11 @@ class LoginUnconfirmed(LoginFailed):
     another attempt may succeed."""
 
     status = 503
+    code = "token_endpoint"
     title = "The identity provider is not available"
 
-    def __init__(self, *, code: str) -> None:
-        super().__init__("The identity provider did not answer.", code=code, headers=[("Retry-After", "5")])
+    def __init__(self) -> None:
+        super().__init__("The identity provider did not answer.", headers=[("Retry-After", "5")])
 
 
 class StoreUnavailable(BFFError):

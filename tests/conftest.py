@@ -29,7 +29,7 @@ LONG = (
     *(f"tests/contract/test_{name}.py" for name in ("kafka", "kv_redis")),
 )
 QUIET = tuple(f"tests/{folder}/" for folder in ("architecture", "flows", "unit"))
-"""Start no servers: they need a core all the time, and servers mostly wait."""
+"""Start hardly any servers: they need a core all the time, and servers mostly wait."""
 
 
 class Modules(LoadScopeScheduling):  # type: ignore[misc] # xdist comes without types

@@ -185,7 +185,7 @@ class LoginFlow:
         except RequestFailed as err:
             if err.reason == "bad_response":
                 fail("token_endpoint")
-            raise LoginUnconfirmed(code="token_endpoint") from err
+            raise LoginUnconfirmed from err
         if issued.access is None or issued.id_token is None:
             fail("token_endpoint")
         # RFC 6749 section 5.1: an answer that names no scope grants what was asked for.
