@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-_kind = os.environ.get("WEB_WORKER_CLASS", "gthread")
+_kind = os.environ.get("WEB_WORKER_CLASS", "gthread") or "gthread"
 if _kind == "gevent":
     from gevent import monkey
 
@@ -41,6 +41,12 @@ def _number(name: str, default: int) -> int:
     if not text.isdigit():
         _refuse([f"{name}: {text!r} is not a whole number."])
     return int(text)
+
+
+def _worker_class() -> str:
+    if _kind not in ("gthread", "gevent"):
+        _refuse([f"WEB_WORKER_CLASS: {_kind!r} is neither gthread nor gevent."])
+    return f"bff.workers.{_kind}.Worker"
 
 
 def _refuse(problems: list[str]) -> None:
@@ -116,7 +122,7 @@ os.environ[_MASTER] = str(os.getpid())
 
 # In development only this machine may talk to it: the embedded provider lets anybody in.
 bind = f"{'127.0.0.1' if _settings.development else '0.0.0.0'}:{_settings.port}"  # noqa: S104
-worker_class = "bff.worker.Worker" if _kind == "gthread" else _kind
+worker_class = _worker_class()
 workers = _number("WEB_CONCURRENCY", max(2, os.cpu_count() or 1))
 threads = _number("WEB_THREADS", 8)
 preload_app = True

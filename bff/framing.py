@@ -37,7 +37,7 @@ def check(request: Any) -> None:
     if host is None:
         if request.version >= (1, 1):
             raise InvalidHeader("No Host")
-    elif not _is_host(host):
+    elif not is_host(host):
         raise InvalidHeader("Invalid Host")
     if "TRANSFER-ENCODING" in fields:
         _check_coding(request)
@@ -45,7 +45,7 @@ def check(request: Any) -> None:
 
 
 @lru_cache(maxsize=64)
-def _is_host(text: str) -> bool:
+def is_host(text: str) -> bool:
     return _HOST.fullmatch(text) is not None
 
 

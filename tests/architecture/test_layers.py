@@ -71,7 +71,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("bff.web.*", "bff.admin.*"),
     ("bff.dev.*",),
     # top
-    ("bff.app", "bff.metrics_server", "bff.worker"),
+    ("bff.app", "bff.metrics_server", "bff.workers.*"),
     ("wsgi",),
     ("gunicorn.conf",),
 )
@@ -84,8 +84,9 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "confluent_kafka": ("bff/events/kafka.py",),
     "cryptography": ("bff/crypto.py", "bff/signing.py"),
     "flask": ("bff/web/*", "bff/dev/*", "bff/app.py", "wsgi.py"),
-    "gevent": ("gunicorn.conf.py",),
-    "gunicorn": ("bff/framing.py", "bff/observability/access_log.py", "bff/worker.py"),
+    "gevent": ("gunicorn.conf.py", "bff/workers/gevent.py"),
+    "gunicorn": ("bff/framing.py", "bff/observability/access_log.py", "bff/workers/*"),
+    "gunicorn_h1c": ("bff/workers/question.py",),
     "joserfc": ("bff/oidc/*", "bff/signing.py", "bff/dev/*"),
     "jsonpath": ("bff/routes/jsonpath.py",),
     "marshmallow": ("bff/settings/*", "bff/beacon.py", "bff/web/*", "bff/dev/*"),

@@ -1,4 +1,4 @@
-"""What a worker's main thread answers by itself, it answers whatever the threads wait for; over real connections."""
+"""What a worker can answer at once, it answers whatever others wait for; over real connections."""
 
 import http.client
 import select
@@ -24,9 +24,10 @@ def store(folder: Path) -> Iterator[redis.RedisServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def bff(folder: Path, store: redis.RedisServer) -> Iterator[Bff]:
-    with bff_running(folder, {"REDIS_URL": store.url, "SESSION_CACHE_TTL": OUTLIVES}) as service:
+@pytest.fixture(scope="module", params=["gthread", "gevent"])
+def bff(folder: Path, store: redis.RedisServer, request: pytest.FixtureRequest) -> Iterator[Bff]:
+    settings = {"REDIS_URL": store.url, "SESSION_CACHE_TTL": OUTLIVES, "WEB_WORKER_CLASS": request.param}
+    with bff_running(folder, settings) as service:
         yield service
 
 
@@ -46,7 +47,7 @@ def question(session: str, method: str = "GET", more: str = "") -> bytes:
 
 
 def connected(bff: Bff) -> http.client.HTTPConnection:
-    """On a connection that has had an answer, and so is the main thread's to watch."""
+    """On a connection that has had an answer."""
     connection = http.client.HTTPConnection("127.0.0.1", bff.port, timeout=raw.PATIENCE)
     connection.request("GET", "/health/live")
     connection.getresponse().read()

@@ -1,0 +1,245 @@
+"""Who answers on a connection of a gevent worker, and when it is closed; real sockets and greenlets."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import pytest
+from gevent import socket
+
+from bff.workers import PARTING_MS
+from bff.workers.gevent import Worker
+from bff.workers.question import LONGEST
+from tests.unit.workers.support import CLIENT, NOT_AT_ONCE, SERVER, VERIFY, Verify, config
+
+SLOW = b"GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n"
+OTHER = b"GET /other HTTP/1.1\r\nHost: a.test\r\n\r\n"
+POST = b"POST /other HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\n"
+PATIENCE = 10
+
+
+class Bench:
+    """A worker without a server around it, and connections to it."""
+
+    def __init__(self) -> None:
+        settings = config()
+        levels = dict.fromkeys(("debug", "info", "warning", "exception"), self._say)
+        log = SimpleNamespace(access=self._access, **levels)
+        self.worker: Any = Worker(1, 0, [], SimpleNamespace(), 30, settings, log)
+        self.worker.ppid = os.getppid()
+        self.worker.alive = True
+        self.worker.max_requests = 100
+        self.verify = Verify()
+        self.worker.verify = self.verify
+        self.worker.wsgi = self._app
+        self.listener = SimpleNamespace(getsockname=lambda: SERVER)
+        self.go_on = gevent.event.Event()
+        self.said: list[str] = []
+        self.logged: list[str] = []
+        self.greenlets: list[Any] = []
+        self.sockets: list[Any] = []
+
+    def connect(self) -> Any:
+        client, served = socket.socketpair()
+        client.settimeout(PATIENCE)
+        self.sockets += [client, served]
+        self.greenlets.append(gevent.spawn(self.worker.handle, self.listener, served, CLIENT))
+        gevent.sleep(0)
+        return client
+
+    def asked(self) -> Any:
+        """A connection that has had an answer from the application."""
+        client = self.connect()
+        client.sendall(OTHER)
+        assert answer(client).endswith(b"app")
+        return client
+
+    def close(self) -> None:
+        self.go_on.set()
+        for each in self.sockets:
+            each.close()
+        gevent.joinall(self.greenlets, timeout=PATIENCE, raise_error=True)
+        self.worker.tmp.close()
+
+    def _app(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> tuple[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            self.go_on.wait()
+        start_response("200 OK", [("Content-Length", "3")])
+        return (b"app",)
+
+    def _access(self, answer: Any, _request: Any, environ: dict[str, Any], *_: Any) -> None:
+        self.logged.append(f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO')} {answer.status}")
+
+    def _say(self, text: str, *_: Any, **__: Any) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.close()
+
+
+def answer(client: Any) -> bytes:
+    received: bytes = client.recv(65536)
+    return received
+
+
+def test_what_memory_answers_is_answered_at_once(bench: Bench) -> None:
+    client = bench.asked()
+    for number in range(2, 5):
+        client.sendall(VERIFY + b"\r\n")
+        assert answer(client).endswith(b"ok")
+        assert len(bench.logged) == bench.worker.nr == number
+    assert bench.logged == ["GET /other 200 OK"] + ["GET /auth/verify 200 OK"] * 3
+
+
+@pytest.mark.parametrize("data", NOT_AT_ONCE.values(), ids=NOT_AT_ONCE.keys())
+def test_everything_else_gunicorn_gets_whole(bench: Bench, data: bytes) -> None:
+    """It answers each in its own way; that of an unfinished one comes when the rest has come."""
+    fresh, known = bench.connect(), bench.asked()
+    for client in (fresh, known):
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+    gevent.joinall(bench.greenlets, timeout=PATIENCE)
+    answers = undated(everything(known))
+    assert answers == undated(everything(fresh))
+    assert not answers.endswith(b"ok")
+
+
+def everything(client: Any) -> bytes:
+    return b"".join(iter(lambda: answer(client), b""))
+
+
+def undated(data: bytes) -> bytes:
+    return b"\r\n".join(line for line in data.split(b"\r\n") if not line.startswith(b"Date: "))
+
+
+def test_gunicorn_gets_a_long_head_in_its_order(bench: Bench) -> None:
+    client = bench.asked()
+    half = b"a" * (LONGEST // 2)
+    client.sendall(VERIFY + b"A: " + half + b"\r\nB: " + half + b"\r\n\r\n")
+    assert answer(client).endswith(b"app")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_memory_does_not_know_the_application_answers(bench: Bench, fails: bool) -> None:
+    bench.verify.knows, bench.verify.fails = False, fails
+    client = bench.asked()
+    client.sendall(VERIFY + b"\r\n")
+    assert answer(client).endswith(b"app")
+
+
+def test_another_application_has_no_verify(bench: Bench) -> None:
+    bench.worker.verify = None
+    client = bench.asked()
+    client.sendall(VERIFY + b"\r\n")
+    assert answer(client).endswith(b"app")
+
+
+def test_a_body_that_nobody_read_is_no_question(bench: Bench) -> None:
+    client = bench.connect()
+    client.sendall(POST + b"he")
+    assert answer(client).endswith(b"app")
+    client.sendall(b"llo" + VERIFY + b"\r\n")
+    assert answer(client).endswith(b"app"), "read together with the body's end, and so gunicorn's"
+    client.sendall(VERIFY + b"\r\n")
+    assert answer(client).endswith(b"ok")
+
+
+def test_who_always_asks_keeps_nobody_waiting(bench: Bench) -> None:
+    busy, other = bench.asked(), bench.asked()
+    done: list[str] = []
+
+    def ask(client: Any, name: str) -> None:
+        client.sendall(VERIFY + b"\r\n")
+        answer(client)
+        done.append(name)
+
+    for _ in range(3):
+        gevent.joinall([gevent.spawn(ask, busy, "busy"), gevent.spawn(ask, other, "other")], raise_error=True)
+    assert [set(done[start : start + 2]) for start in (0, 2, 4)] == [{"busy", "other"}] * 3
+
+
+def test_the_last_answer_of_a_worker_ends_the_connection(bench: Bench) -> None:
+    bench.worker.max_requests = 2
+    client = bench.asked()
+    client.sendall(VERIFY + b"\r\n")
+    assert b"\r\nConnection: close\r\n" in answer(client)
+    assert answer(client) == b""
+    assert not bench.worker.alive
+
+
+def test_a_worker_that_leaves_answers_one_more_request_on_idle_connections(bench: Bench) -> None:
+    known, fresh = bench.asked(), bench.connect()
+    bench.worker.alive = False
+    bench.worker.notify()
+    for client, ours in ((known, b"ok"), (fresh, b"app")):
+        client.sendall(VERIFY + b"\r\n")
+        assert b"\r\nConnection: close\r\n" in (last := answer(client))
+        assert last.endswith(ours)
+
+
+def test_it_does_not_wait_for_one(bench: Bench) -> None:
+    known, fresh = bench.asked(), bench.connect()
+    bench.worker.alive = False
+    bench.worker.notify()
+    assert [answer(known), answer(fresh)] == [b"", b""]
+    gevent.joinall(bench.greenlets, timeout=PATIENCE, raise_error=True)
+    assert bench.worker._connections == {}
+
+
+def test_it_waits_for_whom_it_is_answering_and_for_who_has_begun(bench: Bench) -> None:
+    slow, begun = bench.connect(), bench.asked()
+    slow.sendall(SLOW)
+    begun.sendall(VERIFY)
+    gevent.sleep(0.01)
+    bench.worker.alive = False
+    bench.worker.notify()
+    gevent.sleep(2 * PARTING_MS / 1000)
+    bench.worker.notify()
+    bench.go_on.set()
+    begun.sendall(b"\r\n")
+    assert [answer(slow)[-3:], answer(begun)[-3:]] == [b"app", b"app"]
+
+
+@pytest.mark.parametrize("sent", [b"", VERIFY, POST + b"h"], ids=["nothing", "half a head", "half a body"])
+def test_who_sends_nothing_more_is_left_after_keepalive(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    client = bench.asked()
+    client.sendall(sent)
+    if sent.startswith(POST):
+        assert answer(client).endswith(b"app")
+    gevent.sleep(0.01)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + bench.worker.cfg.keepalive - 1)
+    bench.worker.notify()
+    gevent.sleep(0.01)
+    assert not bench.greenlets[0].dead
+    monkeypatch.setattr(time, "monotonic", lambda: now + bench.worker.cfg.keepalive + 1)
+    bench.worker.notify()
+    assert answer(client) == b""
+
+
+def test_a_stream_is_left_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = bench.connect()
+    client.sendall(SLOW)
+    gevent.sleep(0.01)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 10 * bench.worker.cfg.keepalive)
+    bench.worker.notify()
+    bench.go_on.set()
+    assert answer(client).endswith(b"app")
+
+
+def test_a_client_that_is_gone_is_no_matter(bench: Bench) -> None:
+    client = bench.asked()
+    client.close()
+    gevent.joinall(bench.greenlets, timeout=PATIENCE, raise_error=True)
+    assert bench.worker._connections == {}
+    assert bench.said == ["Closing connection. %s"]

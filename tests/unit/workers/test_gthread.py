@@ -1,0 +1,391 @@
+"""Which thread of a worker answers: the main one at once, one that stays with its connection, or any of the pool."""
+
+import logging
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gunicorn.http.errors import NoMoreData
+from gunicorn.http.unreader import SocketUnreader
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from bff.workers import LONGEST_HEAD, PARTING_MS
+from bff.workers.gthread import HANGING_UP, Threads, Worker
+from bff.workers.question import LONGEST
+from tests.unit.workers.support import CLIENT, NOT_AT_ONCE, SERVER, VERIFY, Verify, config
+
+
+class Bench:
+    """A worker without a server around it, and an idle connection to it. No thread runs: what one would do is noted."""
+
+    def __init__(self) -> None:
+        self.client, served = socket.socketpair()
+        settings = config()
+        self.conn = TConn(settings, served, CLIENT, SERVER)
+        self.conn.init()
+        served.setblocking(False)
+        self.conn.set_timeout()
+        self.verify = Verify()
+        self.submitted: list[Any] = []
+        self.worker: Any = Worker(1, 0, [], SimpleNamespace(), 30, settings, SimpleNamespace(access=self._access))
+        self.worker.alive = True
+        self.worker.max_requests = 100
+        self.worker.log.info = logging.getLogger(__name__).info
+        self.worker.verify = self.verify
+        self.worker.poller = selectors.DefaultSelector()
+        self.worker.poller.register(served, selectors.EVENT_READ)
+        self.worker.keepalived_conns = deque([self.conn])
+        self.worker.pending_conns = deque()
+        self.worker.nr_conns = 1
+        pool: Any = SimpleNamespace(submit=self._submit)
+        self.worker.tpool = pool
+        self.logged: list[str] = []
+
+    def _submit(self, _handle: Any, conn: Any) -> Future[bool]:
+        self.submitted.append(conn)
+        return Future()
+
+    def _access(self, answer: Any, _request: Any, environ: dict[str, Any], *_: Any) -> None:
+        self.logged.append(f"{environ['REQUEST_METHOD']} {answer.status}")
+
+    def sends(self, data: bytes) -> str:
+        """Who deals with it: the main thread, a thread of the pool, or nobody any more."""
+        if data:
+            self.client.sendall(data)
+        self.worker.on_client_socket_readable(self.conn, self.conn.sock)
+        if self.submitted:
+            return "thread"
+        return "main" if self.conn in self.worker.keepalived_conns else "closed"
+
+    def answer(self) -> bytes:
+        return self.client.recv(65536)
+
+    def close(self) -> None:
+        self.worker.poller.close()
+        self.worker.tmp.close()  # what a worker tells its master by that it lives
+        self.client.close()
+        self.conn.sock.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "line", [b"GET /auth/verify HTTP/1.1", b"HEAD /auth/verify HTTP/1.1", b"GET /auth/verify?a=b HTTP/1.1"]
+)
+def test_what_memory_answers_the_main_thread_answers(bench: Bench, line: bytes) -> None:
+    for number in range(1, 4):
+        assert bench.sends(line + b"\r\nHost: a.test\r\n\r\n") == "main"
+        assert bench.answer().startswith(b"HTTP/1.1 200 OK\r\n")
+        assert len(bench.logged) == bench.worker.nr == number
+
+
+@pytest.mark.parametrize("data", NOT_AT_ONCE.values(), ids=NOT_AT_ONCE.keys())
+def test_everything_else_a_thread_gets_whole(bench: Bench, data: bytes) -> None:
+    halves = {NOT_AT_ONCE["half a head"], NOT_AT_ONCE["half a line"]}
+    assert bench.sends(data) == ("main" if data in halves else "thread")
+    assert bench.conn.parser.unreader.take_buffered() == data
+    assert bench.logged == []
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_the_main_thread_waits_for_the_rest_of_a_head(bench: Bench, knows: bool) -> None:
+    bench.verify.knows = knows
+    assert bench.sends(VERIFY[:5]) == bench.sends(VERIFY[5:]) == "main"
+    assert bench.sends(b"\r\n") == ("main" if knows else "thread")
+    if knows:
+        assert bench.answer().endswith(b"ok")
+    else:
+        assert next(bench.conn.parser).path == "/auth/verify"
+
+
+def test_it_does_not_for_ever(bench: Bench) -> None:
+    part = b"A: " + b"a" * (LONGEST // 2) + b"\r\n"
+    bench.sends(VERIFY)
+    fates = [bench.sends(part) for _ in range(LONGEST_HEAD // len(part) + 1)]
+    assert fates[-1] == "thread"
+    assert set(fates[:-1]) == {"main"}
+    with pytest.raises(NoMoreData):
+        next(bench.conn.parser)
+
+
+def test_a_wake_up_for_nothing_is_nothing(bench: Bench) -> None:
+    assert bench.sends(b"") == "main"
+
+
+def test_what_must_be_looked_up_a_thread_answers(bench: Bench) -> None:
+    bench.verify.knows = False
+    assert bench.sends(VERIFY + b"\r\n") == "thread"
+    assert next(bench.conn.parser).path == "/auth/verify", "as if nobody had read it before"
+
+
+def test_a_fault_is_a_threads_to_answer(bench: Bench) -> None:
+    bench.verify.fails = True
+    assert bench.sends(VERIFY + b"\r\n") == "thread"
+    assert next(bench.conn.parser).path == "/auth/verify"
+
+
+def test_while_a_thread_is_at_something_longer_all_go_to_threads(bench: Bench) -> None:
+    bench.worker._longer = 1
+    assert bench.sends(VERIFY + b"\r\n") == "thread"
+
+
+def test_another_application_has_no_verify(bench: Bench) -> None:
+    bench.worker.verify = None
+    assert bench.sends(VERIFY + b"\r\n") == "thread"
+
+
+def test_who_hung_up_is_a_threads_to_close(bench: Bench) -> None:
+    bench.client.shutdown(socket.SHUT_WR)
+    assert bench.sends(b"") == "thread"
+
+
+def test_who_never_reads_an_answer_is_left(bench: Bench) -> None:
+    fates = {bench.sends(VERIFY + b"\r\n")}
+    while fates == {"main"}:
+        fates.add(bench.sends(VERIFY + b"\r\n"))
+    assert fates == {"main", "closed"}
+    assert bench.worker.nr_conns == 0
+
+
+@pytest.mark.parametrize("leaves", ["by itself", "as it was told to"])
+def test_the_last_answer_of_a_worker_ends_the_connection(bench: Bench, leaves: str) -> None:
+    bench.worker.max_requests = 1 if leaves == "by itself" else 100
+    bench.worker.alive = leaves == "by itself"
+    assert bench.sends(VERIFY + b"\r\n") == "closed"
+    assert b"\r\nConnection: close\r\n" in bench.answer()
+    assert not bench.worker.alive
+
+
+@pytest.mark.parametrize("gunicorns", [False, True])
+def test_a_new_connection_has_a_thread_when_something_arrives(bench: Bench, gunicorns: bool) -> None:
+    bench.worker.gunicorns = gunicorns
+    client, served = socket.socketpair()
+    with client, served:
+        bench.worker.enqueue_req(TConn(bench.worker.cfg, served, CLIENT, SERVER))
+        bench.worker.wait_for_and_dispatch_events(timeout=0)
+        assert bench.submitted == []
+        client.sendall(NOT_AT_ONCE["another path"])
+        bench.worker.wait_for_and_dispatch_events(timeout=10)
+        assert [conn.sock for conn in bench.submitted] == [served]
+
+
+@pytest.mark.parametrize("gunicorns", [False, True])
+def test_a_worker_that_leaves_does_not_wait_for_its_first_request(bench: Bench, gunicorns: bool) -> None:
+    bench.worker.gunicorns = gunicorns
+    client, served = socket.socketpair()
+    with client, served:
+        bench.worker.enqueue_req(TConn(bench.worker.cfg, served, CLIENT, SERVER))
+        bench.worker.alive = False
+        bench.worker.murder_keepalived()
+        bench.worker._closes -= PARTING_MS / 1000
+        bench.worker.murder_keepalived()
+        bench.worker.murder_pending()
+        assert client.recv(1) == b""
+
+
+def test_a_worker_that_leaves_answers_one_more_request_on_an_idle_connection(bench: Bench) -> None:
+    bench.worker.alive = False
+    bench.worker.murder_keepalived()
+    assert bench.worker.nr_conns == 1
+    assert bench.sends(VERIFY + b"\r\n") == "closed"
+    assert b"\r\nConnection: close\r\n" in bench.answer()
+
+
+def test_it_does_not_wait_for_one(bench: Bench) -> None:
+    bench.worker.alive = False
+    bench.worker.murder_keepalived()
+    bench.worker._closes -= PARTING_MS / 1000
+    bench.worker.murder_keepalived()
+    assert bench.worker.nr_conns == 0
+    assert bench.answer() == b""
+
+
+def test_it_wakes_up_to_close_them(bench: Bench) -> None:
+    before = time.monotonic()
+    bench.worker.alive = False
+    bench.worker.wait_for_and_dispatch_events(timeout=30)
+    assert time.monotonic() - before < 10
+
+
+def done(result: str) -> "Future[bool]":
+    """What became of a thread's work."""
+    work: Future[bool] = Future()
+    if result == "given up":
+        work.cancel()
+    elif result == "failed":
+        work.set_exception(RuntimeError())
+    else:
+        work.set_result(result == "kept")
+    return work
+
+
+def gives_back(bench: Bench, result: str) -> None:
+    """A thread has done with the connection."""
+    bench.worker.poller.unregister(bench.conn.sock)
+    bench.worker.keepalived_conns.clear()
+    bench.worker.finish_request(bench.conn, done(result))
+
+
+def test_a_kept_connection_is_watched_even_by_a_worker_that_leaves(bench: Bench) -> None:
+    """Its client was told that it is kept."""
+    bench.worker.alive = False
+    gives_back(bench, "kept")
+    bench.client.sendall(VERIFY + b"\r\n")
+    bench.worker.wait_for_and_dispatch_events(timeout=10)
+    assert b"\r\nConnection: close\r\n" in bench.answer()
+
+
+@pytest.mark.parametrize("result", ["to be closed", "given up", "failed"])
+def test_an_ended_connection_is_open_until_its_client_has_heard_it(bench: Bench, result: str) -> None:
+    gives_back(bench, result)
+    assert bench.answer() == b""
+    bench.client.sendall(b"what was on its way")
+    bench.worker.wait_for_and_dispatch_events(timeout=10)
+    assert bench.worker.nr_conns == 1
+    bench.client.close()
+    bench.worker.wait_for_and_dispatch_events(timeout=10)
+    assert bench.worker.nr_conns == 0
+    assert bench.submitted == []
+
+
+def test_who_does_not_want_to_hear_it_is_left(bench: Bench) -> None:
+    gives_back(bench, "to be closed")
+    bench.worker.murder_keepalived()
+    assert bench.worker.nr_conns == 1
+    bench.conn.timeout -= HANGING_UP
+    bench.worker.murder_keepalived()
+    assert bench.worker.nr_conns == 0
+
+
+def test_who_goes_on_sending_is_left(bench: Bench) -> None:
+    gives_back(bench, "to be closed")
+    while bench.worker.nr_conns:
+        bench.client.sendall(b"a" * LONGEST)
+        bench.worker.wait_for_and_dispatch_events(timeout=10)
+
+
+def test_a_connection_that_is_gone_is_forgotten(bench: Bench) -> None:
+    bench.worker.poller.unregister(bench.conn.sock)
+    bench.conn.sock.close()
+    bench.worker._hang_up(bench.conn)
+    assert bench.worker.nr_conns == 0
+
+
+class Pool:
+    """A worker with a pool of one thread, and a connection on which three bytes are a request; x is the last one."""
+
+    def __init__(self) -> None:
+        self.client, served = socket.socketpair()
+        parser = SimpleNamespace(unreader=SocketUnreader(served), mesg=SimpleNamespace(path="/auth/verify"))
+        self.conn = SimpleNamespace(sock=served, parser=parser)
+        self.worker: Any = Worker.__new__(Worker)
+        self.worker.alive = True
+        self.worker.gunicorns = False
+        self.worker.tpool = Threads(max_workers=1)
+        self.handled: list[str] = []
+
+    def handle(self, conn: Any) -> bool:
+        """Instead of gunicorn's."""
+        data = conn.parser.unreader.take_buffered() or conn.sock.recv(3)
+        conn.parser.unreader.unread(data[3:])
+        self.handled.append(data[:1].decode())
+        return data[:1] not in (b"x", b"")
+
+    def close(self) -> None:
+        self.worker.tpool.shutdown()
+        self.client.close()
+        self.conn.sock.close()
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    made = Pool()
+    monkeypatch.setattr(ThreadWorker, "handle", made.handle)
+    yield made
+    made.close()
+
+
+def test_requests_that_follow_are_answered_by_the_same_thread(pool: Pool) -> None:
+    pool.client.send(b"a\n\nb\n\nc\n\n")
+    assert pool.worker.handle(pool.conn) is True, "kept alive for the main thread to watch"
+    assert pool.handled == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("longer", "handled"), [(0, ["a"]), (1, ["a", "b", "c"])])
+def test_a_verify_is_left_to_the_main_thread_while_it_answers_at_once(
+    pool: Pool, longer: int, handled: list[str]
+) -> None:
+    pool.worker.verify, pool.worker._longer = Verify(), longer
+    pool.client.send(b"a\n\nb\n\nc\n\n")
+    assert pool.worker.handle(pool.conn) is True
+    assert pool.handled == handled
+
+
+@pytest.mark.parametrize("gunicorns", [False, True])
+def test_a_closed_connection_is_not_waited_for(pool: Pool, gunicorns: bool) -> None:
+    pool.worker.gunicorns = gunicorns
+    pool.client.send(b"a\n\nx\n\nb\n\n")
+    assert pool.worker.handle(pool.conn) is False
+    assert pool.handled == ["a", "x"]
+
+
+def test_its_end_is_noticed(pool: Pool) -> None:
+    pool.client.send(b"a\n\n")
+    pool.client.shutdown(socket.SHUT_WR)
+    assert pool.worker.handle(pool.conn) is False
+    assert pool.handled == ["a", ""]
+
+
+def test_a_thread_of_a_leaving_worker_answers_what_follows(pool: Pool) -> None:
+    pool.client.send(b"a\n\nb\n\n")
+    pool.worker.alive = False
+    assert pool.worker.handle(pool.conn) is True
+    assert pool.handled == ["a", "b"]
+
+
+def test_a_request_that_was_read_already_is_answered_whoever_waits(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool.conn.parser.unreader.unread(b"a\n\nb\n\n")
+    monkeypatch.setattr(Threads, "wanted", True)
+    assert pool.worker.handle(pool.conn) is True
+    assert pool.handled == ["a", "b"]
+
+
+def test_half_a_head_is_not_waited_for(pool: Pool) -> None:
+    pool.client.send(b"a\n\nb\n")
+    assert pool.worker.handle(pool.conn) is True
+    assert pool.handled == ["a"]
+    assert pool.conn.parser.unreader.take_buffered() == b"b\n", "for the main thread to wait for the rest"
+
+
+def test_who_waits_for_a_thread_comes_first(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool.client.send(b"a\n\nb\n\n")
+    monkeypatch.setattr(Threads, "wanted", True)
+    pool.worker.handle(pool.conn)
+    assert pool.handled == ["a"]
+
+
+@pytest.mark.parametrize(("path", "longer"), [("/auth/verify", 0), ("/metrics", 0), ("/auth/session", 1)])
+def test_what_takes_longer_is_counted_while_it_does(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, path: str, longer: int
+) -> None:
+    seen: list[int] = []
+
+    def handle_request(worker: Any, *_: Any) -> bool:
+        seen.append(worker._longer)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(ThreadWorker, "handle_request", handle_request)
+    with pytest.raises(ConnectionResetError):
+        bench.worker.handle_request(SimpleNamespace(path=path), bench.conn)
+    assert (seen, bench.worker._longer) == ([longer], 0)
