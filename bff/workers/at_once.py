@@ -33,7 +33,7 @@ class AtOnce:
     nr: int
     wsgi: Any
     gunicorns: bool  # TLS and HTTP/2 are left to gunicorn
-    verify: Any = None  # the app's, when it is the BFF
+    verify: Any = None  # the app's, when it is the BFF, with nothing around it that wants to see each request
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -43,7 +43,8 @@ class AtOnce:
 
     def load_wsgi(self) -> None:
         super().load_wsgi()  # type: ignore[misc]  # gunicorn's
-        self.verify = getattr(self.wsgi, "extensions", {}).get("bff_verify")
+        verify = getattr(self.wsgi, "extensions", {}).get("bff_verify")
+        self.verify = verify if verify is getattr(self.wsgi, "wsgi_app", None) else None
 
     def is_verify(self, request: Any) -> bool:
         return self.verify is not None and request.path in self.verify.paths

@@ -145,6 +145,16 @@ def test_another_application_has_no_verify(bench: Bench) -> None:
     assert bench.sends(VERIFY + b"\r\n") == "thread"
 
 
+def test_only_a_bare_bff_is_answered_for(bench: Bench) -> None:
+    """Who puts a WSGI middleware around it wants to see every request."""
+    app = SimpleNamespace(extensions={"bff_verify": bench.verify}, wsgi_app=bench.verify)
+    bench.worker.app = SimpleNamespace(wsgi=lambda: app)
+    for outermost, verify in ((bench.verify, bench.verify), (lambda *_: (), None)):
+        app.wsgi_app = outermost
+        bench.worker.load_wsgi()
+        assert bench.worker.verify is verify
+
+
 def test_who_hung_up_is_a_threads_to_close(bench: Bench) -> None:
     bench.client.shutdown(socket.SHUT_WR)
     assert bench.sends(b"") == "thread"
