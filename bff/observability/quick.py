@@ -55,11 +55,16 @@ def together(count: Counter, *histograms: Histogram) -> Callable[[float, dict[st
     """What counts one, and observes an amount with its exemplar in each histogram, taking the lock once for all."""
 
     def record(amount: float, exemplar: dict[str, str] | None) -> None:
-        if exemplar is not None or not count._quick:
+        if not count._quick:
             count.inc()
             for each in histograms:
                 each.observe(amount, exemplar)
-        else:
-            count._value.inc_with([(each._sum, each._bucket(amount)) for each in histograms], amount)
+            return
+        values = [(each._sum, each._bucket(amount)) for each in histograms]
+        count._value.inc_with(values, amount)
+        if exemplar:
+            kept = Exemplar(exemplar, amount, time())
+            for _, bucket in values:
+                bucket.set_exemplar(kept)
 
     return record

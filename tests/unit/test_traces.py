@@ -3,11 +3,22 @@
 from collections.abc import Callable
 
 import pytest
-from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContext, TraceFlags, use_span
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    TraceFlags,
+    get_current_span,
+    use_span,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import REGISTRY
 
 from bff.observability import metrics
-from bff.observability.traces import exemplar, outgoing
+from bff.observability.traces import _caller, exemplar, outgoing
 
 TRACE, SPAN = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
 IDS = {"trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331"}
@@ -31,6 +42,26 @@ def test_of_the_current_sampled_trace() -> None:
 def test_of_no_other(other: Span) -> None:
     with use_span(other):
         assert exemplar() is None
+
+
+HEADERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "HTTP_TRACEPARENT": st.sampled_from(
+            [f"00-{IDS['trace_id']}-{IDS['span_id']}-{flags}" for flags in ("00", "01", "03", "ff")]
+        )
+        | st.from_regex(r"(00|01|ff)-(0{32}|[0-9a-fA-F]{32})-(0{16}|[0-9a-f]{16})-[0-9a-f]{2}(-a)?\s*"),
+        "HTTP_TRACESTATE": st.sampled_from(["vendor=value", "", "=", "a" * 600]),
+    },
+)
+
+
+@given(HEADERS)
+def test_the_caller_is_who_the_headers_name(environ: dict[str, str]) -> None:
+    named = TraceContextTextMapPropagator().extract(
+        {key.removeprefix("HTTP_").lower(): value for key, value in environ.items()}
+    )
+    assert get_current_span(_caller(environ)).get_span_context() == get_current_span(named).get_span_context()
 
 
 def test_headers_for_a_called_service() -> None:

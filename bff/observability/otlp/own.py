@@ -101,8 +101,13 @@ class OwnTracer(Tracer):
             yield span
 
 
-class OwnSpan(NonRecordingSpan):
-    """Events, links, and the words of a status are let go, as its base does."""
+class OwnSpan(NonRecordingSpan, ReadableSpan):
+    """Events, links, and the words of a status are let go, as its first base does. When it has ended, the second one
+    reads it."""
+
+    _context: SpanContext
+    _events = _links = ()
+    _end_time: int | None = None
 
     def __init__(
         self,
@@ -113,47 +118,36 @@ class OwnSpan(NonRecordingSpan):
         kind: SpanKind,
         attributes: Mapping[str, AttributeValue],
     ) -> None:
-        super().__init__(context)
+        self._context = context
         self._into = into
+        self._resource = into.resource
+        self._instrumentation_scope = into.scope
         self._name = name
         self._parent = parent
         self._kind = kind
-        self._attributes = dict(attributes)
+        self._attributes = self._given = dict(attributes)
         self._status = _UNSET
         self._start_time = time_ns()
-        self._ended = False
 
     def is_recording(self) -> bool:
-        return not self._ended
+        return self._end_time is None
 
     def set_attribute(self, key: str, value: Any) -> None:
-        self._attributes[key] = value
+        self.set_attributes({key: value})
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        self._attributes.update(attributes)
+        if self._end_time is None:
+            self._given.update(attributes)
 
     def update_name(self, name: str) -> None:
-        self._name = name
+        if self._end_time is None:
+            self._name = name
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        self._status = Status(status.status_code if isinstance(status, Status) else status)
+        if self._end_time is None:
+            self._status = Status(status.status_code if isinstance(status, Status) else status)
 
     def end(self, end_time: int | None = None) -> None:
-        if self._ended:
-            return
-        self._ended = True
-        given, self._attributes = self._attributes, {}
-        self._into.processor.on_end(
-            ReadableSpan(
-                name=self._name,
-                context=self._context,
-                parent=self._parent,
-                resource=self._into.resource,
-                attributes=given,
-                kind=self._kind,
-                status=self._status,
-                start_time=self._start_time,
-                end_time=end_time or time_ns(),
-                instrumentation_scope=self._into.scope,
-            )
-        )
+        if self._end_time is None:
+            self._end_time = end_time or time_ns()
+            self._into.processor.on_end(self)

@@ -55,6 +55,7 @@ class TokenBucket:
 class Bounded(Sampler):
     def __init__(self, wanted: Sampler, bucket: TokenBucket) -> None:
         self._wanted = wanted
+        self._follows = isinstance(wanted, sampling.ParentBased)
         self._bucket = bucket
 
     def should_sample(
@@ -74,6 +75,8 @@ class Bounded(Sampler):
             sampled = parent.trace_flags.sampled
         elif not parent.is_valid and kind is SpanKind.CLIENT:
             sampled = False
+        elif parent.is_valid and self._follows:
+            sampled = parent.trace_flags.sampled and self._bucket.take()
         else:
             wanted = self._wanted.should_sample(parent_context, trace_id, name, kind)
             sampled = wanted.decision.is_sampled() and self._bucket.take()
