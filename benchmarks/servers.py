@@ -125,6 +125,7 @@ def environment(redis_url: str, folder: Path) -> dict[str, str]:
         "BFF_DATA_DIR": str(folder),
         "BFF_SECRETS": base64.b64encode(os.urandom(32)).decode(),
         "WEB_CONCURRENCY": str(WORKERS),
+        "WEB_MAX_REQUESTS": "0",  # none shall leave its address in the middle of a measurement
         "BFF_BASE_URL": "http://127.0.0.1:8000",
     }
 
