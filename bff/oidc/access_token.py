@@ -6,8 +6,7 @@ as a plain Bearer token it proves nothing (RFC 9449 section 7.2, RFC 8705 sectio
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from bff.oidc.claims import arn, words
 from bff.oidc.jwt import Compact, TokenInvalid, audiences, check_times, checked_subject, verify
@@ -28,18 +27,17 @@ class MayBeIdToken(TokenInvalid):
     the provider can tell."""
 
 
-@dataclass(frozen=True)
-class AccessToken:
+class AccessToken(NamedTuple):
     """What a valid token says, in one form for all providers.
 
     arn: `auth:account:{idp}:{sub}`, unique among providers. client_id: "" when the token does not say who presents it.
     exp and iat are Unix seconds; None where an introspected token does not say.
     """
 
-    sub: str = field(repr=False)
+    sub: str
     iss: str
     idp: str
-    arn: str = field(repr=False)
+    arn: str
     client_id: str
     scope: tuple[str, ...]
     aud: tuple[str, ...]
@@ -47,6 +45,9 @@ class AccessToken:
     permissions: tuple[str, ...]
     exp: float | None
     iat: float | None
+
+    def __repr__(self) -> str:
+        return f"AccessToken(idp={self.idp!r}, client_id={self.client_id!r})"  # and nothing of the person
 
 
 def from_jwt(token: Compact, provider: Provider, for_us: tuple[str, ...], now: float) -> AccessToken:
@@ -104,17 +105,17 @@ def _normalised(claims: Mapping[str, Any], provider: Provider) -> AccessToken:
     for name, allowed in _KINDS.items():
         if name in claims and str(claims[name]).lower() not in allowed:
             raise TokenInvalid("malformed")
-    sub, names = checked_subject(claims), provider.config.claims
+    sub, config = checked_subject(claims), provider.config
     return AccessToken(
-        sub=sub,
-        iss=provider.config.issuer,
-        idp=provider.id,
-        arn=arn(provider.id, sub),
-        client_id=_client(claims),
+        sub,
+        config.issuer,
+        config.id,
+        arn(config.id, sub),
+        _client(claims),
         scope=words(claims, "scope") or words(claims, "scp"),
         aud=tuple([name for name in audiences(claims) if isinstance(name, str)]),
-        roles=words(claims, names.roles),
-        permissions=words(claims, names.permissions),
+        roles=words(claims, config.claims.roles),
+        permissions=words(claims, config.claims.permissions),
         exp=claims.get("exp"),
         iat=claims.get("iat"),
     )

@@ -29,11 +29,12 @@ def arn(idp: str, sub: str) -> str:
 
 def words(claims: Mapping[str, Any], path: str) -> tuple[str, ...]:
     """A list of words, or words in one string, as providers send roles either way."""
-    value = claims[path] if path in claims else _at(claims, path)
-    found = value.split() if isinstance(value, str) else value
-    if not isinstance(found, list):
-        return ()
-    return tuple([word[:_LONGEST] for word in found[:_MOST_ROLES] if isinstance(word, str)])
+    found = claims[path] if path in claims else _at(claims, path)
+    if isinstance(found, str):
+        return tuple([word[:_LONGEST] for word in found.split(None, _MOST_ROLES)[:_MOST_ROLES]])
+    if isinstance(found, list):
+        return tuple([word[:_LONGEST] for word in found[:_MOST_ROLES] if isinstance(word, str)])
+    return ()
 
 
 def changed_words(before: Mapping[str, Any], after: Mapping[str, Any], names: ClaimNames) -> dict[str, tuple[str, ...]]:

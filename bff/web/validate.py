@@ -13,4 +13,4 @@ blueprint = Blueprint("validate", __name__)
 @policy(session=False, csrf=False)
 def validate() -> Response:
     """The claims of the Bearer token that the request carries, in one form for all providers."""
-    return jsonify(services().bearers.validate(bearer_token(request.headers.get("Authorization"))))
+    return jsonify(services().bearers.validate(bearer_token(request.headers.get("Authorization")))._asdict())
