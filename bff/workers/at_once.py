@@ -52,11 +52,11 @@ class AtOnce:
     def answer(self, data: bytes, client: Any, server: Any, *, closes: bool = False) -> Answer | None:
         """What memory answers to data, which is all that a connection has; None, and nothing done, where it has no
         answer. client, server: the connection's ends. closes: whether it shall be the last."""
-        environ = question.asked(data, self.verify.paths, self._around(client, server))
-        if environ is None:
-            return None
-        answer = Answer(environ)
         try:
+            environ = question.asked(data, self.verify.paths, self._around(client, server))
+            if environ is None:
+                return None
+            answer = Answer(environ)
             body = self.verify.at_once(environ, answer.start_response)
         except Exception:  # noqa: BLE001 - gunicorn meets it again, and answers
             return None

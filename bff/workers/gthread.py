@@ -17,6 +17,7 @@ closed keeps the main thread for two seconds. Here the main thread reads until a
 has not closed yet is left to the poller.
 """
 
+import contextlib
 import re
 import select
 import selectors
@@ -105,10 +106,14 @@ class Worker(AtOnce, ThreadWorker):
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         """In the main thread: a thread has done with a connection."""
-        if not fs.cancelled() and fs.exception() is None and fs.result() is True:
-            self._watch(conn, self.keepalived_conns, self.on_client_socket_readable)
-        else:
-            self._hang_up(conn)
+        try:
+            if not fs.cancelled() and fs.exception() is None and fs.result() is True:
+                self._watch(conn, self.keepalived_conns, self.on_client_socket_readable)
+            else:
+                self._hang_up(conn)
+        except OSError:  # it is gone
+            self.nr_conns -= 1
+            conn.close()
 
     def murder_keepalived(self) -> None:
         """Called by gunicorn's loop after every event."""
@@ -132,13 +137,9 @@ class Worker(AtOnce, ThreadWorker):
 
     def _hang_up(self, conn: Any) -> None:
         """Say that nothing more comes, and read on until the client has heard it (RFC 9112 section 9.6): the system
-        would take back what it has not delivered yet, if the connection were closed with something left to read."""
-        try:
-            conn.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.nr_conns -= 1
-            conn.close()
-            return
+        would take back what it has not delivered yet, if the connection were closed with something left to read.
+        Raises OSError for one that is gone."""
+        conn.sock.shutdown(socket.SHUT_WR)
         conn.sock.setblocking(False)
         conn.timeout = time.monotonic() + HANGING_UP
         self._hung_up[conn] = 0
@@ -195,7 +196,8 @@ class Worker(AtOnce, ThreadWorker):
             return False
         if len(data) <= LONGEST_HEAD:
             return True
-        conn.sock.shutdown(socket.SHUT_RD)  # a thread answers, and does not wait for more
+        with contextlib.suppress(OSError):
+            conn.sock.shutdown(socket.SHUT_RD)  # a thread answers, and does not wait for more
         return False
 
     def _answered(self, conn: Any, data: bytes) -> bool:

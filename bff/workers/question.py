@@ -43,7 +43,7 @@ def surroundings(client: Any, server: Any, settings: Any) -> Environ:
         environ.update(REMOTE_ADDR=client[0], REMOTE_PORT=str(client[1]))
     else:
         environ["REMOTE_ADDR"] = client.decode() if isinstance(client, bytes) else client
-    name, port = server if isinstance(server, tuple) else (server, "")
+    name, port = server[:2] if isinstance(server, tuple) else (server, "")
     environ.update(SERVER_NAME=name, SERVER_PORT=str(port))
     return environ
 

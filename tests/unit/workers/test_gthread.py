@@ -285,11 +285,14 @@ def test_who_goes_on_sending_is_left(bench: Bench) -> None:
         bench.worker.wait_for_and_dispatch_events(timeout=10)
 
 
-def test_a_connection_that_is_gone_is_forgotten(bench: Bench) -> None:
+@pytest.mark.parametrize("result", ["kept", "to be closed"])
+def test_a_connection_that_is_gone_is_forgotten(bench: Bench, result: str) -> None:
     bench.worker.poller.unregister(bench.conn.sock)
+    bench.worker.keepalived_conns.clear()
     bench.conn.sock.close()
-    bench.worker._hang_up(bench.conn)
+    bench.worker.finish_request(bench.conn, done(result))
     assert bench.worker.nr_conns == 0
+    assert not bench.worker.keepalived_conns
 
 
 class Pool:

@@ -88,14 +88,18 @@ def test_what_is_read_gunicorn_reads_alike(data: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"GET /auth/verify HTTP/1.1", b"HEAD /auth/verify?a=b&c HTTP/1.1"])
 @pytest.mark.parametrize("rest", [PROXYS.partition(b"\r\n")[2], b"Host: [::1]:8000\r\n\r\n", b"Host:\r\n\r\n"])
-@pytest.mark.parametrize("server", [SERVER, "/run/bff.sock"], ids=["by TCP", "by a socket file"])
-@pytest.mark.parametrize("client", [CLIENT, "", b""], ids=["named", "unnamed", "in bytes"])
+@pytest.mark.parametrize(
+    "server", [SERVER, ("::1", 8000, 0, 0), "/run/bff.sock"], ids=["by IPv4", "by IPv6", "by a socket file"]
+)
+@pytest.mark.parametrize(
+    "client", [CLIENT, ("::1", 4711, 0, 0), "", b""], ids=["by IPv4", "by IPv6", "unnamed", "in bytes"]
+)
 def test_a_proxys_question_is_read(line: bytes, rest: bytes, server: Any, client: Any) -> None:
     data = line + b"\r\n" + rest
     environ = question.asked(data, Verify.paths, question.surroundings(client, server, SETTINGS))
     assert environ is not None
     theirs = gunicorns(data, client, server)
-    if server == SERVER or b"[" not in rest:  # gunicorn cuts the brackets' inside in two
+    if server != "/run/bff.sock" or b"[" not in rest:  # gunicorn cuts the brackets' inside in two
         assert told(environ) == told(theirs)
 
 
