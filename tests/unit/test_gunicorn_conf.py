@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from bff.settings_check import EX_CONFIG
+
 ROOT = Path(__file__).parents[2]
 MASTER = """
 import gc, json, runpy, weakref
@@ -48,3 +52,20 @@ def test_the_garbage_collector_leaves_alone_what_stays(tmp_path: Path) -> None:
     assert frozen > 20 * looked_at
     assert again > 0.9 * frozen
     assert collected
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("WEB_WORKER_CLASS", "sync"), ("WEB_THREADS", "many"), ("WEB_MAX_REQUESTS", "-1")]
+)
+def test_what_only_gunicorn_reads_is_refused_as_any_other_mistake(tmp_path: Path, variable: str, value: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "gunicorn.conf.py"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "BFF_DATA_DIR": str(tmp_path), variable: value},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == EX_CONFIG
+    assert f"  - {variable}: {value!r} is n" in done.stderr
