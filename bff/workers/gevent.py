@@ -12,7 +12,7 @@ answer, and a question of a reverse proxy is answered without gunicorn (`bff/wor
 import contextlib
 import socket
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 from gunicorn.workers.ggevent import GeventWorker
@@ -44,6 +44,15 @@ class Connection:
         self.idle = False
 
 
+class Listener(NamedTuple):
+    """Where a connection was accepted. The socket itself may be closed before the first request comes."""
+
+    name: Any
+
+    def getsockname(self) -> Any:
+        return self.name
+
+
 class Worker(AtOnce, GeventWorker):
     _untimed = contextlib.nullcontext()
 
@@ -61,10 +70,11 @@ class Worker(AtOnce, GeventWorker):
         if self.gunicorns:
             super().handle(listener, client, addr)
             return
+        name = listener.getsockname()
         connection = self._connections[client] = Connection(client, self._latest())
         try:
             connection.wait()
-            super().handle(listener, client, addr)
+            super().handle(Listener(name), client, addr)
         finally:
             del self._connections[client]
             connection.watcher.close()

@@ -184,6 +184,13 @@ def test_a_worker_that_leaves_answers_one_more_request_on_idle_connections(bench
         assert last.endswith(ours)
 
 
+def test_a_first_request_is_answered_after_the_listener_was_closed(bench: Bench) -> None:
+    client = bench.connect()
+    bench.listener.getsockname = lambda: pytest.fail("it is closed")
+    client.sendall(OTHER)
+    assert answer(client).endswith(b"app")
+
+
 def test_it_does_not_wait_for_one(bench: Bench) -> None:
     known, fresh = bench.asked(), bench.connect()
     bench.worker.alive = False
