@@ -25,6 +25,7 @@ MAX_TOKEN = 64 * 1024
 _HEADERS = jws.JWSRegistry(strict_check_header=False)  # registered members by type, others ignored (RFC 7515 section 4)
 _decode, _BLANK = json.JSONDecoder().raw_decode, " \t\n\r"  # RFC 8259 section 2
 _TIMES = ("exp", "iat", "nbf")
+_NUMBERS = (int, float)
 
 
 class TokenInvalid(Exception):
@@ -112,7 +113,7 @@ def check_times(claims: Mapping[str, Any], now: float, *, demanded: tuple[str, .
 
 
 def is_time(value: object) -> bool:
-    return type(value) in (int, float) and 0 < value < 1e11  # type: ignore[operator]  # a number, and no bool
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool) and 0 < value < 1e11
 
 
 def audiences(claims: Mapping[str, Any]) -> list[Any]:

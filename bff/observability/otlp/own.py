@@ -1,4 +1,4 @@
-"""The BFF's own spans, at half of what the SDK's cost: a verify must not take twice as long because it is traced.
+"""The BFF's own spans, at a third of what the SDK's cost: a verify must not take twice as long because it is traced.
 
 The SDK's span takes anything from any thread: each attribute is examined and stored under two locks, beside lists of
 events and links, none of which is ever shown (shown.py). What bff.observability.traces makes has a few attributes, each
