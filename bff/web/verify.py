@@ -53,7 +53,8 @@ class UnknownProfile(BFFError):
 
 
 class Verify:
-    paths = PATHS
+    paths: frozenset[str]
+    """Where `at_once` may answer."""
 
     def __init__(
         self,
@@ -75,6 +76,8 @@ class Verify:
         self._callers = callers
         self._default = profiles[0]
         self._profiles = {f"{path}@{profile.id}": profile for path in (*PATHS, ENVOY) for profile in profiles[1:]}
+        plain = [path for path, profile in self._profiles.items() if profile.plain and not path.startswith(ENVOY)]
+        self.paths = PATHS.union(plain)
         self._profiles[ENVOY] = self._default
         self._records: dict[tuple[str, str, int, str], Callable[[float, metrics.Exemplar], None]] = {}
         for outcome in ("allowed", "error", *_OUTCOMES.values()):
@@ -95,7 +98,7 @@ class Verify:
 
     def at_once(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
         """What a call of this would answer; None, and nothing done, where it would have to ask the store or others."""
-        if environ["PATH_INFO"] not in PATHS:
+        if environ["PATH_INFO"] not in self.paths:
             return None
         known = self._gate.knows(environ.get("HTTP_COOKIE", ""), self._clients.of(environ))
         return self(environ, start_response) if known else None

@@ -199,11 +199,12 @@ def test_what_is_no_dialect_is_nothing(bff: Site, path: str) -> None:
         ("/auth/verify", True),
         ("/auth/verify/nginx", True),
         ("/auth/verify/envoy/orders", False),
-        ("/auth/verify/nginx@pages", False),
+        ("/auth/verify/nginx@pages", True),
+        ("/auth/verify/envoy@pages/orders", False),
         ("/auth/session", False),
     ],
 )
-def test_which_questions_the_main_thread_answers(bff: Site, path: str, at_once: bool) -> None:
+def test_which_questions_are_answered_at_once(bff: Site, path: str, at_once: bool) -> None:
     answered: list[str] = []
     environ = EnvironBuilder(path, base_url=BFF).get_environ()
     verify = bff.app.extensions["bff_verify"]

@@ -198,3 +198,22 @@ def test_a_mistake_is_named(tmp_path: Path, line: str, complaint: str) -> None:
     found = [problem for problem in settings_check.problems(config) if "verify.yaml" in problem]
     assert len(found) == 1
     assert complaint in found[0]
+
+
+@pytest.mark.parametrize("path", ["/auth/verify", "/auth/forward", "/auth/verify/nginx", "/auth/verify/envoy"])
+@pytest.mark.parametrize(
+    ("profile", "at_once"),
+    [
+        ("pages", True), ("everything", True), ("nothing", True), ("orders", False), ("billing", False),
+        ("legacy", False), ("lenient", False), ("unknown", False),
+    ],
+)  # fmt: skip
+def test_which_profiles_are_answered_at_once(bff: Site, path: str, profile: str, at_once: bool) -> None:
+    """Those whose answer depends on the session alone; never Envoy's, whose address differs with each request."""
+    verify = bff.app.extensions["bff_verify"]
+    expected = at_once and not path.endswith("envoy")
+    assert (f"{path}@{profile}" in verify.paths) is expected
+    answered: list[str] = []
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": f"{path}@{profile}", "REMOTE_ADDR": "192.0.2.1"}
+    body = verify.at_once(environ, lambda status, _headers: answered.append(status))
+    assert (body is not None, answered) == (expected, ["401 Login required"] if expected else [])
