@@ -97,6 +97,7 @@ class Worker(AtOnce, GeventWorker):
             self._follow(connection, req.unreader, listener_name, addr)
 
     def _follow(self, connection: Connection, unreader: Any, server: Any, client: Any) -> None:
+        connection.sock.settimeout(STALLED)
         while True:
             connection.wait()
             data = connection.sock.recv(LONGEST)
@@ -105,8 +106,12 @@ class Worker(AtOnce, GeventWorker):
             answer = self.answer(data, client, server) if self.verify is not None else None
             if answer is None:
                 unreader.unread(data)
+                connection.sock.settimeout(None)
                 return
-            connection.sock.sendall(answer.data)
+            try:
+                connection.sock.sendall(answer.data)
+            except TimeoutError:
+                answer.closes = True
             self.note(answer)
             if answer.closes:
                 raise StopIteration
