@@ -37,7 +37,7 @@ def good(answers: list[Answer]) -> bool:
 
 def test_login_refresh_and_exchange(deployment: Deployment) -> None:
     provider = deployment.provider
-    with Visitor(deployment.bff.base_url) as alice, lines(deployment.bff) as found:
+    with deployment.without_sweep(), Visitor(deployment.bff.base_url) as alice, lines(deployment.bff) as found:
         workers = [line for (line,) in found.values()]
         assert alice.login(login_hint="alice").status_code == 302
         cookie = alice.cookie()
