@@ -25,6 +25,7 @@ from bff.web import (
     javascript,
     keys,
     metrics,
+    openapi,
     pdp,
     pipeline,
     provider_logout,
@@ -68,6 +69,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         app.register_blueprint(blueprint)
     app.register_blueprint(beacon.blueprint(settings.metrics.public_events))
     app.register_blueprint(javascript.blueprint())
+    app.register_blueprint(openapi.blueprint(settings))
     app.register_blueprint(api.blueprint(Table(settings.routes)))
     if settings.metrics.bind is None:
         page = metrics_app(services.store.active, settings.version, services.clock)

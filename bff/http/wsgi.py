@@ -60,6 +60,7 @@ class WsgiTransport(BaseAdapter):
             answer.close()
         raw = HTTPResponse(
             io.BytesIO(content),
+            request_method=request.method,
             headers=HTTPHeaderDict(answer.headers),
             status=answer.status,
             reason=answer.reason,

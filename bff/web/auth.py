@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, make_response, redirect, render_template, request
 from marshmallow import RAISE, Schema, ValidationError, fields
@@ -123,17 +124,26 @@ def csrf_token() -> Response:
     return response
 
 
+class _TrueOrFalse(fields.Boolean):
+    """Of JSON; marshmallow's own field also takes text and numbers for one."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class LogoutRequest(Schema):
     class Meta:
         unknown = RAISE
 
-    everywhere = fields.Boolean(load_default=False)
+    everywhere = _TrueOrFalse(load_default=False)
 
 
 @blueprint.post("/auth/logout")
 def logout() -> BaseResponse:
     try:
-        wanted = LogoutRequest().load((request.get_json() if request.get_data() else None) or {})
+        wanted = LogoutRequest().load(request.get_json() if request.get_data() else {})
     except (ValidationError, RecursionError) as err:
         raise BadRequest("The body may hold `everywhere`, true or false, and nothing else.") from err
     response = make_response()

@@ -1,6 +1,5 @@
 """GET /metrics for Prometheus, guarded by address and token."""
 
-import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,7 +8,7 @@ from werkzeug.wrappers import Response
 
 from bff.crypto import equal
 from bff.errors import BFFError, Forbidden, Unauthenticated
-from bff.observability.logs import correlation_id_for
+from bff.observability import logs
 from bff.settings import MetricsSettings
 from bff.web import problem
 from bff.web.client import Clients
@@ -30,8 +29,14 @@ class Guarded:
         try:
             self._check(environ)
         except BFFError as err:
-            body = json.dumps(problem.facts(err, correlation_id_for(environ.get("HTTP_X_CORRELATION_ID")))).encode()
-            headers = [("Content-Type", problem.PROBLEM), ("Content-Length", str(len(body))), *err.headers]
+            correlation_id = logs.correlation_id.get() or logs.correlation_id_for(environ.get("HTTP_X_CORRELATION_ID"))
+            body, content_type = problem.body(problem.facts(err, correlation_id), navigation=False)
+            headers = [
+                ("Content-Type", content_type),
+                ("Content-Length", str(len(body))),
+                ("X-Correlation-ID", correlation_id),
+                *problem.headers(err),
+            ]
             start_response(f"{err.status} {err.title}", headers)
             return [body]
         return self._page(environ, start_response)

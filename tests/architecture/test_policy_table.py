@@ -51,6 +51,8 @@ EXCEPTIONS = {
     "GET /metrics": OPEN,
     # providers: the keys that verify our assertions
     "GET /.well-known/jwks.json": OPEN,
+    # tools that make clients: what there is, which is no secret
+    "GET /openapi.json": OPEN,
     # browsers: what they report, and the module that they report with
     "POST /api/v1/metrics": OPEN,
     "GET /static/bff.js": OPEN,

@@ -1,0 +1,61 @@
+"""/openapi.json: what the BFF answers (OpenAPI 3.1), written in openapi.yaml beside this file.
+
+What only a deployment knows is added once; so is what every answer carries, which nobody wants to read at
+each of them.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from flask import Blueprint, request
+from werkzeug.wrappers import Response
+
+from bff.settings import Settings
+from bff.web.policy import policy
+
+SOURCE = Path(__file__).parent / "openapi.yaml"
+_LIFE = 3600
+_CORRELATION = {"X-Correlation-ID": {"$ref": "#/components/headers/X-Correlation-ID"}}
+
+
+def blueprint(settings: Settings) -> Blueprint:
+    routes = Blueprint("openapi", __name__)
+
+    @cache
+    def content() -> bytes:
+        """Written when somebody asks: reading YAML takes a tenth of a second."""
+        return json.dumps(document(settings)).encode()
+
+    @routes.get("/openapi.json")
+    @policy(session=False, csrf=False)
+    def described() -> Response:
+        response = Response(content(), mimetype="application/json")
+        response.cache_control.public, response.cache_control.max_age = True, _LIFE
+        response.add_etag()
+        return response.make_conditional(request)
+
+    return routes
+
+
+def document(settings: Settings) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(SOURCE.read_text())
+    content["info"]["version"] = settings.version
+    content["servers"] = [{"url": settings.base_url}]
+    content["components"]["securitySchemes"]["session"]["name"] = settings.cookies.name
+    if settings.metrics.bind is not None:
+        del content["paths"]["/metrics"]  # it is at another port
+    for response in content["components"]["responses"].values():
+        _add_correlation(response)
+    for path in content["paths"].values():
+        for method in path.keys() - {"parameters"}:
+            for response in path[method]["responses"].values():
+                _add_correlation(response)
+    return content
+
+
+def _add_correlation(response: dict[str, Any]) -> None:
+    if "$ref" not in response:
+        response["headers"] = {**response.get("headers", {}), **_CORRELATION}
