@@ -40,6 +40,8 @@ WORKERS, CLIENTS, KILLS = 3, 4, 3
 PATIENCE = 60.0
 PAUSE = 0.02
 """Seconds between two requests of a client: load, but not so much that every request waits for a processor."""
+KILLED = requests.ConnectionError, requests.exceptions.ChunkedEncodingError
+"""What a client sees of a worker that was killed before its answer, or in the midst of it."""
 FEW = 50
 """Events wait when somebody delivers them, for a second or two."""
 LOG = "bff:l:events"
@@ -85,7 +87,7 @@ class Load:
             while not self._over.is_set():
                 name = f"{client}-{next(_numbers)}"
                 sent = time.monotonic()
-                with suppress(requests.ConnectionError):  # its worker was killed
+                with suppress(*KILLED):
                     answer = session.get(
                         f"http://{self._bff.address}/api/pages/{name}", headers=headers, timeout=PATIENCE
                     )
@@ -95,7 +97,7 @@ class Load:
 
     def _log_in_and_out(self) -> None:
         while not self._over.wait(10 * PAUSE):
-            with suppress(requests.ConnectionError), Visitor(self._bff.base_url) as alice:
+            with suppress(*KILLED), Visitor(self._bff.base_url) as alice:
                 if alice.login().status_code != 302:
                     continue
                 session = digest(digest(alice.cookie()))[:24]
