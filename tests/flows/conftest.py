@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from joserfc.jwk import ECKey, Key, RSAKey
+from werkzeug.routing import Rule
 
 from bff.http import WsgiApp
 from bff.settings import Settings
@@ -16,6 +18,24 @@ from tests.flows.provider import OpenIdProvider
 from tests.flows.token_use import TokenSites
 from tests.flows.witness import Witness
 from tests.unit.events.support import valid
+
+
+@pytest.fixture(scope="session", autouse=True)
+def rules_compiled_once() -> Iterator[None]:
+    """werkzeug writes and compiles two functions for each rule of each app, a quarter of what these tests take; all
+    their apps have the same rules."""
+    compiled: dict[tuple[str, bool], Any] = {}
+    original = Rule._compile_builder
+
+    def once(rule: Rule, append_unknown: bool = True) -> Any:
+        key = rule.rule, append_unknown
+        if key not in compiled:
+            compiled[key] = original(rule, append_unknown)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rule, "_compile_builder", once)
+        yield
 
 
 @pytest.fixture(scope="session")
