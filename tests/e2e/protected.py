@@ -1,4 +1,4 @@
-"""One BFF, one application, and four real proxies in front of both, with the files in deploy/ as they are."""
+"""One BFF, one application, and five real proxies in front of both, with the files in deploy/ as they are."""
 
 import base64
 import http.client
@@ -22,7 +22,7 @@ from tests.e2e.claims import claims, lies
 from tests.peers import bff, process, proxies, redis
 from tests.peers import service as backend
 
-PROXIES = ("caddy", "traefik", "nginx", "envoy")
+PROXIES = ("caddy", "traefik", "nginx", "envoy", "haproxy")
 AGENT = "a browser made for tests"
 CLIENT = "127.0.0.1"
 PROFILES = "profiles: {site: {unauthenticated: redirect, authz: pdp, resource: site}}"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.claims import claims, identity
+from tests.e2e.protected import PROXIES
 from tests.peers import bff, openid, process, proxies
 from tests.peers.bff import Visitor
 
@@ -55,7 +56,7 @@ class Site:
             return answer.status, json.loads(content) if content.startswith(b"{") else content
 
 
-@pytest.fixture(scope="module", params=["caddy", "traefik", "nginx", "envoy"])
+@pytest.fixture(scope="module", params=PROXIES)
 def site(folder: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     found = Site(process.free_port())
     client = openid.client("bff", found.base_url)

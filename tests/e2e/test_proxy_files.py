@@ -31,3 +31,7 @@ def test_envoy() -> None:
 
 def test_caddy() -> None:
     checked(program("caddy"), "validate", "--config", DEPLOY / "caddy" / "Caddyfile")
+
+
+def test_haproxy() -> None:
+    checked(install.debian("haproxy", "haproxy"), "-c", "-C", DEPLOY / "haproxy", "-f", "haproxy.cfg")

@@ -122,6 +122,21 @@ def envoy(port: int, bff: str, app: str, *, profile: str = "", log: Path | None 
         yield
 
 
+@contextmanager
+def haproxy(port: int, bff: str, app: str, *, profile: str = "", log: Path | None = None) -> Iterator[None]:
+    """HAProxy, as `caddy`."""
+    program = install.debian("haproxy", "haproxy")
+    env = {
+        "SITE_ADDRESS": f"127.0.0.1:{port}",
+        "BFF_ADDRESS": bff,
+        "BFF_VERIFY": f"/auth/verify{profile}",
+        "APP_ADDRESS": app,
+    }
+    command: list[str | Path] = [program, "-db", "-C", DEPLOY / "haproxy", "-f", "haproxy.cfg"]
+    with process.running(command, port=port, env=env, log=log):
+        yield
+
+
 def _changed(text: str, name: str, line: str) -> str:
     changed, times = re.subn(rf"(?m)^( *)\S.*  # {name}$", rf"\g<1>{line}", text)
     if times != 1:
