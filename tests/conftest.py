@@ -31,6 +31,9 @@ LONG = (
 QUIET = tuple(f"tests/{folder}/" for folder in ("architecture", "flows", "unit"))
 """Start hardly any servers: they need a core all the time, and servers mostly wait."""
 
+STEPPED_BACK = 10
+"""Of the scale of nice(1)."""
+
 
 class Modules(LoadScopeScheduling):  # type: ignore[misc] # xdist comes without types
     """Gives a process a module at a time: the first process those that start servers, the other quiet ones, and when
@@ -94,6 +97,13 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Quiet tests step back where a server's tests want a processor, if this user may come forward again."""
+    if "PYTEST_XDIST_WORKER" in os.environ and os.geteuid() == 0:
+        os.setpriority(os.PRIO_PROCESS, 0, STEPPED_BACK if item.nodeid.startswith(QUIET) else 0)
 
 
 def _place(item: pytest.Item) -> int:
