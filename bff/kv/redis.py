@@ -1,4 +1,4 @@
-"""The production store: Redis 7 or newer, single, over TLS, by socket file, or behind Sentinel.
+"""The production store: Redis 7 or newer, single, over TLS, by socket file, behind Sentinel, or one slot of a cluster.
 
 Each operation here is one command, one script or one transaction; `redis_link` says how long it may take.
 """
@@ -24,6 +24,7 @@ from bff.kv import (
     Publish,
     Set,
     Subscription,
+    redis_pool,
     redis_url,
 )
 from bff.kv.listener import Listener
@@ -55,10 +56,11 @@ class RedisStore:
         """Times in seconds; connect_timeout is `timeout` unless given. pool_size: calls under way at once in this
         process. Raises ValueError for a bad URL."""
         self._url = redis_url.parse(url)
-        self._namespace = namespace
+        self._namespace = redis_pool.one_slot(namespace) if self._url.scheme in redis_url.CLUSTER else namespace
         self._listeners: set[Listener] = set()
         self._link = RedisLink(
             self._url,
+            self._namespace,
             timeout=timeout,
             connect_timeout=timeout if connect_timeout is None else connect_timeout,
             pool_size=pool_size,

@@ -4,12 +4,12 @@ How long a call can take. redis-py's own repetitions (ten by default, with pause
 wait happens at most once and the first that runs out ends the call: for a free connection (`timeout`), for the TCP
 connection if one must be made (`connect_timeout` for each address of the name), for TLS, AUTH and SELECT on it and
 then for the reply (`timeout` each). In practice: `timeout` on a server that hangs, `connect_timeout` on a host that
-is gone. Behind Sentinel a new connection first asks the sentinels in turn, each under the same limits. Resolving a
-name takes what the system's resolver takes.
+is gone. Behind Sentinel a new connection first asks the sentinels in turn, in a cluster its nodes, each under the same
+limits. Resolving a name takes what the system's resolver takes.
 
 What is repeated. A pooled connection that the server has closed meanwhile is noticed before anything is sent and
 replaced, for every operation. When it breaks later, a read is sent once more; a write is not, because it may have
-taken effect.
+taken effect. What a node of a cluster refuses because another one has the keys is sent to that one.
 """
 
 import os
@@ -35,7 +35,12 @@ WAKE = 0.1
 IDLE = 1.0
 PATIENCE = 1.0
 # What a former master says: the next connection must find the new one.
-DEMOTED = (redis.exceptions.ReadOnlyError, redis.exceptions.MasterDownError)
+DEMOTED = (
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.MovedError,
+    redis.exceptions.ClusterDownError,
+)
 
 
 class RedisLink:
@@ -44,6 +49,7 @@ class RedisLink:
     def __init__(
         self,
         url: RedisUrl,
+        namespace: str,
         *,
         timeout: float,
         connect_timeout: float,
@@ -52,6 +58,7 @@ class RedisLink:
         clock: Callable[[], float],
     ) -> None:
         self._url = url
+        self._namespace = namespace
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._pool_size = pool_size
@@ -65,7 +72,7 @@ class RedisLink:
         with self._starting:
             if self._pid != os.getpid():
                 limits = {"timeout": self._timeout, "connect_timeout": self._connect_timeout}
-                self._pool = redis_pool.make(self._url, size=self._pool_size, **limits)
+                self._pool = redis_pool.make(self._url, self._namespace, size=self._pool_size, **limits)
                 self._client: Any = redis.Redis(connection_pool=self._pool)
                 self._slots = threading.BoundedSemaphore(self._pool_size)
                 self._pid = os.getpid()
@@ -145,7 +152,7 @@ class RedisLink:
         if not self._breaker.allow():
             raise StoreUnavailable("Redis did not answer lately and is left alone for a moment")
         try:
-            result = _attempt(work, repeatable)
+            result = self._attempt(work, repeatable)
         except redis.ResponseError as err:
             self._breaker.succeeded()  # an error is an answer
             if isinstance(err, DEMOTED):
@@ -158,6 +165,17 @@ class RedisLink:
             raise
         self._breaker.succeeded()
         return result
+
+    def _attempt(self, work: Callable[[], Any], repeatable: bool) -> Any:
+        try:
+            return work()
+        except redis.exceptions.MovedError:  # somebody else has our keys now, and nothing was done
+            self._pool.disconnect(inuse_connections=False)
+        except redis.ConnectionError as err:
+            broken = type(err) is redis.ConnectionError  # its subclasses are answers: still loading, wrong password
+            if not (broken and repeatable):
+                raise
+        return work()
 
     @contextmanager
     def _measured(self, verb: str) -> Iterator[None]:
@@ -176,16 +194,6 @@ class RedisLink:
 class _Pipeline(Pipeline):
     def annotate_exception(self, exception: Exception, number: int, command: Any) -> None:
         """redis-py would copy the command, and with it the value, into the exception's text."""
-
-
-def _attempt(work: Callable[[], Any], repeatable: bool) -> Any:
-    try:
-        return work()
-    except redis.ConnectionError as err:
-        broken = type(err) is redis.ConnectionError  # its subclasses are answers: still loading, wrong password
-        if not (broken and repeatable):
-            raise
-    return work()
 
 
 @contextmanager

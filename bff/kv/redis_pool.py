@@ -1,4 +1,5 @@
-"""Where connections to Redis come from: one server, or whichever server the sentinels call the master."""
+"""Where connections to Redis come from: one server, the one that the sentinels call the master, or the node of a
+cluster that has the slot of all our keys."""
 
 import contextlib
 import copy
@@ -9,18 +10,26 @@ from typing import Any
 import redis
 import redis.sentinel
 from redis.backoff import NoBackoff
+from redis.crc import key_slot
 from redis.retry import Retry
 
-from bff.kv.redis_url import RedisUrl
+from bff.kv.redis_url import CLUSTER, RedisUrl
 
 untyped: Any = redis.sentinel  # whose functions carry no types
 
-# How often, in seconds, a pool asks the sentinels whether the master is still the same.
+Address = tuple[str, int]
+
+# How often, in seconds, a pool asks the sentinels, or the cluster, whether the master is still the same.
 FOLLOW = 1.0
 NO = ("false", "no", "0")
 
 
-def make(url: RedisUrl, *, timeout: float, connect_timeout: float, size: int) -> redis.ConnectionPool:
+def one_slot(namespace: str) -> str:
+    """The namespace such that all keys in it are in one slot of a cluster: bff: becomes {bff}:."""
+    return f"{{{namespace.removesuffix(':')}}}:"
+
+
+def make(url: RedisUrl, namespace: str, *, timeout: float, connect_timeout: float, size: int) -> redis.ConnectionPool:
     """A pool that has not connected to anything yet; times in seconds."""
     limits = {
         "socket_timeout": timeout,
@@ -39,11 +48,13 @@ def make(url: RedisUrl, *, timeout: float, connect_timeout: float, size: int) ->
         return MasterPool(url.service, Sentinels(url.hosts, sentinel_login | limits), options)
     if url.scheme == "unix":
         return redis.ConnectionPool(redis.UnixDomainSocketConnection, path=url.path, **options)
-    options["host"], options["port"] = url.hosts[0]
-    if url.scheme == "rediss":
+    tls = url.scheme.startswith("rediss")
+    if tls:
         options["ssl_check_hostname"] = options.get("ssl_check_hostname", "true").lower() not in NO
-        return redis.ConnectionPool(redis.SSLConnection, **options)
-    return redis.ConnectionPool(**options)
+    if url.scheme in CLUSTER:
+        return MasterPool(namespace, Nodes(url.hosts, options | {"ssl": tls}), options | {"ssl": tls})
+    options["host"], options["port"] = url.hosts[0]
+    return redis.ConnectionPool(redis.SSLConnection if tls else redis.Connection, **options)
 
 
 def close(pool: redis.ConnectionPool) -> None:
@@ -67,6 +78,58 @@ class Sentinels(redis.sentinel.Sentinel):
         return address
 
 
+class Nodes:
+    """Tells which node of a cluster is the master of a key, as sentinels tell the master of a service.
+
+    All nodes can tell, so when those that were named at first are gone, others are asked. One that has lost the rest of
+    the cluster says so, and is not believed.
+    """
+
+    def __init__(self, hosts: Sequence[Address], options: dict[str, Any]) -> None:
+        self._options = options
+        self._known = list(hosts)
+        self._clients: dict[Address, Any] = {}
+
+    def discover_master(self, key: str) -> Address:
+        """Raises MasterNotFoundError."""
+        slot, failure = key_slot(key.encode()), None
+        for node in list(self._known):
+            try:
+                ranges = self._asked(node)
+            except redis.RedisError as err:
+                failure = err
+                continue
+            everybody = [_address(each, node) for _, _, *nodes in ranges for each in nodes]
+            self._known = list(dict.fromkeys([node, *everybody, *self._known]))
+            for first, last, master, *_ in ranges:
+                if first <= slot <= last:
+                    return _address(master, node)
+        raise redis.sentinel.MasterNotFoundError("No node of the cluster tells where our keys are") from failure
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+
+    def _asked(self, node: Address) -> list[list[Any]]:
+        """Ranges of slots: first and last slot, master, replicas. None from a node without a cluster."""
+        if node not in self._clients:
+            self._clients[node] = redis.Redis(host=node[0], port=node[1], **self._options)
+        info, ranges = (
+            self._clients[node]
+            .pipeline(transaction=False)
+            .execute_command("CLUSTER INFO")
+            .execute_command("CLUSTER SLOTS")
+            .execute()
+        )
+        return ranges if info["cluster_state"] == "ok" else []
+
+
+def _address(node: list[Any], asked: Address) -> Address:
+    """A node may not know the name by which others find it; then it is the one by which it was asked."""
+    host, port = node[:2]
+    return (host.decode() if host else asked[0]), port
+
+
 class MasterPool(redis.sentinel.SentinelConnectionPool):
     """After a switch the sentinels leave a former master that is alive as it was for some ten seconds: connections to
     it still work, but what is written there is lost and what is published elsewhere does not arrive. redis-py asks for
@@ -75,7 +138,7 @@ class MasterPool(redis.sentinel.SentinelConnectionPool):
     def __init__(
         self,
         service: str,
-        sentinels: Sentinels,
+        sentinels: Sentinels | Nodes,
         options: dict[str, Any],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -3,6 +3,7 @@
     redis://[user:password@]host[:6379][/db]          rediss:// is the same over TLS
     unix://[user:password@]/path/to/socket[?db=0]
     redis+sentinel://[user:password@]host[:26379],host.../service[/db]
+    redis+cluster://[user:password@]host[:6379],host...       rediss+cluster:// is the same over TLS
 
 No error text and no repr carries any part of the URL that could be a credential.
 """
@@ -19,14 +20,18 @@ OPTIONS: Mapping[str, frozenset[str]] = {
     "rediss": _ANY | _TLS,
     "unix": _ANY | {"username", "password"},
     "redis+sentinel": _ANY | {"sentinel_username", "sentinel_password"},
+    "redis+cluster": _ANY - {"db"},
+    "rediss+cluster": _ANY - {"db"} | _TLS,
 }
+CLUSTER = ("redis+cluster", "rediss+cluster")
 PORTS = {"redis+sentinel": 26379}
 DEFAULT_PORT = 6379
 
 
 @dataclass(frozen=True)
 class RedisUrl:
-    """options: the query's, as text, only those that the scheme knows."""
+    """hosts: the server's, the sentinels', or any nodes of the cluster. options: the query's, as text, only those that
+    the scheme knows."""
 
     scheme: str
     hosts: tuple[tuple[str, int], ...] = ()
@@ -92,6 +97,8 @@ def _service_and_db(scheme: str, path: str) -> tuple[str, str]:
         if not path:
             raise _SafeError("unix:// needs the socket's path")
         return "", ""
+    if scheme in CLUSTER and path.strip("/") not in ("", "0"):
+        raise _SafeError(f"{scheme}:// takes no database's number: a cluster has only one")
     if scheme != "redis+sentinel":
         return "", path.strip("/")
     service, _, db = path.strip("/").partition("/")

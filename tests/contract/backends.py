@@ -10,7 +10,7 @@ import redis
 from bff.kv import KeyValue
 from bff.kv.redis import RedisStore
 from bff.kv.sqlite import SqliteStore
-from tests.peers.redis import RedisServer
+from tests.peers.redis import RedisCluster, RedisServer
 
 POLL = 0.01
 # Tests of faults choose their own; everywhere else a busy machine must not look like an outage.
@@ -85,7 +85,7 @@ class RedisBackend(Backend):
     """Redis has its own clock, so time passes by shortening the remaining life of every key, and by making what is
     noted with its time older."""
 
-    def __init__(self, server: RedisServer) -> None:
+    def __init__(self, server: RedisServer | RedisCluster) -> None:
         super().__init__()
         self.address = server.url
         self._admin: redis.Redis = server.admin()
@@ -99,7 +99,7 @@ class RedisBackend(Backend):
             left = self._admin.pttl(key)
             if left >= 0:
                 self._admin.pexpire(key, left - int(seconds * 1000))  # not above zero: gone at once
-            if key.startswith(b"bff:w:"):
+            if key.startswith((b"bff:w:", b"{bff}:w:")):
                 for place, at in enumerate(self._admin.lrange(key, 0, -1)):
                     self._admin.lset(key, place, str(int(at) - int(seconds * 1_000_000)))
 

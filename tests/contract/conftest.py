@@ -1,4 +1,5 @@
-"""Real stores for the contract suite: SQLite in a folder of the test, two generations of Redis for the session."""
+"""Real stores for the contract suite: SQLite in a folder of the test, two generations of Redis and
+a cluster for the session."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from bff.kv import KeyValue
 from tests.contract.backends import Backend, RedisBackend, SqliteBackend
 from tests.peers import redis as redis_peer
-from tests.peers.redis import RedisServer
+from tests.peers.redis import RedisCluster, RedisServer
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,13 @@ def redis_newest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
         yield server
 
 
-@pytest.fixture(params=["sqlite", "redis_debian", "redis_newest"])
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    with RedisCluster(redis_peer.debian(), tmp_path_factory.mktemp("redis")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["sqlite", "redis_debian", "redis_newest", "redis_cluster"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     made: Backend
     if request.param == "sqlite":

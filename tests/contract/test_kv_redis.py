@@ -23,7 +23,7 @@ from tests.contract.backends import PATIENT, RedisBackend, eventually
 from tests.contract.test_kv import Inbox, processes, together
 from tests.peers import certificates, process
 from tests.peers import redis as redis_peer
-from tests.peers.redis import RedisServer
+from tests.peers.redis import CLUSTERED, RedisCluster, RedisServer
 
 PASSWORD = "correct-horse-battery"
 TIMEOUT = 0.25
@@ -562,3 +562,83 @@ class TestSentinel:
         error, _ = timed(store.ping)
         assert "MasterNotFoundError" in str(error)
         store.close()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[RedisCluster]:
+    options = ["--masterauth", PASSWORD, "--repl-diskless-sync-delay", "0"]
+    with RedisCluster(redis_peer.debian(), tmp_path, replicated=True, password=PASSWORD, options=options) as started:
+        yield started
+
+
+class TestCluster:
+    """What every store does is shown by the contract suite, on a cluster as well."""
+
+    def test_a_slot_that_moves_costs_nothing(self, tmp_path: Path) -> None:
+        with RedisCluster(redis_peer.debian(), tmp_path) as cluster, closing(patient(cluster.url)) as store:
+            inbox = Inbox()
+            store.subscribe("c", inbox.message, inbox.state)
+            assert eventually(lambda: inbox.states == [True])
+            store.set("k", b"before")
+            assert cluster.master.command("EXISTS", "{bff}:k:k") == 1
+            cluster.move("{bff}:")
+            assert store.compare_and_set("k", b"before", b"after")
+            assert store.execute(Batch().get("k").set("other", b"v").get("other")) == [b"after", None, b"v"]
+            assert cluster.guide.command("EXISTS", "{bff}:k:k") == 1
+            assert eventually(lambda: published(store, "still here") and "still here" in inbox.messages)
+
+    def test_follows_a_replica_that_takes_over(self, cluster: RedisCluster) -> None:
+        dead = process.free_port()
+        store = patient(f"redis+cluster://:{PASSWORD}@127.0.0.1:{dead},127.0.0.1:{cluster.guide.port}")
+        inbox = Inbox()
+        store.subscribe("c", inbox.message, inbox.state)
+        store.set("k", b"before")
+        assert eventually(lambda: inbox.states == [True])
+        assert eventually(lambda: replicated(cluster))
+        cluster.replica.command("CLUSTER", "FAILOVER")
+        assert eventually(lambda: cluster.replica.command("ROLE")[0] == b"master", 10)
+        assert store.get("k") == b"before"
+        assert works(store)
+        assert eventually(lambda: inbox.states == [True, False, True], 5)
+        assert published(store, "after")
+        assert eventually(lambda: inbox.messages == ["after"])
+        store.close()
+
+    def test_follows_after_the_master_died_and_the_node_that_was_named(self, cluster: RedisCluster) -> None:
+        store = patient(cluster.url)
+        inbox = Inbox()
+        store.subscribe("c", inbox.message, inbox.state)
+        store.set("k", b"v")
+        assert eventually(lambda: inbox.states == [True])
+        assert eventually(lambda: replicated(cluster))
+        cluster.guide.kill()
+        cluster.master.kill()
+        cluster.replica.command("CLUSTER", "FAILOVER", "TAKEOVER")
+        assert eventually(lambda: works(store), 10)
+        assert store.get("k") == b"v"
+        assert eventually(lambda: inbox.states == [True, False, True], 5)
+        store.close()
+
+    def test_a_cluster_that_nobody_can_rely_on(self, tmp_path: Path, server: RedisServer) -> None:
+        """One without slots, and a server that is in no cluster."""
+        with RedisServer(redis_peer.debian(), tmp_path, options=CLUSTERED) as lonely:
+            for place in (f"127.0.0.1:{lonely.port}", f":{PASSWORD}@127.0.0.1:{server.port}"):
+                store = RedisStore(f"redis+cluster://{place}")
+                error, seconds = timed(store.ping)
+                assert "MasterNotFoundError" in str(error)
+                assert seconds < TIMEOUT
+                store.close()
+
+    def test_tls(self, tmp_path: Path) -> None:
+        files = certificates.make(tmp_path)
+        options = ["--tls-cluster", "yes"]
+        with RedisCluster(redis_peer.debian(), tmp_path, tls=files, options=options) as cluster:
+            store = patient(f"{cluster.url}?ssl_ca_certs={files.ca}")
+            assert works(store)
+            store.close()
+            error, _ = timed(patient(cluster.url).ping)
+            assert "certificate verify failed" in chain(error)
+
+
+def replicated(cluster: RedisCluster) -> bool:
+    return b"{bff}:k:k" in cluster.replica.command("KEYS", "*")

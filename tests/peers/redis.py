@@ -1,11 +1,13 @@
-"""Real Redis servers: Debian's and Redis 8 from PyPI, without persistence, that tests may freeze, kill and restart."""
+"""Real Redis servers: Debian's and Redis 8 from PyPI, without persistence, that tests may freeze, kill and restart; and
+clusters of them."""
 
 import contextlib
 import importlib.util
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +17,7 @@ from tests.peers import install, process
 from tests.peers.certificates import Certificates
 
 ADMIN_TIMEOUT = 10
+CLUSTERED = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-ping-replica-period", "1")
 
 
 def debian() -> Path:
@@ -50,6 +53,7 @@ class RedisServer:
         self.password = password
         self.log = folder / f"redis-{self.port}.log"
         self._folder = folder
+        self._tls = tls
         self._scheme = "rediss" if tls else "redis"
         self._command: list[str | Path] = [program, *([config] if config else [])]
         self._command += ["--bind", "127.0.0.1", "--dir", folder, *options]
@@ -71,7 +75,8 @@ class RedisServer:
 
     def admin(self) -> "redis.Redis":
         """A client for the test's own use; close it."""
-        return redis.Redis(port=self.port, password=self.password or None, socket_timeout=ADMIN_TIMEOUT)
+        tls: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(self._tls.ca)} if self._tls else {}
+        return redis.Redis("127.0.0.1", self.port, password=self.password or None, socket_timeout=ADMIN_TIMEOUT, **tls)
 
     def command(self, *words: str | int) -> Any:
         """Send one command and answer its reply as redis-py reads it."""
@@ -112,3 +117,99 @@ class RedisServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+class RedisCluster:
+    """A cluster; a context manager. Its guide has no slots, and so only knows where everything is.
+
+    replicated: the master of all slots has a replica. options: as of RedisServer.
+    """
+
+    def __init__(
+        self, program: Path, folder: Path, *, replicated: bool = False, options: Sequence[str | Path] = (), **more: Any
+    ) -> None:
+        self._ports = [process.free_port() for _ in range(3 if replicated else 2)]
+        """At which the servers speak to each other."""
+        self.servers = [
+            RedisServer(
+                program,
+                folder,
+                options=[*options, *CLUSTERED, "--cluster-config-file", f"{port}.conf", "--cluster-port", str(port)],
+                **more,
+            )
+            for port in self._ports
+        ]
+        self.guide, self.master = self.servers[:2]
+        self._running = contextlib.ExitStack()
+
+    @property
+    def replica(self) -> RedisServer:
+        return self.servers[2]
+
+    @property
+    def url(self) -> str:
+        """Names the guide alone."""
+        scheme, _, rest = self.guide.url.removesuffix("/0").partition("://")
+        return f"{scheme}+cluster://{rest}"
+
+    def admin(self) -> "redis.Redis":
+        """Of the master, who has everything."""
+        return self.master.admin()
+
+    def move(self, key: str) -> None:
+        """The slot of this key, with all that is in it, from the master to the guide."""
+        slot = self.guide.command("CLUSTER", "KEYSLOT", key)
+        self.guide.command("CLUSTER", "SETSLOT", slot, "IMPORTING", _id(self.master))
+        self.master.command("CLUSTER", "SETSLOT", slot, "MIGRATING", _id(self.guide))
+        if keys := self.master.command("CLUSTER", "GETKEYSINSLOT", slot, 1000):
+            login = ["AUTH", self.guide.password] if self.guide.password else []
+            self.master.command("MIGRATE", "127.0.0.1", self.guide.port, "", 0, 5000, *login, "KEYS", *keys)
+        for server in (self.guide, self.master):
+            server.command("CLUSTER", "SETSLOT", slot, "NODE", _id(self.guide))
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._running.close()
+            raise
+        return self
+
+    def _start(self) -> None:
+        for epoch, server in enumerate(self.servers, 1):
+            self._running.enter_context(server)
+            server.command("CLUSTER", "SET-CONFIG-EPOCH", epoch)
+        self.master.command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        for server, port in zip(self.servers[1:], self._ports[1:], strict=True):
+            self.guide.command("CLUSTER", "MEET", "127.0.0.1", server.port, port)
+        self._until("all know each other", lambda each: _info(each)["cluster_known_nodes"] == str(len(self.servers)))
+        for server in self.servers[2:]:
+            server.command("CLUSTER", "REPLICATE", _id(self.master))
+        owners = len(self.servers) - 1  # the guide is none
+        self._until("all know who has the slots", lambda each: [len(row) - 2 for row in _slots(each)] == [owners])
+        self._until("all are content", lambda each: _info(each)["cluster_state"] == "ok")
+
+    def _until(self, what: str, holds: Callable[[RedisServer], bool]) -> None:
+        deadline = time.monotonic() + ADMIN_TIMEOUT
+        while not all(holds(server) for server in self.servers):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"not in {ADMIN_TIMEOUT} s: {what}")
+            time.sleep(process.POLL)
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+
+
+def _id(server: RedisServer) -> str:
+    return bytes(server.command("CLUSTER", "MYID")).decode()
+
+
+def _info(server: RedisServer) -> dict[str, str]:
+    told: dict[str, str] = server.command("CLUSTER INFO")
+    return told
+
+
+def _slots(server: RedisServer) -> list[list[Any]]:
+    """Rows of a first slot, a last slot, their master and its replicas."""
+    told: list[list[Any]] = server.command("CLUSTER", "SLOTS")
+    return told

@@ -31,6 +31,14 @@ from bff.kv.redis_url import RedisUrl, parse
                 options={"sentinel_password": "other"},
             ),
         ),
+        (
+            "redis+cluster://:pw@one,two:7000?client_name=shop",
+            RedisUrl("redis+cluster", (("one", 6379), ("two", 7000)), password="pw", options={"client_name": "shop"}),
+        ),
+        (
+            "rediss+cluster://one/0?ssl_ca_certs=/ca.pem",
+            RedisUrl("rediss+cluster", (("one", 6379),), options={"ssl_ca_certs": "/ca.pem"}),
+        ),
     ],
 )
 def test_parse(url: str, expected: RedisUrl) -> None:
@@ -51,6 +59,8 @@ def test_parse(url: str, expected: RedisUrl) -> None:
         ("rediss://cache?ssl_cert_reqs=none", "takes no option 'ssl_cert_reqs'"),
         ("unix://", "needs the socket's path"),
         ("redis+sentinel://one,two", "needs the service's name"),
+        ("redis+cluster://one/1", "a cluster has only one"),
+        ("redis+cluster://one?db=1", "takes no option 'db'"),
     ],
 )
 def test_problems_are_named_without_quoting_the_url(url: str, problem: str) -> None:
