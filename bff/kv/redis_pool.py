@@ -87,20 +87,20 @@ class Nodes:
 
     def __init__(self, hosts: Sequence[Address], options: dict[str, Any]) -> None:
         self._options = options
-        self._known = list(hosts)
+        self._named = self._known = tuple(hosts)
         self._clients: dict[Address, Any] = {}
 
     def discover_master(self, key: str) -> Address:
         """Raises MasterNotFoundError."""
         slot, failure = key_slot(key.encode()), None
-        for node in list(self._known):
+        for node in self._known:
             try:
                 ranges = self._asked(node)
             except redis.RedisError as err:
                 failure = err
                 continue
             everybody = [_address(each, node) for _, _, *nodes in ranges for each in nodes]
-            self._known = list(dict.fromkeys([node, *everybody, *self._known]))
+            self._known = tuple(dict.fromkeys([node, *everybody, *self._named]))
             for first, last, master, *_ in ranges:
                 if first <= slot <= last:
                     return _address(master, node)
