@@ -30,6 +30,7 @@ POLICY = """
 permit(principal, action, resource is site);
 @reason("The archive is closed.") forbid(principal, action, resource == site::"/archive");
 """
+SWEEP = "bff:k:lease:session_sweep"
 ROUTES = """
 services: {work: {token: none, base_url: "%s"}}
 routes: [{id: work, path: "/api/work/*", service: work, auth: none, streaming: true}]
@@ -110,6 +111,7 @@ def stack(folder: Path) -> Iterator[Stack]:
             "BFF_CONFIG_DIR": str(folder),
             "BFF_DATA_DIR": str(folder / "data"),
         }
+        store.command("SET", SWEEP, "a test", "EX", 3600)  # which might end an expired session before anybody asks
         service = running.enter_context(bff.running(folder, environ))
         application = running.enter_context(proxies.echo())
         for proxy, port in ports.items():

@@ -53,8 +53,9 @@ def log_in(page: Page, service: Bff, name: str) -> None:
 
 
 def order(page: Page, quantity: int, button: str = "#post-order") -> Locator:
-    """What the page shows of it."""
+    """What the page shows of it. A button that is still busy with its last order takes no other."""
     page.fill("#order-quantity", str(quantity))
+    expect(page.locator(button)).not_to_have_attribute("aria-busy", "true")
     with page.expect_response("**/api/orders"):
         page.click(button)
     return page.locator("#api-result")
