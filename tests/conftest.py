@@ -61,7 +61,7 @@ class Modules(LoadScopeScheduling):  # type: ignore[misc] # xdist comes without 
 
     def _may_go_on(self, node: Any) -> bool:
         """Whether the module at the head of the queue, which is chosen here, is one for this process."""
-        quiet = next((each for each in self.workqueue if each.startswith(QUIET) and each not in ALONE), None)
+        quiet = next((each for each in self.workqueue if _quiet(each)), None)
         if quiet is not None and node is not self.nodes[0]:
             self.workqueue.move_to_end(quiet, last=False)
             return True
@@ -103,14 +103,19 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Quiet tests step back where a server's tests want a processor, if this user may come forward again."""
     if "PYTEST_XDIST_WORKER" in os.environ and os.geteuid() == 0:
-        os.setpriority(os.PRIO_PROCESS, 0, STEPPED_BACK if item.nodeid.startswith(QUIET) else 0)
+        os.setpriority(os.PRIO_PROCESS, 0, STEPPED_BACK if _quiet(item.nodeid) else 0)
 
 
 def _place(item: pytest.Item) -> int:
     for place, modules in enumerate((ALONE, LONG)):
         if item.nodeid.startswith(modules):
             return place
-    return 4 if item.nodeid.startswith(QUIET) else 3 - bool(item.get_closest_marker("e2e"))
+    return 4 if _quiet(item.nodeid) else 3 - bool(item.get_closest_marker("e2e"))
+
+
+def _quiet(name: str) -> bool:
+    """name: of a test, or of its module."""
+    return name.startswith(QUIET) and not name.startswith(ALONE)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist waits for its workers

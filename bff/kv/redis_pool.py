@@ -52,7 +52,9 @@ def make(url: RedisUrl, namespace: str, *, timeout: float, connect_timeout: floa
     if tls:
         options["ssl_check_hostname"] = options.get("ssl_check_hostname", "true").lower() not in NO
     if url.scheme in CLUSTER:
-        return MasterPool(namespace, Nodes(url.hosts, options | {"ssl": tls}), options | {"ssl": tls})
+        options["ssl"] = tls
+        asking = options | {"max_connections": 2 * size}  # all calls under way may ask, and listeners beside them
+        return MasterPool(namespace, Nodes(url.hosts, asking), options)
     options["host"], options["port"] = url.hosts[0]
     return redis.ConnectionPool(redis.SSLConnection if tls else redis.Connection, **options)
 
@@ -112,15 +114,11 @@ class Nodes:
 
     def _asked(self, node: Address) -> list[list[Any]]:
         """Ranges of slots: first and last slot, master, replicas. None from a node without a cluster."""
-        if node not in self._clients:
-            self._clients[node] = redis.Redis(host=node[0], port=node[1], **self._options)
-        info, ranges = (
-            self._clients[node]
-            .pipeline(transaction=False)
-            .execute_command("CLUSTER INFO")
-            .execute_command("CLUSTER SLOTS")
-            .execute()
-        )
+        client = self._clients.get(node)
+        if client is None:  # one that nobody holds any more would close its connections, even those in use
+            client = self._clients.setdefault(node, redis.Redis(host=node[0], port=node[1], **self._options))
+        questions = client.pipeline(transaction=False).execute_command("CLUSTER INFO").execute_command("CLUSTER SLOTS")
+        info, ranges = questions.execute()
         return ranges if info["cluster_state"] == "ok" else []
 
 

@@ -1,7 +1,6 @@
 """/openapi.json: what the BFF answers (OpenAPI 3.1), written in openapi.yaml beside this file.
 
-What only a deployment knows is added once; so is what every answer carries, which nobody wants to read at
-each of them.
+What only a deployment knows is added, and what every answer carries, which nobody wants to read at each of them.
 """
 
 import json

@@ -587,6 +587,12 @@ class TestCluster:
             assert cluster.guide.command("EXISTS", "{bff}:k:k") == 1
             assert eventually(lambda: published(store, "still here") and "still here" in inbox.messages)
 
+    def test_many_threads_find_the_master_at_once(self, tmp_path: Path) -> None:
+        with RedisCluster(redis_peer.debian(), tmp_path) as cluster:
+            for _ in range(20):
+                with closing(patient(cluster.url)) as store:
+                    together(32, lambda _: store.ping())
+
     def test_follows_a_replica_that_takes_over(self, cluster: RedisCluster) -> None:
         dead = process.free_port()
         store = patient(f"redis+cluster://:{PASSWORD}@127.0.0.1:{dead},127.0.0.1:{cluster.guide.port}")

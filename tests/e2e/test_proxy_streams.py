@@ -29,7 +29,7 @@ def test_an_event_comes_while_the_stream_goes_on(stack: Stack, proxy: str) -> No
 @pytest.mark.parametrize("proxy", PROXIES)
 def test_events_come_one_by_one(stack: Stack, proxy: str) -> None:
     with closing(http.client.HTTPConnection("127.0.0.1", stack.ports[proxy], timeout=10)) as connection:
-        connection.request("GET", "/api/work/sse?count=4&every=0.1&end=1", headers={"Accept": "text/event-stream"})
+        connection.request("GET", "/api/work/sse?count=4&every=0.2&end=1", headers={"Accept": "text/event-stream"})
         answer = connection.getresponse()
         arrived = [time.monotonic() for line in answer if line.startswith(b"data: ")]
     assert len(arrived) == 4
