@@ -31,8 +31,8 @@ LONG = (
 QUIET = tuple(f"tests/{folder}/" for folder in ("architecture", "flows", "unit"))
 """Start hardly any servers: they need a core all the time, and servers mostly wait."""
 
-STEPPED_BACK = 10
-"""Of the scale of nice(1)."""
+STEPPED_BACK = 19
+"""As far as nice(1) goes."""
 
 
 class Modules(LoadScopeScheduling):  # type: ignore[misc] # xdist comes without types

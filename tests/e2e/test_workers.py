@@ -27,12 +27,12 @@ PATIENCE = 10
 
 @pytest.fixture(scope="module")
 def service(folder: Path) -> Iterator[Bff]:
-    """No refresh tokens here, so that a logout's time is the BFF's own."""
+    """Nothing is to be revoked at the provider here, so that a logout's time is the BFF's own."""
     port = process.free_port()
-    client = openid.client("bff", f"http://127.0.0.1:{port}", refresh_tokens=False)
+    client = openid.client("bff", f"http://127.0.0.1:{port}")
     with (
         redis.RedisServer(redis.debian(), folder) as store,
-        openid.running([client], autologin=True, log=folder / "provider.log") as provider,
+        openid.running([client], autologin=True, revocation=False, log=folder / "provider.log") as provider,
         bff.running(
             folder,
             {"REDIS_URL": store.url, "OIDC_ISSUER": provider.issuer, **client.environ},

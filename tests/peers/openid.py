@@ -57,7 +57,6 @@ def client(
     *,
     method: str = "client_secret_basic",
     require_par: bool = False,
-    refresh_tokens: bool = True,
     grants: Sequence[str] = (),
     dpop: bool = False,
     backchannel_logout_uri: str = "",
@@ -72,7 +71,7 @@ def client(
         "client_id": client_id,
         "redirect_uris": [f"{base_url}/auth/callback"],
         "post_logout_redirect_uris": [base_url, f"{base_url}/"],
-        "grant_types": ["authorization_code", *(["refresh_token"] if refresh_tokens else []), *grants],
+        "grant_types": ["authorization_code", "refresh_token", *grants],
         "token_endpoint_auth_method": method,
         "require_pushed_authorization_requests": require_par,
         "dpop_bound_access_tokens": dpop,
@@ -170,6 +169,7 @@ def running(
     userinfo_only: bool = False,
     access_token_ttl: int = 300,
     rotate: bool = True,
+    revocation: bool = True,
     dpop_nonces: bool = False,
     default_resource: str = "",
     port: int | None = None,
@@ -178,9 +178,9 @@ def running(
     """autologin: nobody is asked, `login_hint` or alice logs in. userinfo_only: ID tokens carry no profile claims.
 
     access_token_ttl: seconds. rotate: each use of a refresh token gives a new one, and using the old one again takes
-    back the whole grant. dpop_nonces: every DPoP proof needs a nonce of the provider's. default_resource: what requests
-    that name no resource (RFC 8707) are about; without it they get an opaque token for userinfo. port: on HOST, chosen
-    beforehand. issuer: the address of a proxy that forwards there.
+    back the whole grant. revocation: tokens can be revoked (RFC 7009). dpop_nonces: every DPoP proof needs a nonce of
+    the provider's. default_resource: what requests that name no resource (RFC 8707) are about; without it they get an
+    opaque token for userinfo. port: on HOST, chosen beforehand. issuer: the address of a proxy that forwards there.
     """
     node = _node()
     install.npm(FOLDER)
@@ -195,6 +195,7 @@ def running(
         "USERINFO_ONLY": str(int(userinfo_only)),
         "ACCESS_TOKEN_TTL": str(access_token_ttl),
         "ROTATE": str(int(rotate)),
+        "REVOCATION": str(int(revocation)),
         "DPOP_NONCES": str(int(dpop_nonces)),
         "DEFAULT_RESOURCE": default_resource,
     }

@@ -1,6 +1,6 @@
 """Start a real server on a free port, wait until it answers, and end it, whatever happens in between.
 
-What a test leaves behind is found by `survivors` even when its parent is gone: each server has a session of its own,
+What a test leaves behind is found by `survivors` even when its parent is gone: each server has a group of its own,
 and whatever this process starts, however deep, inherits a mark in its environment.
 """
 
@@ -18,7 +18,7 @@ from typing import IO, NoReturn
 POLL = 0.02
 MARK = "STARTED_BY_TEST_PROCESS"
 os.environ[MARK] = str(os.getpid())
-_sessions: set[int] = set()
+_groups: set[int] = set()
 
 
 def _end(*_: object) -> NoReturn:
@@ -94,7 +94,7 @@ def survivors() -> dict[int, str]:
         pid = int(folder.name)
         with suppress(OSError):  # it ended while we looked, or it is not ours
             command = (folder / "cmdline").read_bytes()  # empty for a zombie
-            if command and pid != os.getpid() and (os.getsid(pid) in _sessions or _marked(folder)):
+            if command and pid != os.getpid() and (os.getpgid(pid) in _groups or _marked(folder)):
                 found[pid] = command.replace(b"\0", b" ").decode().strip()
     return found
 
@@ -111,7 +111,11 @@ def start(
     output: IO[bytes] | None = None,
     stdin: int = subprocess.DEVNULL,
 ) -> "subprocess.Popen[bytes]":
-    """A process in a group and session of its own, for `stop`; all that it says goes to output, or nowhere."""
+    """A process in a group of its own, for `stop`; all that it says goes to output, or nowhere.
+
+    Not in a session of its own: Linux shares processors out among sessions first (autogroup in sched(7)), so that a
+    thread that wakes where its session did little lately may wait for a quarter of a second, while others compute.
+    """
     process = subprocess.Popen(
         [str(part) for part in command],
         env=env,
@@ -119,9 +123,9 @@ def start(
         stdin=stdin,
         stdout=output or subprocess.DEVNULL,
         stderr=subprocess.STDOUT if output else subprocess.DEVNULL,
-        start_new_session=True,
+        process_group=0,
     )
-    _sessions.add(process.pid)
+    _groups.add(process.pid)
     return process
 
 

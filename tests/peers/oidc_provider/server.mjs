@@ -105,7 +105,7 @@ function build() {
         getResourceServerInfo: resources.resourceServer,
         useGrantedResource: () => true,
       },
-      revocation: { enabled: true },
+      revocation: { enabled: process.env.REVOCATION !== '0' },
       rpInitiatedLogout: { enabled: true },
     },
   });
