@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from flask import Blueprint, request
+from flask import Blueprint
 from werkzeug.wrappers import Response
 
 from bff.settings import Settings
+from bff.web import copies
 from bff.web.policy import policy
 
 SOURCE = Path(__file__).parent / "openapi.yaml"
-_LIFE = 3600
 _CORRELATION = {"X-Correlation-ID": {"$ref": "#/components/headers/X-Correlation-ID"}}
 
 
@@ -31,10 +31,7 @@ def blueprint(settings: Settings) -> Blueprint:
     @routes.get("/openapi.json")
     @policy(session=False, csrf=False)
     def described() -> Response:
-        response = Response(content(), mimetype="application/json")
-        response.cache_control.public, response.cache_control.max_age = True, _LIFE
-        response.add_etag()
-        return response.make_conditional(request)
+        return copies.kept(content(), "application/json")
 
     return routes
 

@@ -42,7 +42,7 @@ PROXY = {
     "X-Original-Method": "GET",
     "X-Original-URL": "https://app.example/page",
 }
-"""What it adds."""
+"""What a proxy adds."""
 
 KNOWN: Mapping[str, Sequence[str]] = {
     "path": ("orders", "machines"),
