@@ -7,6 +7,7 @@ the metrics folder exists before prometheus_client is imported, since that is wh
 import contextlib
 import fcntl
 import gc
+import json
 import logging
 import os
 import shutil
@@ -28,6 +29,7 @@ from bff.observability.access_log import JsonLogger  # noqa: E402
 _METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 _OWNER = "owner"
 _MASTER = "_BFF_MASTER_PID"
+_BOUND = "_BFF_BOUND"
 _STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 _TURN = 0.001
 """Seconds for which a thread may keep the interpreter from the others. With Python's own five thousandths, a request
@@ -107,6 +109,30 @@ def _spare_the_collector() -> None:
     gc.freeze()
 
 
+def _binds() -> list[str]:
+    """The public listener, and the proxies' own."""
+    # In development only this machine may talk to it: the embedded provider lets anybody in.
+    public = f"{'127.0.0.1' if _settings.development else '0.0.0.0'}:{_settings.port}"  # noqa: S104
+    verify = _settings.verify_bind
+    if verify is None:
+        return [public]
+    if isinstance(verify, str):
+        return [public, f"unix:{verify}"]
+    host, port = verify
+    return [public, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+
+
+def _kept(binds: list[str]) -> tuple[list[str], bool]:
+    """(where to listen, whether that is elsewhere than the settings have it now).
+
+    A reload listens where the start did: gunicorn would close all listeners and bind them anew while its workers still
+    hold them, and end when it cannot.
+    """
+    kept = json.loads(os.environ[_BOUND]) if _reloading and _BOUND in os.environ else binds
+    os.environ[_BOUND] = json.dumps(kept)
+    return kept, kept != binds
+
+
 def _hear_stops() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
@@ -120,8 +146,9 @@ if not _reloading:
     os.register_at_fork(after_in_parent=_hear_stops)
 os.environ[_MASTER] = str(os.getpid())
 
-# In development only this machine may talk to it: the embedded provider lets anybody in.
-bind = f"{'127.0.0.1' if _settings.development else '0.0.0.0'}:{_settings.port}"  # noqa: S104
+bind, _moved = _kept(_binds())
+if _moved and not _problems:
+    _refuse(["PORT, VERIFY_BIND: where to listen changes with a restart, not with a reload."])
 worker_class = _worker_class()
 workers = _number("WEB_CONCURRENCY", max(2, os.cpu_count() or 1))
 threads = _number("WEB_THREADS", 8)
@@ -147,7 +174,7 @@ def on_reload(arbiter: Any) -> None:
     """SIGHUP: new workers get the new configuration, if it is one."""
     import wsgi
 
-    if not settings_check.problems(settings.load()):
+    if not (_moved or settings_check.problems(settings.load())):
         arbiter.app.callable = wsgi.load()
         _spare_the_collector()
 
@@ -160,10 +187,21 @@ def pre_exec(server: Any) -> None:
 def when_ready(server: Any) -> None:
     """In the master, before the first fork: METRICS_BIND gets its own process."""
     _spare_the_collector()
+    if _settings.verify_bind is not None:
+        _require_listener(_settings.verify_bind, server)
     if _settings.metrics.bind is not None:
         from bff import metrics_server
 
         _beside.append(metrics_server.launch())
+
+
+def _require_listener(wanted: settings.Bind, server: Any) -> None:
+    """--bind, systemd's sockets and those of an older master (SIGUSR2) come before `bind`."""
+    from bff.web.listener import VerifyListener
+
+    verify = VerifyListener(wanted)
+    if not any(verify.named(listener.getsockname()) for listener in server.LISTENERS):
+        _refuse(["VERIFY_BIND: is not among the sockets that this process was given to listen on."])
 
 
 def pre_fork(server: Any, worker: Any) -> None:

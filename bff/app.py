@@ -35,6 +35,7 @@ from bff.web import (
 )
 from bff.web.callers import Callers
 from bff.web.client import Clients
+from bff.web.listener import VerifyListener
 from bff.web.profiles import DEFAULT, Profile
 from bff.web.verify import Verify
 
@@ -78,7 +79,16 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         _register_development_parts(app, services)
     login_url = settings.base_url + "/auth/login"
     callers = Callers(clients) if settings.telemetry.traces else None
-    verify = Verify(app.wsgi_app, services.gate, clients, services.return_urls, login_url, _profiles(services), callers)
+    verify = Verify(
+        app.wsgi_app,
+        services.gate,
+        clients,
+        services.return_urls,
+        login_url,
+        _profiles(services),
+        callers,
+        None if settings.verify_bind is None else VerifyListener(settings.verify_bind),
+    )
     app.wsgi_app = verify  # type: ignore[method-assign]  # as Flask documents for WSGI middleware
     app.extensions["bff_verify"] = verify
     return app

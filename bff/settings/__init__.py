@@ -24,6 +24,7 @@ from bff.settings.model import (
     X_FORWARDED_FOR,
     Auth,
     AuthzMap,
+    Bind,
     ClaimNames,
     CookieSettings,
     EventSettings,
@@ -48,7 +49,7 @@ from bff.settings.model import (
 
 __all__ = [
     "DEVELOPMENT", "FORWARDED", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "USER_TOKEN", "X_FORWARDED_FOR", "Auth",
-    "AuthzMap", "ClaimNames", "CookieSettings", "EventSettings", "KafkaSettings", "MetricsSettings", "Network",
+    "AuthzMap", "Bind", "ClaimNames", "CookieSettings", "EventSettings", "KafkaSettings", "MetricsSettings", "Network",
     "OnError", "PdpSettings", "ProviderSettings", "RateLimit", "RouteSettings", "ServiceSettings",
     "SessionSettings", "Settings", "Signal", "StoreSettings", "TelemetrySettings", "TokenKind", "UpstreamSettings",
     "VerifyProfile", "load",
@@ -139,6 +140,7 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         ),
         embedded_provider=embedded,
         generated_secrets=generated,
+        verify_bind=values["verify_bind"],
         config_dir=folder,
         problems=tuple(problems),
     )

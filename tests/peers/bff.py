@@ -30,6 +30,8 @@ class Bff:
     port: int
     process: "Popen[bytes]"
     log: Path
+    verify_address: str = ""
+    """host:port where alone proxies may ask (VERIFY_BIND); where there is none, the public one."""
 
     @property
     def address(self) -> str:
@@ -80,12 +82,17 @@ def running(
     port: int | None = None,
     workers: int = 1,
     command: Sequence[str] = COMMAND,
+    verify: bool = False,
 ) -> Iterator[Bff]:
-    """A BFF whose data and log are in folder; settings that are not given are unset."""
-    settings, port, log = settings or {}, port or process.free_port(), folder / "bff.log"
+    """A BFF whose data and log are in folder; settings that are not given are unset. verify: whether proxies ask at a
+    listener of their own."""
+    settings, port, log = dict(settings or {}), port or process.free_port(), folder / "bff.log"
+    if verify:
+        settings.setdefault("VERIFY_BIND", f"127.0.0.1:{process.free_port()}")
     env = environment(folder, settings, port=port, workers=workers)
     with process.running(command, port=port, env=env, cwd=ROOT, log=log) as master:
-        bff = Bff(settings.get("BFF_BASE_URL") or f"http://127.0.0.1:{port}", port, master, log)
+        asked_at = settings.get("VERIFY_BIND") or f"127.0.0.1:{port}"
+        bff = Bff(settings.get("BFF_BASE_URL") or f"http://127.0.0.1:{port}", port, master, log, asked_at)
         _wait_until_live(bff, workers)
         yield bff
 
