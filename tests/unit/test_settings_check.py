@@ -293,7 +293,7 @@ def test_the_policy_decision_point_s_secrets_are_masked(tmp_path: Path) -> None:
 
 ASKING = (
     {"routes": (RouteSettings("r", "/api/x", "orders", authz=True, authz_map=AuthzMap("things", "read")),)},
-    {"verify_profiles": (VerifyProfile("v", resource="wiki"),)},
+    {"verify_profiles": (VerifyProfile("v", resource="wiki"),), "verify_bind": ("127.0.0.1", 8001)},
 )
 
 
