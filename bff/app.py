@@ -52,6 +52,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     settings = settings or (services.settings if services else settings_layer.load())
     require_valid(settings)
     app = Flask("bff", static_folder=None, template_folder="web/templates")
+    app.url_map.merge_slashes = False  # it would redirect to the one-slash path, at whatever host the request names
     if services is None:
         services = _in_development(settings, app) if settings.development else service_layer.build(settings)
     clients = Clients.of_settings(settings)

@@ -55,6 +55,7 @@ def problems(config: Settings) -> list[str]:
         *together.problems(config),
         *_routes(config),
         *_policies(config),
+        *_proxies(config),
         *_production(config),
     ]
 
@@ -185,6 +186,16 @@ def _is_issuer(text: str) -> bool:
         return bool(parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment))
     except ValueError:
         return False
+
+
+def _proxies(config: Settings) -> Iterator[str]:
+    """Its default is right on one machine alone, and nothing works any worse at first where it is wrong."""
+    wrong = any(line.startswith("TRUSTED_PROXIES") for line in config.problems)
+    if not (config.development or config.trusted_proxies_given or wrong):
+        yield (
+            "TRUSTED_PROXIES: is required outside development: the networks of your reverse proxies, such as"
+            " 10.0.0.0/8; 127.0.0.0/8 for one on this machine."
+        )
 
 
 def _production(config: Settings) -> Iterator[str]:

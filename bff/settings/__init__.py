@@ -141,6 +141,7 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         embedded_provider=embedded,
         generated_secrets=generated,
         verify_bind=values["verify_bind"],
+        trusted_proxies_given=values["trusted_proxies"] is not environment.LOOPBACK,
         config_dir=folder,
         problems=tuple(problems),
     )

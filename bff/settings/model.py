@@ -382,7 +382,8 @@ class TelemetrySettings:
 class Settings:
     """Everything an operator decides. `problems` holds what could not be read; see bff.settings_check.
 
-    verify_bind: the listener for the proxies' questions, None for the public one.
+    verify_bind: the listener for the proxies' questions, None for the public one. trusted_proxies_given: whether
+    TRUSTED_PROXIES was set, rather than left at its default.
     """
 
     environment: str
@@ -414,6 +415,7 @@ class Settings:
     embedded_provider: bool
     generated_secrets: bool
     verify_bind: Bind | None = None
+    trusted_proxies_given: bool = True
     config_dir: Path = Path("config")
     problems: tuple[str, ...] = ()
 

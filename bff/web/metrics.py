@@ -33,6 +33,8 @@ class Guarded:
 
     def _check(self, environ: dict[str, Any]) -> None:
         """Raises Forbidden for an address, Unauthenticated for a token (RFC 6750)."""
+        if not self._clients.knows_client(environ):
+            raise Forbidden("This request came through a proxy that TRUSTED_PROXIES does not name.")
         if not self._clients.within(self._clients.of(environ).address, self._settings.allowed):
             raise Forbidden("Metrics are not for this address.")
         token = self._settings.token

@@ -32,6 +32,7 @@ from bff.web.client import Clients
 from bff.web.listener import VerifyListener
 from bff.web.originals import ENVOY, FORWARDED, NGINX, Original, envoy_endpoint
 from bff.web.profiles import Profile
+from bff.web.untrusted import UntrustedForwarding
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, Headers], Any]
@@ -77,6 +78,7 @@ class Verify:
         self._app = app
         self._gate = gate
         self._clients = clients
+        self._untrusted = UntrustedForwarding(clients)
         self._return_urls = return_urls
         self._login_url = login_url
         self._callers = callers
@@ -91,6 +93,7 @@ class Verify:
             metrics.VERIFY_DURATION.labels(outcome)  # which begins at zero, before anybody asks
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        self._untrusted.note(environ)
         if self._listener is None:
             return self._open(environ, start_response)
         if not self._listener.accepted(environ):

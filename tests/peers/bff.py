@@ -98,8 +98,13 @@ def running(
 
 
 def environment(folder: Path, settings: Mapping[str, str], *, port: int, workers: int = 1) -> dict[str, str]:
-    """This process's environment, but of the BFF's settings only these."""
-    own = {"PORT": str(port), "WEB_CONCURRENCY": str(workers), "BFF_DATA_DIR": str(folder / "data")}
+    """This process's environment, but of the BFF's settings only these, and a trusted proxy on this machine."""
+    own = {
+        "PORT": str(port),
+        "WEB_CONCURRENCY": str(workers),
+        "BFF_DATA_DIR": str(folder / "data"),
+        "TRUSTED_PROXIES": "127.0.0.0/8,::1",
+    }
     return {**os.environ, **dict.fromkeys(VARIABLES, ""), **own, **settings}
 
 

@@ -40,6 +40,7 @@ PRODUCTION = {
     "OIDC_ISSUER": "https://login.example.com",
     "AUTH_CLIENT_ID": "bff",
     "AUTH_CLIENT_SECRET": "hidden-client",
+    "TRUSTED_PROXIES": "127.0.0.0/8",
 }
 
 TEN_MISTAKES = {
@@ -114,6 +115,9 @@ def test_an_app_is_not_built_from_them(tmp_path: Path) -> None:
         ({"BFF_SECRETS": ""}, "BFF_SECRETS: is required outside development"),
         ({"OIDC_ISSUER": ""}, "OIDC_ISSUER: is required outside development"),
         # of staging
+        ({"TRUSTED_PROXIES": ""}, "TRUSTED_PROXIES: is required outside development"),
+        ({"ENVIRONMENT": "staging", "TRUSTED_PROXIES": ""}, "TRUSTED_PROXIES: is required outside development"),
+        ({"TRUSTED_PROXIES": "everyone"}, "TRUSTED_PROXIES: 'everyone' is not a network"),
         ({"ENVIRONMENT": "staging", "BFF_SECRETS": ""}, "BFF_SECRETS: is required outside development"),
         ({"ENVIRONMENT": "staging", "OIDC_ISSUER": "http://login.example.com"}, "OIDC_ISSUER: must be https."),
         # anywhere
