@@ -4,8 +4,6 @@ Order matters here: gevent patches before anything is imported, the settings are
 the metrics folder exists before prometheus_client is imported, since that is when it looks.
 """
 
-import contextlib
-import fcntl
 import gc
 import json
 import logging
@@ -13,7 +11,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +20,11 @@ if _kind == "gevent":
 
     monkey.patch_all()
 
-from bff import framing, settings, settings_check  # noqa: E402 - after gevent's patches
+from bff import framing, metrics_folder, settings, settings_check  # noqa: E402 - after gevent's patches
+from bff.observability import logs  # noqa: E402
 from bff.observability.access_log import JsonLogger  # noqa: E402
 
 _METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
-_OWNER = "owner"
 _MASTER = "_BFF_MASTER_PID"
 _BOUND = "_BFF_BOUND"
 _STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
@@ -64,41 +61,13 @@ def _make_metrics_dir() -> None:
     """A fresh start counts from zero; reloads and upgrades go on counting in the same folder."""
     if _reloading:
         return
-    if _METRICS_DIR not in os.environ:
-        memory = Path("/dev/shm")  # noqa: S108 - a private folder is made inside
-        home = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
-        _remove_abandoned(home)
-        os.environ[_METRICS_DIR] = str(_private_folder(home))
+    if not os.environ.get(_METRICS_DIR):
+        os.environ[_METRICS_DIR] = str(metrics_folder.private())
         return
-    folder = Path(os.environ[_METRICS_DIR])
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if _upgrading:
-        if (folder / _OWNER).exists():
-            _hold(folder)
-        return
-    for pattern in ("*.db", "*.bin", "*.corrupt", "left_*", "manifest.json*", "cpu_seconds.json*"):
-        for file in folder.glob(pattern):
-            file.unlink()
-
-
-def _private_folder(home: Path) -> Path:
-    """A new one; nobody can find it before it is held."""
-    folder = Path(tempfile.mkdtemp(prefix=".bff-metrics-", dir=home))
-    _hold(folder)
-    return folder.rename(home / f"bff-metrics-{os.getuid()}-{folder.name.rpartition('-')[2]}")
-
-
-def _hold(folder: Path) -> None:
-    """A lock that ends with this master and the last of its workers, however they end."""
-    fcntl.flock(os.open(folder / _OWNER, os.O_RDONLY | os.O_CREAT, 0o600), fcntl.LOCK_SH)
-
-
-def _remove_abandoned(home: Path) -> None:
-    """Private folders of masters that were killed before they could tidy up."""
-    for folder in home.glob(f"bff-metrics-{os.getuid()}-*"):
-        with contextlib.suppress(OSError), (folder / _OWNER).open() as owner:
-            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+    try:
+        metrics_folder.configured(Path(os.environ[_METRICS_DIR]), upgrading=_upgrading)
+    except OSError as err:
+        _refuse([f"{_METRICS_DIR}: {err}."])
 
 
 def _spare_the_collector() -> None:
@@ -141,6 +110,7 @@ _beside: list[Any] = []  # processes that this master started beside its workers
 _settings = settings.load()
 if _problems := settings_check.problems(_settings):
     _refuse(_problems)
+logs.configure(_settings.log_level)
 _make_metrics_dir()
 if not _reloading:
     os.register_at_fork(after_in_parent=_hear_stops)
@@ -256,5 +226,5 @@ def on_exit(server: Any) -> None:
     other = server.reexec_pid or server.master_pid
     if other and fleet.alive(other):
         fleet.note_successor(folder)
-    elif (folder / _OWNER).exists():
+    elif (folder / metrics_folder.OWNER).exists():
         shutil.rmtree(folder, ignore_errors=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
+from urllib.parse import urljoin
 
 import requests
 from prometheus_client.parser import text_string_to_metric_families
@@ -36,6 +37,10 @@ class Bff:
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def verify_url(self) -> str:
+        return f"http://{self.verify_address}"
 
     def workers(self) -> list[int]:
         """Process ids of the live workers."""
@@ -127,9 +132,11 @@ def _live(bff: Bff) -> bool:
 class Visitor(Browser):
     """A person at one BFF: logs in by hand, and calls the BFF as the application's scripts would."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, verify_url: str = "") -> None:
+        """verify_url: where a proxy would ask about this person, if that is another listener."""
         super().__init__()
         self.base_url = base_url
+        self.verify_url = verify_url or base_url
 
     def start_login(self, **query: str) -> str:
         """Where /auth/login sends the browser."""
@@ -151,15 +158,16 @@ class Visitor(Browser):
         headers = {"Accept": "application/json", "Sec-Fetch-Mode": "cors", "Origin": self.base_url}
         headers |= options.pop("headers", {})
         return self.request(
-            method, self.base_url + path, headers=headers, allow_redirects=False, timeout=TIMEOUT, **options
+            method, urljoin(self.base_url, path), headers=headers, allow_redirects=False, timeout=TIMEOUT, **options
         )
 
     def session(self) -> dict[str, Any]:
         content: dict[str, Any] = self.call("GET", "/auth/session").json()
         return content
 
-    def auth_verify(self) -> requests.Response:
-        return self.call("GET", "/auth/verify")
+    def auth_verify(self, profile: str = "", **headers: str) -> requests.Response:
+        """What a proxy asks that has this person's cookie before it. profile: with the `@`."""
+        return self.call("GET", f"{self.verify_url}/auth/verify{profile}", headers=headers)
 
     def csrf_token(self) -> str:
         token: str = self.call("GET", "/auth/csrf").json()["csrf_token"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from bff import __version__, settings, settings_check
@@ -474,6 +475,7 @@ ROUTES_YAML = st.fixed_dictionaries(
 )
 
 
+@hypothesis_settings(deadline=None)  # on however busy a machine
 @given(st.dictionaries(FILES, TREES | ROUTES_YAML, max_size=4))
 def test_no_yaml_breaks_loading_or_checking(files: dict[str, object]) -> None:
     with tempfile.TemporaryDirectory() as name:

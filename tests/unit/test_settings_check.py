@@ -26,7 +26,7 @@ from bff.app import create_app
 from bff.settings import AuthzMap, RouteSettings, VerifyProfile
 from bff.settings.environment import VARIABLES
 from bff.settings_check import EX_CONFIG, MASK, InvalidSettings, masked, problems, report
-from tests.peers import certificates
+from tests.peers import certificates, stranger
 
 ROOT = Path(__file__).parents[2]
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -342,6 +342,25 @@ def test_the_command_prints_every_problem_and_exits_with_78(tmp_path: Path) -> N
     assert (done.returncode, done.stdout) == (EX_CONFIG, "")
     assert EX_CONFIG == 78
     assert done.stderr.count("\n  - ") == 10
+
+
+def test_the_readmes_own_recipe_is_without_a_complaint(tmp_path: Path) -> None:
+    blocks = stranger.blocks((ROOT / "README.md").read_text())
+    (recipe,) = [block.text for block in blocks if "ENVIRONMENT=production" in block.text]
+    exports = [line for line in recipe.splitlines() if line.startswith("export ")]
+
+    def checked(lines: list[str]) -> "subprocess.CompletedProcess[str]":
+        script = "\n".join(["set -e", *lines, f"{sys.executable} -m bff.settings_check"])
+        environ = {"PATH": os.environ["PATH"], "BFF_DATA_DIR": str(tmp_path)}
+        return subprocess.run(
+            ["bash", "-c", script], env=environ, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+    done = checked(exports)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = checked([line for line in exports if "TRUSTED_PROXIES" not in line])
+    assert done.returncode == EX_CONFIG
+    assert "TRUSTED_PROXIES: is required" in done.stderr
 
 
 def test_the_command_prints_good_settings_with_secrets_masked(tmp_path: Path) -> None:
