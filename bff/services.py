@@ -186,7 +186,7 @@ def build(
         cache=cache,
         gate=gate,
         csrf=Csrf(keys.mac("csrf"), {settings.base_url, *settings.cors_allow_origins}),
-        login=LoginFlow(providers, Attempts(kv, keys, clock), endpoint, return_urls, settings.base_url, clock),
+        login=LoginFlow(providers, Attempts(kv, keys, clock), endpoint, return_urls, settings.redirect_uris, clock),
         tokens=tokens,
         background=background,
         bearers=BearerTokens(providers, settings.base_url, clock),

@@ -232,9 +232,19 @@ def main() -> int:
     if found:
         sys.stderr.write(report(found) + "\n")
         return EX_CONFIG
-    for name, value in masked(config).items():
+    for name, value in {**masked(config), **_to_register(config)}.items():
         sys.stdout.write(f"{name}: {value}\n")
     return 0
+
+
+def _to_register(config: Settings) -> dict[str, Any]:
+    """What providers must know of this BFF."""
+    return {
+        "redirect_uris": config.redirect_uris,
+        "post_logout_redirect_uri": f"{config.base_url}/",
+        "backchannel_logout_uri": f"{config.base_url}/auth/backchannel-logout",
+        "frontchannel_logout_uri": f"{config.base_url}/auth/frontchannel-logout",
+    }
 
 
 if __name__ == "__main__":

@@ -309,6 +309,7 @@ class PdpSettings:
 
 PDP = "pdp"
 """The name of the policy decision point where services are named."""
+CALLBACK_PATH = "/auth/callback"
 IDENTITY_HEADERS = ("X-User-ID", "X-Session-ID", "X-Auth-Time", "X-User-Email", "X-User-Name", "X-User-Roles")
 
 
@@ -409,3 +410,15 @@ class Settings:
     @property
     def development(self) -> bool:
         return self.environment == DEVELOPMENT
+
+    @property
+    def redirect_uris(self) -> dict[str, str]:
+        """Where each provider, by its alias, sends the browser back to, and what to register there.
+
+        One of several has an address of its own, so that an answer shows whose it is also where the provider sends no
+        `iss` (RFC 9700 section 4.4.2.2).
+        """
+        callback = self.base_url + CALLBACK_PATH
+        if len(self.providers) == 1:
+            return {self.providers[0].id: callback}
+        return {provider.id: f"{callback}/{provider.id}" for provider in self.providers}

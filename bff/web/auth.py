@@ -27,6 +27,7 @@ from bff.sessions import csrf
 from bff.sessions.binding import binding_of
 from bff.sessions.device import device_of
 from bff.sessions.model import EndReason, Session
+from bff.settings import CALLBACK_PATH
 from bff.web import context, problem
 from bff.web.context import cookie_options, services
 from bff.web.pipeline import answer
@@ -70,13 +71,18 @@ def login() -> BaseResponse:
     return response
 
 
-@blueprint.get("/auth/callback")
+@blueprint.get(CALLBACK_PATH)
+@blueprint.get(f"{CALLBACK_PATH}/<alias>")
 @policy(session=False, csrf=False, limit="callback")
-def callback() -> BaseResponse:
+def callback(alias: str | None = None) -> BaseResponse:
+    """alias: of one provider among several, each of which has an address of its own."""
     start = time.perf_counter()
+    own = services().settings.base_url + CALLBACK_PATH
     try:
         _refuse_duplicates()
-        completed = services().login.complete(request.args, request.cookies.get)
+        completed = services().login.complete(
+            request.args, request.cookies.get, redirect_uri=own if alias is None else f"{own}/{alias}"
+        )
         response = _begin_session(completed)
     except (LoginFailed, StoreUnavailable, ProviderUnavailable) as err:
         metrics.login(_LOGIN_RESULTS.get(type(err), err.code))

@@ -28,6 +28,7 @@ EXCEPTIONS = {
     # logging in and out, and asking whether one is logged in
     "GET /auth/login": OPEN,
     "GET /auth/callback": OPEN,
+    "GET /auth/callback/<alias>": OPEN,
     "GET /auth/session": OPEN,
     "GET /api/auth/session": OPEN,
     "GET /auth/logout": OPEN,  # asks first, unless a CSRF token comes along
@@ -86,6 +87,7 @@ EXCEPTIONS = {
 LIMITS = {
     "GET /auth/login": "login",
     "GET /auth/callback": "callback",
+    "GET /auth/callback/<alias>": "callback",
     "POST /auth/backchannel-logout": "backchannel_logout",
     "GET /auth/frontchannel-logout": "frontchannel_logout",
     "POST /auth/tokens/refresh": "token_refresh",

@@ -349,6 +349,18 @@ def test_the_command_prints_good_settings_with_secrets_masked(tmp_path: Path) ->
     assert KEY not in done.stdout
 
 
+def test_the_command_prints_what_to_register_at_providers(tmp_path: Path) -> None:
+    done = run(["bff.settings_check"], PRODUCTION, tmp_path)
+    assert "redirect_uris: {'default': 'https://app.example.com/auth/callback'}\n" in done.stdout
+    assert "post_logout_redirect_uri: https://app.example.com/\n" in done.stdout
+    one = "{issuer: 'https://a.example.com', client_id: bff, client_secret: x, user_id: arn}"
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/idps.yaml").write_text(f"providers: {{a: {one}, b: {one}}}")
+    done = run(["bff.settings_check"], PRODUCTION, tmp_path)
+    of_each = {name: f"https://app.example.com/auth/callback/{name}" for name in "ab"}
+    assert f"redirect_uris: {of_each}\n" in done.stdout
+
+
 def test_gunicorn_exits_with_78_before_it_binds_the_port(tmp_path: Path) -> None:
     """The port is taken: whoever tried to bind it would complain about that instead."""
     with socket.socket() as taken:
