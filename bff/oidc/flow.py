@@ -137,8 +137,8 @@ class LoginFlow:
 
     def _parameters(self, provider: Provider, begun: Begun, hints: Mapping[str, str]) -> dict[str, str]:
         return {
-            **dict(provider.config.authorization_parameters),
             **hints,
+            **dict(provider.config.authorization_parameters),  # the operator's word wins over any link's
             "response_type": "code",
             "client_id": provider.config.client_id,
             "redirect_uri": self._redirect_uris[provider.id],

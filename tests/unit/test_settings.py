@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bff import __version__, settings, settings_check
 from bff.settings import ClaimNames, RateLimit, Settings
 from bff.settings.environment import VARIABLES
+from bff.settings.idps import OWN_PARAMETERS
 
 KEY = base64.b64encode(b"k" * 32).decode()
 
@@ -388,6 +389,19 @@ def test_keys_named_like_marshmallows_own_words_have_their_lines_too(folder: Pat
         ":6: providers.a.authorization_parameters.value: Not a valid string.",
         ":7: providers.a.authorization_parameters.key: Not a valid string. Found '2'.",
     ]
+
+
+@pytest.mark.parametrize("name", sorted(OWN_PARAMETERS))
+def test_parameters_that_the_login_sets_are_not_the_operators(folder: Path, name: str) -> None:
+    write_idps(
+        folder,
+        "providers:\n  a:\n    issuer: https://a\n    client_id: b\n"
+        f"    authorization_parameters:\n      resource: x\n      {name}: fixed\n",
+    )
+    (line,) = load(folder).problems
+    assert line.partition("idps.yaml")[2].startswith(
+        f":7: providers.a.authorization_parameters.{name}: is for the login itself to set."
+    )
 
 
 def test_yaml_with_a_mistake_in_one_provider_keeps_the_others(folder: Path) -> None:
