@@ -156,6 +156,7 @@ def build(
         wait,
         later,
     )
+    limits = RateLimits(_limits(settings), kv, keys.mac("rate-limit"), pseudonyms.of, monotonic)
     pdp_http = HttpClient(
         "pdp",
         timeout=settings.pdp.timeout,
@@ -189,7 +190,7 @@ def build(
         login=LoginFlow(providers, Attempts(kv, keys, clock), endpoint, return_urls, settings.redirect_uris, clock),
         tokens=tokens,
         background=background,
-        bearers=BearerTokens(providers, settings.base_url, clock),
+        bearers=BearerTokens(providers, settings.provider_of_opaque_tokens, settings.base_url, limits, clock),
         provider_logout=ProviderLogout(providers, store, gate, kv, audit, clock),
         subjects=policy.subjects,
         decisions=policy.decisions,
@@ -197,7 +198,7 @@ def build(
         proxy=forwarder(settings, upstream, watcher, tokens.keeper, dpop, clock),
         watcher=watcher,
         return_urls=return_urls,
-        limits=RateLimits(_limits(settings), kv, keys.mac("rate-limit"), pseudonyms.of, monotonic),
+        limits=limits,
         events=events,
         audit=audit,
         health=_health(settings, kv, providers, policy.check, clock),

@@ -121,6 +121,13 @@ def _providers(config: Settings) -> Iterator[str]:
             " set user_id: arn for all of them but one."
         )
 
+    declared = [provider.id for provider in config.providers if provider.opaque_tokens]
+    if len(declared) > 1:
+        yield (
+            f"{file}: opaque_tokens: only one provider may be shown opaque tokens, since each learns all of them;"
+            f" there are {', '.join(declared)}."
+        )
+
 
 def _provider(provider: ProviderSettings, config: Settings) -> Iterator[str]:
     if not _is_issuer(provider.issuer):

@@ -21,6 +21,7 @@ from bff.settings.model import (
     IDENTITY_HEADERS,
     PDP,
     PRODUCTION,
+    REQUIRED,
     USER_TOKEN,
     X_FORWARDED_FOR,
     Auth,
@@ -48,7 +49,7 @@ from bff.settings.model import (
 )
 
 __all__ = [
-    "CALLBACK_PATH", "DEVELOPMENT", "FORWARDED", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "USER_TOKEN",
+    "CALLBACK_PATH", "DEVELOPMENT", "FORWARDED", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "REQUIRED", "USER_TOKEN",
     "X_FORWARDED_FOR", "Auth", "AuthzMap", "ClaimNames", "CookieSettings", "EventSettings", "KafkaSettings",
     "MetricsSettings", "Network", "OnError", "PdpSettings", "ProviderSettings", "RateLimit", "RouteSettings",
     "ServiceSettings", "SessionSettings", "Settings", "Signal", "StoreSettings", "TelemetrySettings", "TokenKind",
@@ -171,6 +172,7 @@ def _from_environment(values: Mapping[str, Any]) -> tuple[ProviderSettings, ...]
             scopes=values["scopes"],
             par=_PAR[values["par"]],
             dpop=values["dpop"],
+            opaque_tokens=values["opaque_tokens"],
             audiences=values["audiences"],
         ),
     )

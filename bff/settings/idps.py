@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate, validates
 
 from bff.settings.fields import ALIAS
-from bff.settings.model import AUTH_METHODS, SIGNING_ALGORITHMS, ClaimNames, ProviderSettings
+from bff.settings.model import AUTH_METHODS, OPTIONAL, REQUIRED, SIGNING_ALGORITHMS, ClaimNames, ProviderSettings
 from bff.settings.words import FilePath
 from bff.settings.yaml_file import Keys, YamlFile
 
@@ -41,6 +41,8 @@ class Provider(Keys):
     user_id = fields.String(validate=validate.OneOf(["sub", "arn"]))
     claims = fields.Nested(Claims)
     audiences = fields.List(fields.String())
+    opaque_tokens = fields.Boolean()
+    introspection_aud = fields.String(validate=validate.OneOf([REQUIRED, OPTIONAL]))
     id_token_algorithms = fields.List(
         fields.String(validate=validate.OneOf(SIGNING_ALGORITHMS)), data_key="id_token_signing_algs"
     )

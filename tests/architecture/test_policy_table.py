@@ -94,7 +94,8 @@ LIMITS = {
     "POST /auth/tokens/exchange": "token_exchange",
     "POST /api/v1/metrics": "beacon",
 }
-LIMITED_INSIDE = {"evaluation"}  # for sessions alone, which the view tells from services
+# For sessions alone, which the view tells from services; and for tokens that a provider must be asked about.
+LIMITED_INSIDE = {"evaluation", "bearer_token"}
 
 
 @pytest.fixture(scope="module")

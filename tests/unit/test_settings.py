@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
 from bff import __version__, settings, settings_check
@@ -454,6 +455,7 @@ urls = st.tuples(st.sampled_from(["https://", "http://[", "redis://", "://", "re
 )
 
 
+@example_settings(deadline=None)  # files are written
 @given(st.dictionaries(st.sampled_from(sorted(VARIABLES - {"BFF_DATA_DIR", "BFF_CONFIG_DIR"})), values | urls))
 def test_no_environment_breaks_loading_or_checking(environ: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -488,6 +490,7 @@ ROUTES_YAML = st.fixed_dictionaries(
 )
 
 
+@example_settings(deadline=None)  # files are written
 @given(st.dictionaries(FILES, TREES | ROUTES_YAML, max_size=4))
 def test_no_yaml_breaks_loading_or_checking(files: dict[str, object]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -498,6 +501,7 @@ def test_no_yaml_breaks_loading_or_checking(files: dict[str, object]) -> None:
         assert all(isinstance(line, str) and "\n" not in line for line in found), found
 
 
+@example_settings(deadline=None)  # files are written
 @given(st.text(max_size=200))
 def test_no_text_breaks_loading(text: str) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -332,6 +332,17 @@ def test_several_providers_name_their_users_apart(tmp_path: Path) -> None:
     assert found(PRODUCTION, tmp_path) == []
 
 
+def test_one_provider_at_most_is_shown_opaque_tokens(tmp_path: Path) -> None:
+    one = "{issuer: 'https://a.example.com', client_id: bff, client_secret: x, user_id: arn, opaque_tokens: %s}"
+    for first, second, chosen in (("true", "false", "a"), ("false", "true", "b"), ("false", "false", None)):
+        (tmp_path / "idps.yaml").write_text(f"providers: {{a: {one % first}, b: {one % second}}}")
+        assert found(PRODUCTION, tmp_path) == []
+        assert settings.load(PRODUCTION, tmp_path).provider_of_opaque_tokens == chosen
+    (tmp_path / "idps.yaml").write_text(f"providers: {{a: {one % 'true'}, b: {one % 'true'}}}")
+    (line,) = found(PRODUCTION, tmp_path)
+    assert line.startswith(f"{tmp_path}/idps.yaml: opaque_tokens: only one provider may be shown opaque tokens")
+
+
 def test_a_provider_of_yaml_is_named_in_its_message(tmp_path: Path) -> None:
     (tmp_path / "idps.yaml").write_text("providers: {a: {issuer: 'https://a.example.com', client_id: bff}}")
     (line,) = found(PRODUCTION, tmp_path)
