@@ -19,6 +19,7 @@ from bff.oidc.bearer import BearerTokens
 from bff.oidc.dpop import Dpop
 from bff.oidc.flow import LoginFlow
 from bff.oidc.issued import Reader
+from bff.oidc.logout import EndSessionTickets
 from bff.oidc.provider import Provider
 from bff.oidc.provider_logout import ProviderLogout
 from bff.oidc.return_url import ReturnUrls
@@ -60,6 +61,7 @@ class Services:
     gate: Gate
     csrf: Csrf
     login: LoginFlow
+    end_session: EndSessionTickets
     tokens: TokenWorkflow
     background: Background
     bearers: BearerTokens
@@ -187,6 +189,7 @@ def build(
         cache=cache,
         gate=gate,
         csrf=Csrf(keys.mac("csrf"), {settings.base_url, *settings.cors_allow_origins}),
+        end_session=EndSessionTickets(kv, keys),
         login=LoginFlow(providers, Attempts(kv, keys, clock), endpoint, return_urls, settings.redirect_uris, clock),
         tokens=tokens,
         background=background,

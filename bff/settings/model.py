@@ -119,6 +119,7 @@ RATE_LIMITS = (
     RateLimit("callback", 300, "minute"),
     RateLimit("backchannel_logout", 6000, "minute"),
     RateLimit("frontchannel_logout", 300, "minute"),
+    RateLimit("end_session", 300, "minute"),
     RateLimit("token_refresh", 60, "minute"),
     RateLimit("token_exchange", 300, "minute"),
     RateLimit("evaluation", 1200, "minute"),

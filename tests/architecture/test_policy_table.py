@@ -32,6 +32,7 @@ EXCEPTIONS = {
     "GET /auth/session": OPEN,
     "GET /api/auth/session": OPEN,
     "GET /auth/logout": OPEN,  # asks first, unless a CSRF token comes along
+    "GET /auth/end-session": OPEN,  # after it: the ticket and its cookie are the credential
     # providers that end a session: the logout token, or the session id, is the credential
     "POST /auth/backchannel-logout": OPEN,
     "GET /auth/frontchannel-logout": OPEN,
@@ -90,6 +91,7 @@ LIMITS = {
     "GET /auth/callback/<alias>": "callback",
     "POST /auth/backchannel-logout": "backchannel_logout",
     "GET /auth/frontchannel-logout": "frontchannel_logout",
+    "GET /auth/end-session": "end_session",
     "POST /auth/tokens/refresh": "token_refresh",
     "POST /auth/tokens/exchange": "token_exchange",
     "POST /api/v1/metrics": "beacon",
