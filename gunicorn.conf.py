@@ -150,8 +150,8 @@ def on_starting(server: Any) -> None:
 
 
 def _addresses(server: Any) -> list[object]:
-    """Of the sockets that are open, also of those that were inherited."""
-    return [listener.getsockname() for listener in server.LISTENERS]
+    """Of the sockets that are open, also of those that were inherited; none where the workers open them."""
+    return [listener.getsockname() for listener in getattr(server, "LISTENERS", ())]
 
 
 def on_reload(arbiter: Any) -> None:
