@@ -90,7 +90,7 @@ def run(
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
         pass_fds=pass_fds,
     )
