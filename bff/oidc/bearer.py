@@ -38,6 +38,26 @@ class Verified(NamedTuple):
     keys: PublicKeys
 
 
+class Questions:
+    """What a provider is asked about one token, counted once, and given back when the token proves good: so services
+    with many users' tokens use nothing up, and strangers cannot make the BFF ask without end."""
+
+    def __init__(self, limits: RateLimits, address: str) -> None:
+        self._limits = limits
+        self._address = address
+        self._counted = False
+
+    def count(self) -> None:
+        """Before each question. Raises RateLimited, StoreUnavailable."""
+        if not self._counted:
+            self._limits.by_address(LIMIT, self._address)
+            self._counted = True
+
+    def were_worth_it(self) -> None:
+        if self._counted:
+            self._limits.give_back(LIMIT, self._address)
+
+
 class BearerTokens:
     def __init__(
         self,
@@ -79,7 +99,7 @@ class BearerTokens:
         questions.were_worth_it()
         return accepted
 
-    def _jwt(self, token: str, key: bytes, questions: "Questions", now: float) -> AccessToken:
+    def _jwt(self, token: str, key: bytes, questions: Questions, now: float) -> AccessToken:
         self._raise_if_refused(key, now)
         parsed = parse(token)
         provider = of_issuer(self._providers, parsed.claims.get("iss"))
@@ -101,7 +121,7 @@ class BearerTokens:
         self._verified.keep(key, Verified(accepted, provider, keys), until)
         return accepted
 
-    def _opaque(self, token: str, key: bytes, questions: "Questions", now: float) -> AccessToken:
+    def _opaque(self, token: str, key: bytes, questions: Questions, now: float) -> AccessToken:
         if known := self._active.get(key, now):
             return known
         self._raise_if_refused(key, now)
@@ -112,7 +132,7 @@ class BearerTokens:
         return accepted
 
     def _introspected(
-        self, token: str, key: bytes, provider: Provider, questions: "Questions", now: float
+        self, token: str, key: bytes, provider: Provider, questions: Questions, now: float
     ) -> AccessToken:
         questions.count()
         try:
@@ -124,26 +144,6 @@ class BearerTokens:
     def _raise_if_refused(self, key: bytes, now: float) -> None:
         if refusal := self._refused.get(key, now):
             raise TokenInvalid(refusal)
-
-
-class Questions:
-    """What a provider is asked about one token, counted once, and given back when the token proves good: so services
-    with many users' tokens use nothing up, and strangers cannot make the BFF ask without end."""
-
-    def __init__(self, limits: RateLimits, address: str) -> None:
-        self._limits = limits
-        self._address = address
-        self._counted = False
-
-    def count(self) -> None:
-        """Before each question. Raises RateLimited, StoreUnavailable."""
-        if not self._counted:
-            self._limits.by_address(LIMIT, self._address)
-            self._counted = True
-
-    def were_worth_it(self) -> None:
-        if self._counted:
-            self._limits.give_back(LIMIT, self._address)
 
 
 def _is_jwt(token: str) -> bool:
