@@ -140,11 +140,25 @@ accesslog = "-"
 control_socket_disable = True  # one path for every instance of a user, and a thread in the master
 
 
+def on_starting(server: Any) -> None:
+    """The command line may have named other addresses than this file."""
+    if problems := settings_check.listener_problems(_settings, server.cfg.address):
+        _refuse(problems)
+
+
+def _addresses(server: Any) -> list[object]:
+    """Of the sockets that are open, also of those that were inherited; none where the workers open them."""
+    return [listener.getsockname() for listener in getattr(server, "LISTENERS", ())]
+
+
 def on_reload(arbiter: Any) -> None:
     """SIGHUP: new workers get the new configuration, if it is one."""
     import wsgi
 
-    if not (_moved or settings_check.problems(settings.load())):
+    config = settings.load()
+    if problems := settings_check.listener_problems(config, _addresses(arbiter)):
+        _refuse(problems)
+    elif not (_moved or settings_check.problems(config)):
         arbiter.app.callable = wsgi.load()
         _spare_the_collector()
 
@@ -156,21 +170,23 @@ def pre_exec(server: Any) -> None:
 
 def when_ready(server: Any) -> None:
     """In the master, before the first fork: METRICS_BIND gets its own process."""
+    if problems := settings_check.listener_problems(_settings, _addresses(server)):
+        _refuse(problems)
     _spare_the_collector()
     if _settings.verify_bind is not None:
-        _require_listener(_settings.verify_bind, server)
+        _require_listener(_settings.verify_bind, _addresses(server))
     if _settings.metrics.bind is not None:
         from bff import metrics_server
 
         _beside.append(metrics_server.launch())
 
 
-def _require_listener(wanted: settings.Bind, server: Any) -> None:
+def _require_listener(wanted: settings.Bind, addresses: list[object]) -> None:
     """--bind, systemd's sockets and those of an older master (SIGUSR2) come before `bind`."""
     from bff.web.listener import VerifyListener
 
     verify = VerifyListener(wanted)
-    if not any(verify.named(listener.getsockname()) for listener in server.LISTENERS):
+    if addresses and not any(verify.named(address) for address in addresses):
         _refuse(["VERIFY_BIND: is not among the sockets that this process was given to listen on."])
 
 

@@ -17,11 +17,13 @@ from marshmallow import ValidationError
 from bff import own_files
 from bff.settings import environment, idps, pdp, routes, telemetry, verify, words
 from bff.settings.model import (
+    CALLBACK_PATH,
     DEVELOPMENT,
     FORWARDED,
     IDENTITY_HEADERS,
     PDP,
     PRODUCTION,
+    REQUIRED,
     USER_TOKEN,
     X_FORWARDED_FOR,
     Auth,
@@ -50,11 +52,11 @@ from bff.settings.model import (
 )
 
 __all__ = [
-    "DEVELOPMENT", "FORWARDED", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "USER_TOKEN", "X_FORWARDED_FOR", "Auth",
-    "AuthzMap", "Bind", "ClaimNames", "CookieSettings", "EventSettings", "KafkaSettings", "MetricsSettings", "Network",
-    "OnError", "PdpSettings", "ProviderSettings", "RateLimit", "RouteSettings", "ServiceSettings",
-    "SessionSettings", "Settings", "Signal", "StoreSettings", "TelemetrySettings", "TokenKind", "UpstreamSettings",
-    "VerifyProfile", "load",
+    "CALLBACK_PATH", "DEVELOPMENT", "FORWARDED", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "REQUIRED", "USER_TOKEN",
+    "X_FORWARDED_FOR", "Auth", "AuthzMap", "Bind", "ClaimNames", "CookieSettings", "EventSettings", "KafkaSettings",
+    "MetricsSettings", "Network", "OnError", "PdpSettings", "ProviderSettings", "RateLimit", "RouteSettings",
+    "ServiceSettings", "SessionSettings", "Settings", "Signal", "StoreSettings", "TelemetrySettings", "TokenKind",
+    "UpstreamSettings", "VerifyProfile", "load",
 ]  # fmt: skip
 
 EMBEDDED_PROVIDER_PATH = "/dev/idp"
@@ -175,6 +177,7 @@ def _from_environment(values: Mapping[str, Any]) -> tuple[ProviderSettings, ...]
             scopes=values["scopes"],
             par=_PAR[values["par"]],
             dpop=values["dpop"],
+            opaque_tokens=values["opaque_tokens"],
             audiences=values["audiences"],
         ),
     )
