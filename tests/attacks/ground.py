@@ -50,12 +50,12 @@ def running(folder: Path) -> Iterator[Site]:
         (folder / "routes.yaml").write_text(ROUTES.format(work=work.url))
         (folder / "verify.yaml").write_text(PROFILES)
         settings = {"BFF_CONFIG_DIR": str(folder), "WEB_THREADS": str(THREADS)}
-        running = stack.enter_context(bff.running(folder, settings))
+        running = stack.enter_context(bff.running(folder, settings, verify=True))
         ports = {proxy: process.free_port() for proxy in PROXIES}
         for proxy, port in ports.items():
             start = getattr(proxies, proxy)
-            log = folder / f"{proxy}.log"
-            stack.enter_context(start(port, running.address, application.address, profile=PROFILE, log=log))
+            at = {"verify": running.verify_address, "profile": PROFILE, "log": folder / f"{proxy}.log"}
+            stack.enter_context(start(port, running.address, application.address, **at))
         yield Site(ports, running, application, work, _cookie(running))
 
 

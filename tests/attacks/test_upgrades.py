@@ -91,7 +91,7 @@ def over_http2(port: int, *fields: tuple[str, str]) -> str:
         while part := client.recv(65536):
             for event in connection.receive_data(part):
                 if isinstance(event, ResponseReceived):
-                    return next(str(value) for name, value in event.headers if name == ":status")
+                    return {str(name): str(value) for name, value in event.headers}[":status"]
                 if isinstance(event, StreamReset):
                     return "reset"
     return ""

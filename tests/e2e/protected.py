@@ -112,12 +112,13 @@ def stack(folder: Path) -> Iterator[Stack]:
             "BFF_DATA_DIR": str(folder / "data"),
         }
         store.command("SET", SWEEP, "a test", "EX", 3600)  # which might end an expired session before anybody asks
-        service = running.enter_context(bff.running(folder, environ))
+        service = running.enter_context(bff.running(folder, environ, verify=True))
         application = running.enter_context(proxies.echo())
         for proxy, port in ports.items():
             start = getattr(proxies, proxy)
             log = folder / f"{proxy}.log"
-            running.enter_context(start(port, service.address, application, profile="@site", log=log))
+            at = {"verify": service.verify_address, "profile": "@site", "log": log}
+            running.enter_context(start(port, service.address, application, **at))
         config = settings.load(environ)
         past = time.time() - config.sessions.lifetime - 60
         now = running.enter_context(_services(config, time.time))

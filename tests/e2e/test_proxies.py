@@ -71,8 +71,11 @@ def site(folder: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
                 "OIDC_ISSUER": provider.issuer,
                 **client.environ,
             },
+            verify=True,
         ) as service,
-        getattr(proxies, request.param)(found.port, service.address, application, log=folder / "proxy.log"),
+        getattr(proxies, request.param)(
+            found.port, service.address, application, verify=service.verify_address, log=folder / "proxy.log"
+        ),
     ):
         yield found
 

@@ -59,8 +59,8 @@ def echo() -> Iterator[str]:
 def caddy(
     port: int, bff: str, app: str, *, verify: str = "", profile: str = "", log: Path | None = None
 ) -> Iterator[None]:
-    """Caddy on port; bff and app are host:port. verify: the BFF's listener for questions, or none of its own. profile: of
-    the BFF's config/verify.yaml, with the `@`."""
+    """Caddy on port; bff and app are host:port. verify: the BFF's listener for questions, if there is one.
+    profile: of the BFF's config/verify.yaml, with the `@`."""
     env = {
         "SITE_ADDRESS": f"http://127.0.0.1:{port}",
         "BFF_ADDRESS": bff,

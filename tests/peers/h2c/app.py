@@ -1,4 +1,4 @@
-"""The ASGI application that hypercorn runs. It does not remember its own addresses, `/_test/seen` and `/_test/forget`."""
+"""The ASGI application that hypercorn runs. Its own addresses (`/_test/seen`, `/_test/forget`) it does not remember."""
 
 import json
 from collections.abc import Awaitable, Callable
