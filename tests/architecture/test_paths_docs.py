@@ -1,5 +1,7 @@
-"""docs/paths.md lists what the BFF serves, all of it and nothing else; the proxies of deploy/ are asked for each of these
-paths in tests/e2e/test_proxies.py."""
+"""docs/paths.md lists what the BFF serves, all of it and nothing else.
+
+tests/e2e/test_proxies.py asks for each of these paths through each proxy of deploy/.
+"""
 
 import re
 from collections.abc import Iterator

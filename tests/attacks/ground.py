@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.attacks import wire
 from tests.e2e.protected import AGENT, PROXIES
 from tests.peers import bff, h2c, process, proxies, service
 from tests.peers.bff import Visitor
@@ -20,9 +21,15 @@ ROUTES = """
 services:
   work: {{token: user, base_url: "{work}"}}
   open: {{token: none, base_url: "{work}"}}
+  slow: {{token: none, base_url: "{work}"}}
+  steer: {{token: none, base_url: "http://{application}"}}
+  wire: {{token: none, base_url: "{wire}"}}
 routes:
   - {{id: work, path: "/api/work/*", service: work, methods: [GET, POST]}}
-  - {{id: open, path: "/api/open/*", service: open, auth: none, methods: [GET, POST], streaming: true}}
+  - {{id: open, path: "/api/open/*", service: open, auth: none, methods: [GET, POST]}}
+  - {{id: slow, path: "/api/slow/*", service: slow, auth: none}}
+  - {{id: steer, path: "/api/steer/*", service: steer, auth: none}}
+  - {{id: wire, path: "/api/wire/*", service: wire, auth: none}}
 """
 
 
@@ -47,7 +54,9 @@ def running(folder: Path) -> Iterator[Site]:
     with ExitStack() as stack:
         application = stack.enter_context(h2c.running(folder))
         work = stack.enter_context(service.running(folder))
-        (folder / "routes.yaml").write_text(ROUTES.format(work=work.url))
+        broken = stack.enter_context(wire.service())
+        routes = ROUTES.format(work=work.url, application=application.address, wire=broken)
+        (folder / "routes.yaml").write_text(routes)
         (folder / "verify.yaml").write_text(PROFILES)
         settings = {"BFF_CONFIG_DIR": str(folder), "WEB_THREADS": str(THREADS)}
         running = stack.enter_context(bff.running(folder, settings, verify=True))

@@ -1,15 +1,14 @@
-"""A1: a page asks verify itself, whose answer carries the user's access token; or a stranger asks whether it is there."""
+"""A1: a page asks verify itself, whose answer carries the user's token; or a stranger asks whether it is there."""
 
-from collections.abc import Iterator
 from http.client import HTTPConnection
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from tests.attacks.ground import PROFILE, Site
 from tests.e2e.protected import AGENT, PROXIES
-from tests.peers import browser, raw
+from tests.peers import raw
 
 pytestmark = pytest.mark.e2e
 proxies = pytest.mark.parametrize("proxy", PROXIES)
@@ -124,20 +123,6 @@ def test_it_is_nowhere_on_the_public_listener(site: Site, target: str) -> None:
         answer = ask(site, site.bff.port, target, more)
         assert answer.status in {308, 400, 404}, target
         assert not secrets(answer.fields)
-
-
-@pytest.fixture(scope="module")
-def page(site: Site) -> Iterator[Page]:
-    """Of a browser that has alice's session."""
-    with browser.chromium() as program:
-        yield _page(program, site)
-
-
-def _page(program: Browser, site: Site) -> Page:
-    name, _, value = site.cookie.partition("=")
-    context = program.new_context(user_agent=AGENT)
-    context.add_cookies([{"name": name, "value": value, "domain": "127.0.0.1", "path": "/", "httpOnly": True}])
-    return context.new_page()
 
 
 ASK = """async (targets) => {

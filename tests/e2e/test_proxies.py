@@ -46,8 +46,8 @@ class Site:
         source: str = "127.0.0.1",
         directly: bool = False,
     ) -> tuple[int, Any]:
-        """Exactly these header fields, as no well-behaved client would let one send; (status, decoded body). directly: at
-        the BFF, past the proxy."""
+        """Exactly these header fields, as no well-behaved client would let one send; (status, decoded body).
+        directly: at the BFF, past the proxy."""
         port = self.bff if directly else self.port
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
         with closing(connection):
