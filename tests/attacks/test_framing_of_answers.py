@@ -1,7 +1,7 @@
 """A6: a service's answer whose end can be found in two ways, or in none.
 
-One valid framing leaves through every proxy, or problem details. The client waits for nothing, and the next answer on its
-connection is its own.
+One valid framing leaves through every proxy, or problem details. The client waits for nothing, and the next answer on
+its connection is its own.
 """
 
 import json

@@ -48,7 +48,7 @@ FROM_A_SERVICE = {
 FETCH = """async (targets) => {
   const found = []
   for (const target of targets) {
-    const answer = await fetch(target)
+    const answer = await fetch(target, {signal: AbortSignal.timeout(10000)})
     found.push([answer.status, [...answer.headers.keys()], await answer.text()])
   }
   return found
