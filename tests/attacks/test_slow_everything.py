@@ -25,8 +25,6 @@ ENDPOINTS = (
 )
 OWN = tuple(each for each in ENDPOINTS if each.split()[1] not in ("/api/open/x", "/api/work/x"))
 BODY = b"{" + b" " * 898 + b"}"
-STILL_WAITS = 3
-"""Seconds; longer than the BFF keeps a request for which there is no place."""
 
 
 @contextmanager
@@ -83,21 +81,19 @@ def test_a_slow_service_has_its_share_of_the_threads_alone(site: Site) -> None:
     with clients(port) as waiting:
         for client in waiting:
             client.sendall(f"GET /api/slow/never HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
-        site.work.wait(lambda seen: len([each for each in seen if "/never" in each.head]))
+        site.work.wait(lambda seen: any("/never" in each.head for each in seen))
         assert_all_goes_on(site)
-        called = len([seen for seen in site.work.seen() if "/never" in seen.head])
-        assert 0 < called < THREADS
-        refused = [answer for client in waiting if (answer := _refusal(client))]
-        assert len(refused) == CLIENTS - called
+        refused = [raw.answer(client) for client in answered(site, waiting)]
         assert {(answer.status, json.loads(answer.body)["code"]) for answer in refused} == {(503, "busy")}
+        assert 0 < CLIENTS - len(refused) < THREADS
         assert site.bff.value("bff_bulkhead_rejections_total", service="slow") - before == len(refused)
 
 
-def _refusal(client: socket.socket) -> raw.Answer | None:
-    """None for one that still waits for the service."""
-    client.settimeout(STILL_WAITS)
-    try:
-        client.recv(1, socket.MSG_PEEK)
-    except TimeoutError:
-        return None
-    return raw.answer(client)
+def answered(site: Site, waiting: list[socket.socket]) -> list[socket.socket]:
+    """Those that need not wait any longer, as soon as all others are where they wait: at the service."""
+
+    def ready() -> list[socket.socket]:
+        return [client for client in waiting if not raw.idle(client)]
+
+    site.work.wait(lambda seen: len(ready()) + len([each for each in seen if "/never" in each.head]) == len(waiting))
+    return ready()
