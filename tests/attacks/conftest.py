@@ -1,4 +1,4 @@
-"""The ground of all attacks starts once for the whole folder, and one browser with it; nothing of it is left behind."""
+"""The ground of all attacks starts once for the whole folder, and one browser with it."""
 
 from collections.abc import Iterator
 
