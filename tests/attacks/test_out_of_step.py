@@ -22,14 +22,11 @@ BEGINNING = b"x" * 100
 ENDPOINTS = (
     "POST /api/v1/metrics",
     "POST /auth/logout",
-    "POST /auth/backchannel-logout",
     "GET /auth/session",
     "PUT /auth/session",
     "POST /access/v1/evaluation",
     "POST /api/work/x",
     "DELETE /api/open/x",
-    "POST /api/nowhere",
-    "GET /.well-known/jwks.json",
 )
 FRAMINGS = {
     "length": (b"Content-Length: 900\r\n", BEGINNING, REST),
@@ -38,7 +35,7 @@ FRAMINGS = {
     "too large": (b"Content-Length: 10000000\r\n", BEGINNING, REST),
 }
 VICTIMS = 6
-HESITATES = 0.05
+HESITATES = 0.03
 """Seconds in which an answer may come before the body has. Where it does not, the body is simply sent."""
 
 
