@@ -1,17 +1,20 @@
 """A2: the rest of one client's request is read as the next one's, on a connection that a proxy shares among clients.
 
-A body ends too soon, or is answered before it was read. What comes later must not be taken for a request.
+A body ends too soon, falls silent, or is answered before it was read. What comes later must not be taken for a request.
 """
 
 import json
 import socket
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from tests.attacks.ground import Site
 from tests.e2e.protected import PROXIES
-from tests.peers import raw
+from tests.peers import bff, process, proxies, raw
+from tests.peers.bff import Bff
 
 pytestmark = pytest.mark.e2e
 
@@ -35,6 +38,13 @@ FRAMINGS = {
     "too large": (b"Content-Length: 10000000\r\n", BEGINNING, REST),
 }
 VICTIMS = 6
+IMPATIENT = """
+import bff.workers
+bff.workers.STALLED = bff.workers.RECEIVE_TIMEOUT = 0.5
+from gunicorn.app.wsgiapp import run
+run()
+"""
+"""A BFF that waits for half a second where another waits for up to a minute."""
 HESITATES = 0.03
 """Seconds in which an answer may come before the body has. Where it does not, the body is simply sent."""
 
@@ -99,3 +109,40 @@ def test_nor_by_a_peer_that_shares_one_connection(site: Site, framing: str) -> N
         assert len(answered) <= 2, endpoint
         assert all(b"/victim " in answer.body for answer in answered[1:]), endpoint
         assert not [seen for seen in site.work.seen() if "smuggled" in seen.head.partition("\r\n")[0]], endpoint
+
+
+@pytest.fixture(scope="module", params=["gthread", "gevent"])
+def impatient(
+    site: Site, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[tuple[Bff, int]]:
+    """With the port of a HAProxy, which goes on sending a body that was answered already."""
+    folder, port = tmp_path_factory.mktemp("impatient"), process.free_port()
+    settings = {"BFF_CONFIG_DIR": str(site.bff.log.parent), "WEB_WORKER_CLASS": request.param}
+    command = (sys.executable, "-c", IMPATIENT, "-c", "gunicorn.conf.py", "wsgi:app")
+    with (
+        bff.running(folder, settings, verify=True, command=command) as service,
+        proxies.haproxy(port, service.address, site.application.address, log=folder / "haproxy.log"),
+    ):
+        yield service, port
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_body_that_falls_silent(site: Site, impatient: tuple[Bff, int], framing: str) -> None:
+    """The rest of it is sent once there is an answer, by a proxy, and by a peer that shares its connection itself."""
+    fields, beginning, rest = FRAMINGS[framing]
+    service, port = impatient
+    site.work.forget()
+    with ExitStack() as stack:
+        clients = {
+            (at, endpoint): stack.enter_context(socket.create_connection(("127.0.0.1", at), raw.PATIENCE))
+            for at in (service.port, port)
+            for endpoint in ENDPOINTS
+        }
+        for (at, endpoint), client in clients.items():
+            client.sendall(head(at, endpoint, fields) + beginning)
+        for (at, endpoint), client in clients.items():
+            with suppress(ConnectionError):
+                answer = raw.answer(client)
+                client.sendall(rest + head(at, "GET /api/open/victim"))
+                assert at == port or answer.fields["Connection"] == "close", endpoint
+    assert_in_step(site, port)
