@@ -36,6 +36,7 @@ from bff.sessions.csrf import Csrf
 from bff.sessions.directory import Directory
 from bff.sessions.gate import Gate
 from bff.sessions.records import Records
+from bff.sessions.shared_grant import SharedGrants
 from bff.sessions.store import SessionStore
 from bff.sessions.token_store import TokenStore
 from bff.settings import RateLimit, Settings
@@ -55,6 +56,7 @@ class Services:
     records: Records
     store: SessionStore
     directory: Directory
+    grants: SharedGrants
     token_store: TokenStore
     cache: SessionCache
     gate: Gate
@@ -131,8 +133,10 @@ def build(
     }
     watcher = Watcher()
     upstream = upstream or partial(HttpUpstream, clock=monotonic, wait=wait)
-    token_store = TokenStore(kv, keys, clock)
+    token_store = TokenStore(kv, keys, clock, login_timeout=settings.login_timeout)
     records = Records(kv, keys)
+    directory = Directory(kv, records, clock)
+    grants = SharedGrants(kv, records, directory, clock, login_timeout=settings.login_timeout)
     store = SessionStore(kv, records, settings.sessions, clock, token_store, audit)
     cache = SessionCache(store, kv, settings.sessions, clock)
     gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock)
@@ -146,6 +150,7 @@ def build(
         keys,
         store,
         token_store,
+        grants,
         cache,
         gate,
         providers,
@@ -181,7 +186,8 @@ def build(
         http=(*clients, pdp_http),
         records=records,
         store=store,
-        directory=Directory(kv, records, clock),
+        directory=directory,
+        grants=grants,
         token_store=token_store,
         cache=cache,
         gate=gate,

@@ -25,7 +25,7 @@ from bff.observability import metrics
 from bff.sessions.binding import Binding
 from bff.sessions.model import EndReason, Session, User
 from bff.sessions.records import EXPIRY_INDEX, Records, hot
-from bff.sessions.token_store import INVALIDATIONS, TokenStore
+from bff.sessions.token_store import INVALIDATIONS, EndedSession, TokenStore
 from bff.sessions.tokens import Tokens
 from bff.settings import SessionSettings
 
@@ -38,6 +38,7 @@ UNCOUNTED_INDEX = "sessions-uncounted"
 TOLD_FOR = 3600
 """Seconds for which a browser is told that its session ended, rather than that there is none."""
 
+_DELIBERATE = frozenset({EndReason.LOGOUT, EndReason.LOGOUT_EVERYWHERE, EndReason.REVOKED})
 _NOT_THE_USERS_DOING = frozenset({EndReason.REFRESH_REJECTED, EndReason.BACKCHANNEL, EndReason.REVOKED})
 
 
@@ -194,7 +195,10 @@ class SessionStore:
                 .delete(hot(session.key))
                 .publish(INVALIDATIONS, session.key)
             )
-            (self._tokens.give_up if revoked else self._tokens.forget)(batch, session.key)
+            if revoked:
+                self._tokens.enqueue_revocation(batch, EndedSession.of(session, deliberate=reason in _DELIBERATE))
+            else:
+                self._tokens.forget(batch, session.key)
             if reason in _NOT_THE_USERS_DOING:
                 batch.set(_ended(session.key), reason.encode(), TOLD_FOR)
             for name in self._records.indexes(session):

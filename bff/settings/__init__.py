@@ -107,6 +107,7 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         routes=declared.routes,
         pdp=policy,
         verify_profiles=profiles,
+        login_timeout=values["login_timeout"],
         token_refresh_threshold=values["token_refresh_threshold"],
         trusted_proxies=tuple(each for each in values["trusted_proxies"] if each != words.UNIX),
         trust_unix_sockets=words.UNIX in values["trusted_proxies"],

@@ -93,6 +93,7 @@ class Environment(Schema):
     cookie_secure = _var(fields.Boolean, "BFF_COOKIE_SECURE", None)
     session_lifetime = _var(fields.Integer, "SESSION_LIFETIME", 28800, validate=_positive)
     session_idle_timeout = _var(fields.Integer, "SESSION_IDLE_TIMEOUT", 3600, validate=_positive)
+    login_timeout = _var(fields.Integer, "LOGIN_TIMEOUT", 900, validate=_positive)
     session_binding = _var(
         fields.String, "SESSION_BINDING", "enforce", validate=validate.OneOf(["enforce", "observe", "off"])
     )

@@ -373,7 +373,8 @@ class TelemetrySettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything an operator decides. `problems` holds what could not be read; see bff.settings_check."""
+    """Everything an operator decides. login_timeout, token_refresh_threshold: seconds. `problems` holds what could not
+    be read; see bff.settings_check."""
 
     environment: str
     version: str
@@ -390,6 +391,7 @@ class Settings:
     routes: tuple[RouteSettings, ...]
     pdp: PdpSettings
     verify_profiles: tuple[VerifyProfile, ...]
+    login_timeout: int
     token_refresh_threshold: int
     trusted_proxies: tuple[Network, ...]
     trust_unix_sockets: bool

@@ -10,6 +10,7 @@ from bff.oidc.provider import Provider
 from bff.oidc.token_endpoint import TokenEndpoint
 from bff.sessions.cache import SessionCache
 from bff.sessions.gate import Gate
+from bff.sessions.shared_grant import SharedGrants
 from bff.sessions.store import SessionStore
 from bff.sessions.token_store import TokenStore
 from bff.settings import Settings
@@ -45,6 +46,7 @@ def token_workflow(
     keys: Keyring,
     sessions: SessionStore,
     tokens: TokenStore,
+    grants: SharedGrants,
     cache: SessionCache,
     gate: Gate,
     providers: Mapping[str, Provider],
@@ -57,8 +59,8 @@ def token_workflow(
 ) -> TokenWorkflow:
     """pseudonym: what stands for a user in a metric's label. wait: seconds, until somebody else's work is looked at
     again. later: does some work while the caller goes on."""
-    flight, revocations = SingleFlight(kv, wait=wait), Revocations(tokens, providers)
-    unsaved = Unsaved(tokens, providers, revocations)
+    flight, revocations = SingleFlight(kv, wait=wait), Revocations(tokens, grants, providers)
+    unsaved = Unsaved(tokens, revocations)
     refresher = Refresher(Notes(kv), tokens, unsaved, gate, providers, endpoint, flight, audit, pseudonym, clock, wait)
     users = UserTokens(tokens, cache, refresher, later, clock)
     issuer = Issuer(endpoint, flight, clock, pseudonym)

@@ -66,7 +66,7 @@ def _layer(path: Path, clock: Clock, secrets: tuple[bytes, ...], changes: dict[s
     }
     settings = SessionSettings(**(values | changes))
     kv = WatchedStore(SqliteStore(path, clock))
-    tokens = TokenStore(kv, Keyring(secrets), clock)
+    tokens = TokenStore(kv, Keyring(secrets), clock, login_timeout=900)
     audit = Audit(NullSink(), Keyring(secrets).mac("audit-user"))
     records = Records(kv, Keyring(secrets))
     store = SessionStore(kv, records, settings, clock, tokens, audit)

@@ -101,7 +101,7 @@ class Fleet:
         self.workers.append(Worker(built, store))
         return self.workers[-1]
 
-    def login(self, worker: Worker, *, life: float | None = LIFE, **changes: Any) -> Session:
+    def login(self, worker: Worker, *, life: float | None = LIFE, sub: str = "alice", **changes: Any) -> Session:
         """A session whose tokens the provider issued just now. changes: to the Tokens."""
         issued = self.idp.tokens(None)
         self.idp.later_grants.begin_family(issued["refresh_token"])
@@ -110,7 +110,7 @@ class Fleet:
         token = AccessToken(issued["access_token"], wanted_at, ends_at, SCOPE)
         tokens = Tokens("default", token, issued["refresh_token"], issued["id_token"])
         _, session = worker.services.store.create(
-            User("alice", "alice"),
+            User(sub, sub),
             idp="default",
             auth_time=0,
             sid="",
