@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 
 from bff.crypto import base64url
 from bff.errors import InvalidReturnUrl, LoginUnconfirmed, ProviderUnavailable, UnknownProvider, UpstreamError
-from bff.http import Response
 from bff.observability import metrics, traces
 from bff.oidc import dpop, token_endpoint
 from bff.oidc.attempts import Attempt, Attempts, Begun, cookie_name
@@ -21,6 +20,7 @@ from bff.oidc.jwt import TokenInvalid
 from bff.oidc.provider import Provider
 from bff.oidc.return_url import ReturnUrls
 from bff.oidc.token_endpoint import GrantRefused, RequestFailed, TokenEndpoint
+from bff.oidc.userinfo import UserInfo
 from bff.sessions.model import User
 from bff.sessions.tokens import Tokens
 
@@ -66,6 +66,7 @@ class LoginFlow:
         self._providers = providers
         self._attempts = attempts
         self._token_endpoint = token_endpoint
+        self._userinfo = UserInfo(token_endpoint.dpop)
         self._return_urls = return_urls
         self._redirect_uri = base_url + CALLBACK_PATH
         self._clock = clock
@@ -208,27 +209,12 @@ class LoginFlow:
 
     def _with_userinfo(self, provider: Provider, claims: dict[str, Any], tokens: Tokens) -> dict[str, Any]:
         """Ask the userinfo endpoint only when the ID token lacks a claim; its failure costs a name, not a login."""
-        url, names = provider.metadata().userinfo_endpoint, provider.config.claims
+        names = provider.config.claims
         wanted = [path.split(".")[0] for path in (names.name, names.email, names.roles)]
-        if url is None or all(name in claims for name in wanted):
+        if all(name in claims for name in wanted):
             return claims
-        try:
-            answer = self._ask_userinfo(provider, url, tokens)
-            more = answer.json() if answer.ok else {}
-        except UpstreamError:
-            more = {}
-        if more.get("sub") != claims["sub"]:
-            return claims  # OpenID Connect Core section 5.3.2: another subject's answer must not be used
-        return {**more, **claims}
-
-    def _ask_userinfo(self, provider: Provider, url: str, tokens: Tokens) -> Response:
-        proofs = self._token_endpoint.dpop
-
-        def ask() -> Response:
-            return provider.get("userinfo", url, proofs.authorization(tokens.access, tokens.dpop_key, "GET", url))
-
-        answer = ask()
-        return ask() if proofs.wants_another(url, answer) else answer
+        more = self._userinfo.claims(provider, claims["sub"], tokens.access, tokens.dpop_key)
+        return {**(more or {}), **claims}
 
 
 def _bound_to(key: str | None) -> dict[str, str]:

@@ -15,7 +15,7 @@ from bff.events.model import SecurityEvent
 from bff.observability import metrics
 from bff.sessions.binding import binding_of, mismatch
 from bff.sessions.cache import Entry, SessionCache, touch_interval
-from bff.sessions.model import EndReason, Session
+from bff.sessions.model import EndReason, Session, User
 from bff.sessions.store import SessionStore
 from bff.settings import SessionSettings
 
@@ -91,6 +91,14 @@ class Gate:
         ended = self._store.end(session, reason, by=by)
         self._cache.invalidate(session.key)
         return ended
+
+    def change_user(self, session: Session, user: User) -> bool:
+        """Put what the provider says of the person now into a session, in every worker; False when the session says so
+        already, or is over. Raises StoreUnavailable."""
+        changed = self._store.change_user(session.key, user)
+        if changed:
+            self._cache.invalidate(session.key)
+        return changed
 
     def replace(self, former: Session, new: Session) -> None:
         """End the session that a browser had before it logged in anew. Raises StoreUnavailable."""

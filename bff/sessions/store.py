@@ -14,6 +14,7 @@ Where they are, `bff/sessions/records.py` says. Beside them:
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from bff.crypto import digest, random_id
 from bff.errors import SessionEnded
@@ -115,6 +116,17 @@ class SessionStore:
                 batch.index_add(name, session.key, when, only_present=True)
         if batch.operations:
             self._kv.execute(batch)
+
+    def change_user(self, key: str, user: User) -> bool:
+        """Replace the user of a live session, and nothing else of its record; False when there is nothing to change."""
+        while True:
+            raw, expires_at = self._kv.execute(Batch().get(hot(key)).index_score(EXPIRY_INDEX, key))
+            session = None if raw is None or expires_at is None else self._records.opened(key, raw, expires_at)
+            if session is None or session.user == user:
+                return False
+            if self._kv.compare_and_set(hot(key), raw, self._records.sealed(replace(session, user=user))):
+                self._kv.publish(INVALIDATIONS, key)
+                return True
 
     def end(self, session: Session, reason: EndReason, *, by: str = "") -> bool:
         """End one session everywhere; False when another worker already had. by: as its event has it."""

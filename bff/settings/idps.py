@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import fields, validate
 
 from bff.settings.fields import ALIAS
-from bff.settings.model import AUTH_METHODS, SIGNING_ALGORITHMS, ClaimNames, ProviderSettings
+from bff.settings.model import AUTH_METHODS, CLAIMS_REFRESH, SIGNING_ALGORITHMS, ClaimNames, ProviderSettings
 from bff.settings.words import FilePath
 from bff.settings.yaml_file import Keys, YamlFile
 
@@ -35,6 +35,7 @@ class Provider(Keys):
     dpop = fields.Boolean()
     user_id = fields.String(validate=validate.OneOf(["sub", "arn"]))
     claims = fields.Nested(Claims)
+    claims_refresh = fields.String(validate=validate.OneOf(CLAIMS_REFRESH))
     audiences = fields.List(fields.String())
     id_token_algorithms = fields.List(
         fields.String(validate=validate.OneOf(SIGNING_ALGORITHMS)), data_key="id_token_signing_algs"

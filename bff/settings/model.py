@@ -136,6 +136,9 @@ class ClaimNames:
     permissions: str = "permissions"
 
 
+CLAIMS_REFRESH = ("auto", "id_token", "userinfo", "off")
+
+
 @dataclass(frozen=True)
 class ProviderSettings:
     """One OpenID Provider and this BFF's registration there.
@@ -143,8 +146,8 @@ class ProviderSettings:
     id: the alias used in URLs and ARNs. user_id: `sub`, or `arn` for `auth:account:{id}:{sub}`, which stays unique
     among several providers. par: auto (when the provider offers it), always or never (RFC 9126). dpop: whether tokens
     are bound to a key of the session (RFC 9449). client_certificate, client_certificate_key: PEM files, shown to a
-    server that asks for them. audiences: what an access token may name to be for us; none for BFF_BASE_URL. line: of
-    idps.yaml.
+    server that asks for them. claims_refresh: one of CLAIMS_REFRESH. audiences: what an access token may name to be for
+    us; none for BFF_BASE_URL. line: of idps.yaml.
     """
 
     id: str
@@ -160,6 +163,7 @@ class ProviderSettings:
     dpop: bool = False
     user_id: str = "sub"
     claims: ClaimNames = ClaimNames()
+    claims_refresh: str = "auto"
     audiences: tuple[str, ...] = ()
     id_token_algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
     authorization_parameters: tuple[tuple[str, str], ...] = ()

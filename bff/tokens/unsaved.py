@@ -24,7 +24,7 @@ class Unsaved:
     def __init__(self, store: TokenStore, revocations: Revocations) -> None:
         self._store = store
         self._revocations = revocations
-        self._pending: dict[str, Callable[[], Tokens]] = {}
+        self._pending: dict[str, Callable[[], object]] = {}
 
     def save(self, session: Session, change: Change, issued: Issued) -> Tokens | None:
         """Apply what a refresh brought; None when it must wait for the store.
@@ -38,6 +38,13 @@ class Unsaved:
             self._pending[session.key] = write
             log.warning("tokens_not_saved_yet", extra={"session": session.reference})
             return None
+
+    def attempt(self, key: str, write: Callable[[], object]) -> None:
+        """Make a change now, or when the store is back; a later one under the same key takes its place."""
+        try:
+            write()
+        except StoreUnavailable:
+            self._pending[key] = write
 
     def write(self) -> None:
         """Write what could not be written. Raises StoreUnavailable; what failed is kept."""

@@ -132,7 +132,7 @@ class TestRefresh:
             ({"name": "Alice Other"}, {}),
             ({"roles": ["user", "clerk"]}, {"roles": ["user", "clerk"]}),
             ({"roles": []}, {"roles": []}),
-            ({"roles": None}, {}),
+            ({"roles": None}, {"roles": []}),
             ({"roles": "user"}, {}),
             ({"permissions": ["pay"]}, {"permissions": ["pay"]}),
             ({"roles": ["boss"], "permissions": ["pay"]}, {"roles": ["boss"], "permissions": ["pay"]}),
