@@ -181,7 +181,8 @@ class _Attempt:
         Raises RequestFailed, SessionEnded.
         """
         old = self._held.tokens
-        good = issued.access is not None and trusted and (issued.sound or not old.access.live(self.refresher.clock()))
+        # A new token of unknown life or of less scope is still better than the old one, which may have ended with it.
+        good = issued.access is not None and trusted
 
         def change(current: Tokens) -> Tokens:
             if current.refresh_token != old.refresh_token or not current.access.same(old.access):

@@ -221,7 +221,7 @@ def test_which_profiles_are_answered_at_once(bff: Site, path: str, profile: str,
 
 
 def test_a_role_that_the_provider_took_away_is_gone_after_the_next_refresh(bff: Site, alice: Browser) -> None:
-    """From the identity headers, the session's own page, and the policy, whose remembered answer was for the old role."""
+    """From the identity headers, the session and the policy, whose remembered answer was for the old role."""
     assert alice.verify(profile="@legacy", uri="/page").status_code == 200
     assert alice.verify(profile="@everything").headers["X-User-Roles"] == "user"
     bff.idp.user |= {"roles": []}
