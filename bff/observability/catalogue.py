@@ -32,7 +32,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "http_request_duration_seconds": _HTTP,
     "bff_sessions_destroyed_total": {
         "reason": (
-            "logout", "logout_everywhere", "backchannel", "idle_timeout", "absolute_timeout", "binding",
+            "logout", "logout_everywhere", "backchannel", "idle_timeout", "absolute_timeout",
             "refresh_rejected", "revoked", "replaced",
         ),
     },

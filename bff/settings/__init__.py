@@ -98,6 +98,7 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
             values["session_lifetime"],
             values["session_idle_timeout"],
             values["session_binding"],
+            values["session_bound_to"],
             values["session_cache_ttl"],
             values["session_cache_size"],
         ),

@@ -41,11 +41,13 @@ class CookieSettings:
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """Times in seconds. binding: enforce, observe or off. cache_size 0 or cache_ttl 0 turns the cache off."""
+    """Times in seconds. binding: enforce, observe or off. bound_to: both, address or agent. cache_size 0 or cache_ttl 0
+    turns the cache off."""
 
     lifetime: int
     idle_timeout: int
     binding: str
+    bound_to: str
     cache_ttl: float
     cache_size: int
 

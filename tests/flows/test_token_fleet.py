@@ -174,11 +174,6 @@ def idle(site: Site, browser: Browser, clock: Clock) -> str:
     return "idle_timeout"
 
 
-def stolen(site: Site, browser: Browser, clock: Clock) -> str:
-    assert site.twin(browser, address="198.51.100.9").verify().status_code == 401
-    return "binding"
-
-
 def rejected(site: Site, browser: Browser, clock: Clock) -> str:
     site.idp.later_grants.end_families()
     clock.now += EXPIRED
@@ -186,7 +181,7 @@ def rejected(site: Site, browser: Browser, clock: Clock) -> str:
     return "refresh_rejected"
 
 
-@pytest.mark.parametrize("end", [replaced, logged_out, logged_out_everywhere, idle, stolen, rejected])
+@pytest.mark.parametrize("end", [replaced, logged_out, logged_out_everywhere, idle, rejected])
 @pytest.mark.parametrize("broken", [None, html(503), html(429), raising(requests.ConnectionError())])
 def test_the_newest_refresh_token_is_revoked(
     at_work: Site,

@@ -61,6 +61,7 @@ def _layer(path: Path, clock: Clock, secrets: tuple[bytes, ...], changes: dict[s
         "lifetime": 28800,
         "idle_timeout": 3600,
         "binding": "enforce",
+        "bound_to": "both",
         "cache_ttl": 5.0,
         "cache_size": 100,
     }
