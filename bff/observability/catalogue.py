@@ -74,7 +74,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
             "index_range", "publish", "subscribe", "ping", "log_append", "log_open", "log_take", "log_acknowledge",
             "log_trim", "log_length", "window_hit",
         ),
-        "status": ("ok", "error", "timeout"),
+        "status": ("ok", "error", "timeout", "busy", "full", "read_only"),
     },
     "bff_idp_requests_total": {
         "endpoint": ("discovery", "jwks", "authorization_par", "token", "userinfo", "introspection", "revocation"),

@@ -6,10 +6,11 @@ Never writes on the way: that a session was used is noted in memory and recorded
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from bff.crypto import digest
-from bff.errors import BindingMismatch, SessionEnded, SessionExpired, Unauthenticated
+from bff.errors import BindingMismatch, SessionEnded, SessionExpired, StoreRefuses, Unauthenticated
 from bff.events.audit import Audit
 from bff.events.model import SecurityEvent
 from bff.observability import metrics
@@ -151,7 +152,8 @@ class Gate:
 
     def _end_expired(self, session: Session, now: float) -> None:
         reason = session.expired(now) or EndReason.IDLE_TIMEOUT
-        self.end(session, reason)
+        with suppress(StoreRefuses):  # it is over all the same, and the sweep ends it when there is room again
+            self.end(session, reason)
         raise SessionExpired
 
     def _compare(self, session: Session, seen: Binding, now: float) -> None:

@@ -111,8 +111,8 @@ class TokenStore:
         return self._opened(key, self._kv.get(_cold(key)))
 
     def read_with(self, key: str, note: str) -> tuple[Held | None, bytes | None]:
-        """The tokens, and the value under another key at the same moment."""
-        raw, noted = self._kv.execute(Batch().get(_cold(key)).get(note))
+        """The tokens, and the value under another key just before: tokens replaced meanwhile show by themselves."""
+        noted, raw = self._kv.execute(Batch().get(note).get(_cold(key)))
         return self._opened(key, raw), noted
 
     def replace(self, key: str, held: Held, tokens: Tokens) -> bool:
