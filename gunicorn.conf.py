@@ -143,11 +143,25 @@ accesslog = "-"
 control_socket_disable = True  # one path for every instance of a user, and a thread in the master
 
 
+def on_starting(server: Any) -> None:
+    """The command line may have named other addresses than this file."""
+    if problems := settings_check.listener_problems(_settings, server.cfg.address):
+        _refuse(problems)
+
+
+def _addresses(server: Any) -> list[object]:
+    """Of the sockets that are open, also of those that were inherited; none where the workers open them."""
+    return [listener.getsockname() for listener in getattr(server, "LISTENERS", ())]
+
+
 def on_reload(arbiter: Any) -> None:
     """SIGHUP: new workers get the new configuration, if it is one."""
     import wsgi
 
-    if not settings_check.problems(settings.load()):
+    config = settings.load()
+    if problems := settings_check.listener_problems(config, _addresses(arbiter)):
+        _refuse(problems)
+    elif not settings_check.problems(config):
         arbiter.app.callable = wsgi.load()
         _spare_the_collector()
 
@@ -159,6 +173,8 @@ def pre_exec(server: Any) -> None:
 
 def when_ready(server: Any) -> None:
     """In the master, before the first fork: METRICS_BIND gets its own process."""
+    if problems := settings_check.listener_problems(_settings, _addresses(server)):
+        _refuse(problems)
     _spare_the_collector()
     if _settings.metrics.bind is not None:
         from bff import metrics_server

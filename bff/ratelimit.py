@@ -17,6 +17,8 @@ from bff.kv import KeyValue
 from bff.observability import metrics
 from bff.settings import RateLimit
 
+MOST_GIVEN_BACK = 10_000
+"""Above this, clients that were given something back first are counted again."""
 MOST_REFUSED = 10_000
 """Above this the store is asked again about whoever was refused first."""
 
@@ -56,6 +58,7 @@ class RateLimits:
         self._mac = mac
         self._pseudonym = pseudonym
         self._refused = _Refused(clock)
+        self._given_back = _GivenBack()
 
     def by_address(self, name: str, address: str) -> Quota | None:
         """Count one request of the client at this address; None when nobody could count.
@@ -68,8 +71,18 @@ class RateLimits:
         """The same for a session, wherever its requests come from. key: the session's."""
         return self._check(self._limits[name], key)
 
+    def give_back(self, name: str, address: str) -> None:
+        """One request of the client at this address proved good, so its next one is not counted in this worker."""
+        limit = self._limits[name]
+        self._given_back.add(self._window(limit, client_of(address)), limit.amount)
+
+    def _window(self, limit: RateLimit, client: str) -> str:
+        return f"{limit.name}:{self._mac.sign(client)}"
+
     def _check(self, limit: RateLimit, client: str) -> Quota | None:
-        window = f"{limit.name}:{self._mac.sign(client)}"
+        window = self._window(limit, client)
+        if self._given_back.take(window):
+            return None
         wait = self._refused.wait(window)
         if wait is None:
             try:
@@ -85,6 +98,30 @@ class RateLimits:
         metrics.rate_limited(limit.name, self._pseudonym(client))
         headers = [("Retry-After", str(_whole(wait))), *Quota(limit, 0, wait).headers()]
         raise RateLimited(limit.name, headers=headers)
+
+
+class _GivenBack:
+    """Requests that were counted and should not have been, to be let through uncounted: the store's windows only know
+    how to forget what is too old."""
+
+    def __init__(self) -> None:
+        self._left: OrderedDict[str, int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, window: str, most: int) -> None:
+        with self._lock:
+            self._left[window] = min(self._left.pop(window, 0) + 1, most)
+            if len(self._left) > MOST_GIVEN_BACK:
+                self._left.popitem(last=False)
+
+    def take(self, window: str) -> bool:
+        if window not in self._left:
+            return False
+        with self._lock:
+            left = self._left.pop(window, 0)
+            if left > 1:
+                self._left[window] = left - 1
+        return left > 0
 
 
 class _Refused:

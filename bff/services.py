@@ -19,6 +19,7 @@ from bff.oidc.bearer import BearerTokens
 from bff.oidc.dpop import Dpop
 from bff.oidc.flow import LoginFlow
 from bff.oidc.issued import Reader
+from bff.oidc.logout import EndSessionTickets
 from bff.oidc.provider import Provider
 from bff.oidc.provider_logout import ProviderLogout
 from bff.oidc.return_url import ReturnUrls
@@ -62,6 +63,7 @@ class Services:
     gate: Gate
     csrf: Csrf
     login: LoginFlow
+    end_session: EndSessionTickets
     tokens: TokenWorkflow
     background: Background
     bearers: BearerTokens
@@ -161,6 +163,7 @@ def build(
         wait,
         later,
     )
+    limits = RateLimits(_limits(settings), kv, keys.mac("rate-limit"), pseudonyms.of, monotonic)
     pdp_http = HttpClient(
         "pdp",
         timeout=settings.pdp.timeout,
@@ -192,10 +195,11 @@ def build(
         cache=cache,
         gate=gate,
         csrf=Csrf(keys.mac("csrf"), {settings.base_url, *settings.cors_allow_origins}),
-        login=LoginFlow(providers, Attempts(kv, keys, clock), endpoint, return_urls, settings.base_url, clock),
+        end_session=EndSessionTickets(kv, keys),
+        login=LoginFlow(providers, Attempts(kv, keys, clock), endpoint, return_urls, settings.redirect_uris, clock),
         tokens=tokens,
         background=background,
-        bearers=BearerTokens(providers, settings.base_url, clock),
+        bearers=BearerTokens(providers, settings.provider_of_opaque_tokens, settings.base_url, limits, clock),
         provider_logout=ProviderLogout(providers, store, gate, kv, audit, clock),
         subjects=policy.subjects,
         decisions=policy.decisions,
@@ -203,7 +207,7 @@ def build(
         proxy=forwarder(settings, upstream, watcher, tokens.keeper, dpop, clock),
         watcher=watcher,
         return_urls=return_urls,
-        limits=RateLimits(_limits(settings), kv, keys.mac("rate-limit"), pseudonyms.of, monotonic),
+        limits=limits,
         events=events,
         audit=audit,
         health=_health(settings, kv, providers, policy.check, clock),

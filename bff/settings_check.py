@@ -7,7 +7,7 @@ settings with their secrets masked.
 import dataclasses
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ _SECRETS = frozenset(
     }
 )
 _CHECKS = ("store", "idp", "pdp")
+_ABROAD = (
+    "reaches beyond this machine, but ENVIRONMENT is development, as it is unless set, where anybody may log in as"
+    " anybody. Set ENVIRONMENT to production, or to staging for http."
+)
 # What OpenSSL says of a key that is another certificate's; the last is of a key of another kind.
 _STRANGERS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 
@@ -55,6 +59,7 @@ def problems(config: Settings) -> list[str]:
         *together.problems(config),
         *_routes(config),
         *_policies(config),
+        *_development(config),
         *_production(config),
     ]
 
@@ -114,6 +119,13 @@ def _providers(config: Settings) -> Iterator[str]:
         yield (
             f"{file}: with several providers the same `sub` may be two people;"
             " set user_id: arn for all of them but one."
+        )
+
+    declared = [provider.id for provider in config.providers if provider.opaque_tokens]
+    if len(declared) > 1:
+        yield (
+            f"{file}: opaque_tokens: only one provider may be shown opaque tokens, since each learns all of them;"
+            f" there are {', '.join(declared)}."
         )
 
 
@@ -198,8 +210,29 @@ def _production(config: Settings) -> Iterator[str]:
         yield "BFF_BASE_URL: is required in production and must be https."
 
 
+def _development(config: Settings) -> Iterator[str]:
+    if not config.development:
+        return
+    if not _loopback(config.base_url):
+        yield f"BFF_BASE_URL: {_ABROAD}"
+    if config.metrics.bind is not None and not _is_loopback(config.metrics.bind[0]):
+        yield f"METRICS_BIND: {_ABROAD}"
+
+
+def listener_problems(config: Settings, addresses: Iterable[object]) -> list[str]:
+    """What is wrong with where the server listens. addresses: as gunicorn and sockets have them, a tuple that begins
+    with a host, or else something that only this machine reaches."""
+    if not config.development:
+        return []
+    hosts = [address[0] for address in addresses if isinstance(address, tuple)]
+    return [f"bind: {host!r} {_ABROAD}" for host in hosts if not _is_loopback(host)]
+
+
 def _loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+    return _is_loopback(urlsplit(url).hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -232,9 +265,19 @@ def main() -> int:
     if found:
         sys.stderr.write(report(found) + "\n")
         return EX_CONFIG
-    for name, value in masked(config).items():
+    for name, value in {**masked(config), **_to_register(config)}.items():
         sys.stdout.write(f"{name}: {value}\n")
     return 0
+
+
+def _to_register(config: Settings) -> dict[str, Any]:
+    """What providers must know of this BFF."""
+    return {
+        "redirect_uris": config.redirect_uris,
+        "post_logout_redirect_uri": f"{config.base_url}/",
+        "backchannel_logout_uri": f"{config.base_url}/auth/backchannel-logout",
+        "frontchannel_logout_uri": f"{config.base_url}/auth/frontchannel-logout",
+    }
 
 
 if __name__ == "__main__":

@@ -17,9 +17,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 from bff.crypto import random_id
 from bff.errors import BadRequest, NoSuchRoute
 from bff.kv import Batch, KeyValue
-from bff.oidc.access_token import AccessToken
-from bff.web.bearer import bearer_token
-from bff.web.context import services
+from bff.web.bearer import presented_token
 from bff.web.policy import policy
 
 ORDERS_LIFE = 24 * 3600
@@ -70,27 +68,22 @@ def blueprint(kv: KeyValue, clock: Callable[[], float]) -> Blueprint:
     @routes.get("/orders")
     @policy(session=False, csrf=False)
     def list_orders() -> Response:
-        token = _presented()
+        token = presented_token()
         return jsonify({"customer": token.sub, "orders": orders.of(token.arn)})
 
     @routes.get("/orders/<order_id>")
     @policy(session=False, csrf=False)
     def read_order(order_id: str) -> Response:
-        return jsonify(orders.one(_presented().arn, order_id))
+        return jsonify(orders.one(presented_token().arn, order_id))
 
     @routes.post("/orders")
     @policy(session=False, csrf=False)
     def add_order() -> tuple[Response, int]:
-        token = _presented()
+        token = presented_token()
         wanted = _validated(request.get_json(silent=True))
         return jsonify(orders.add(token.arn, wanted["item"], wanted["quantity"])), 201
 
     return routes
-
-
-def _presented() -> AccessToken:
-    """The valid token of this request. Raises TokenRequired, InvalidRequest, InvalidToken, ProviderUnavailable."""
-    return services().bearers.validate(bearer_token(request.headers.get("Authorization")))
 
 
 def _validated(body: Any) -> dict[str, Any]:

@@ -5,12 +5,13 @@ place is refused (token confusion, RFC 8725 section 2.8), and so is a token that
 as a plain Bearer token it proves nothing (RFC 9449 section 7.2, RFC 8705 section 3).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from bff.oidc.claims import arn, words
 from bff.oidc.jwt import Compact, TokenInvalid, audiences, check_times, checked_subject, verify
 from bff.oidc.provider import Provider
+from bff.settings import REQUIRED
 
 # What ID tokens (OpenID Connect Core sections 2 and 3.3.2.11) and logout tokens carry, and access tokens do not.
 _OF_OTHER_TOKENS = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "events"})
@@ -50,12 +51,15 @@ class AccessToken(NamedTuple):
         return f"AccessToken(idp={self.idp!r}, client_id={self.client_id!r})"  # and nothing of the person
 
 
-def from_jwt(token: Compact, provider: Provider, for_us: tuple[str, ...], now: float) -> AccessToken:
+def from_jwt(
+    token: Compact, provider: Provider, for_us: tuple[str, ...], now: float, before_asking: Callable[[], None]
+) -> AccessToken:
     """A JWT of this provider, typed as RFC 9068 has it or plain. for_us: audiences of which it must name one.
+    before_asking: as `verify` has it.
 
     Raises TokenInvalid, and of its kind MayBeIdToken; ProviderUnavailable when the keys cannot be had.
     """
-    verify(token, provider)
+    verify(token, provider, before_asking)
     kind = str(token.header.get("typ", "JWT")).lower().removeprefix("application/")
     if kind not in ("at+jwt", "jwt"):
         raise TokenInvalid("malformed")
@@ -69,14 +73,15 @@ def from_jwt(token: Compact, provider: Provider, for_us: tuple[str, ...], now: f
 def from_introspection(
     answer: Mapping[str, Any], provider: Provider, for_us: tuple[str, ...], now: float
 ) -> AccessToken:
-    """An answer of this provider that says `active` (RFC 7662 section 2.2); everything else in it may be missing.
+    """An answer of this provider that says `active` (RFC 7662 section 2.2). for_us: audiences of which it must name
+    one, unless the operator lets an answer name none; everything else in it may be missing.
 
     Raises TokenInvalid.
     """
     if "iss" in answer and answer["iss"] != provider.config.issuer:
         raise TokenInvalid("bad_issuer")
     check_times(answer, now, demanded=())
-    if "aud" in answer:
+    if "aud" in answer or provider.config.introspection_aud == REQUIRED:
         _check_audience(answer, for_us)
     return _normalised(answer, provider)
 

@@ -3,8 +3,8 @@ disturb one another.
 
     begun      store  login:{SHA-256 of state} = sealed verifier, nonce, return_to, provider, SHA-256 of the cookie
                cookie bff_login_{hash of state} = time and random, five minutes
-    finished   the cookie must match the record, then the record is replaced by a mark "used" (compare-and-set: of two
-               simultaneous callbacks one wins), and only then may the code be spent
+    finished   cookie and address must match the record, then the record is replaced by a mark "used" (compare-and-set:
+               of two simultaneous callbacks one wins), and only then may the code be spent
 """
 
 import json
@@ -64,8 +64,9 @@ class Attempts:
         record = _record(begun.state)
         self._kv.set(record, self._sealer.seal(json.dumps(asdict(begun.attempt)).encode(), record), _KEPT_FOR)
 
-    def consume(self, state: str, cookie: Callable[[str], str | None]) -> Attempt:
-        """The attempt that state names, once. cookie: the browser's cookie by name.
+    def consume(self, state: str, cookie: Callable[[str], str | None], check: Callable[[Attempt], None]) -> Attempt:
+        """The attempt that state names, once. cookie: the browser's cookie by name. check: raises LoginFailed for an
+        attempt that this answer does not belong to.
 
         Raises LoginFailed (state_missing, state_expired, state_mismatch, state_reused); then nothing is consumed.
         """
@@ -81,6 +82,7 @@ class Attempts:
             fail("state_expired")
         if not equal(digest(cookie(cookie_name(state)) or ""), attempt.browser):
             fail("state_mismatch")
+        check(attempt)
         if not self._kv.compare_and_set(record, sealed, _USED):
             fail("state_reused")
         return attempt

@@ -4,8 +4,9 @@ and remembered.
 A JWT that was accepted costs one digest and a look-up from then on, for at most five minutes, never beyond its `exp`,
 and only while the provider's keys are the very set that it was verified with: when they were fetched anew, for
 whatever reason, it is verified anew, so a key that the provider withdrew takes its tokens along. Introspection is
-remembered for half a minute at most, a refusal for a few seconds. Caches are the worker's own; tokens are in them as
-digests only.
+remembered for half a minute at most. Caches are the worker's own; tokens are in them as digests only.
+
+Anybody may present a token, so what a provider must be asked about one is counted for the client's address first.
 """
 
 import hashlib
@@ -18,14 +19,16 @@ from bff.observability import metrics
 from bff.oidc.access_token import AccessToken, MayBeIdToken, from_jwt
 from bff.oidc.introspection import introspected
 from bff.oidc.jwt import TokenInvalid, counted, parse
-from bff.oidc.provider import Provider, of_issuer
+from bff.oidc.provider import KEYS_REFETCH_AFTER, Provider, of_issuer
 from bff.oidc.public_keys import PublicKeys
 from bff.oidc.seen import Seen
+from bff.ratelimit import RateLimits
 
 JWT_LIFE = 300.0
 ACTIVE_LIFE = 30.0
-REFUSED_LIFE = 5.0
+REFUSED_LIFE = 30.0
 MOST = 5000
+LIMIT = "bearer_token"
 _COUNTED_JWT, _COUNTED_OPAQUE = counted("access_token_jwt"), counted("access_token_opaque")
 
 
@@ -35,61 +38,112 @@ class Verified(NamedTuple):
     keys: PublicKeys
 
 
+class Questions:
+    """What a provider is asked about one token, counted once, and given back when the token proves good: so services
+    with many users' tokens use nothing up, and strangers cannot make the BFF ask without end."""
+
+    def __init__(self, limits: RateLimits, address: str) -> None:
+        self._limits = limits
+        self._address = address
+        self._counted = False
+
+    def count(self) -> None:
+        """Before each question. Raises RateLimited, StoreUnavailable."""
+        if not self._counted:
+            self._limits.by_address(LIMIT, self._address)
+            self._counted = True
+
+    def were_worth_it(self) -> None:
+        if self._counted:
+            self._limits.give_back(LIMIT, self._address)
+
+
 class BearerTokens:
-    def __init__(self, providers: Mapping[str, Provider], default_audience: str, clock: Callable[[], float]) -> None:
-        """providers: by alias, the default one first. default_audience: what tokens must name where a provider's
-        settings list no audiences."""
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        of_opaque: str | None,
+        default_audience: str,
+        limits: RateLimits,
+        clock: Callable[[], float],
+    ) -> None:
+        """providers: by alias, the default one first. of_opaque: the alias of the one that is shown opaque tokens.
+        default_audience: what tokens must name where a provider's settings list no audiences."""
         self._providers = providers
+        self._of_opaque = None if of_opaque is None else providers[of_opaque]
         self._default_audience = default_audience
+        self._limits = limits
         self._clock = clock
         self._verified: Seen[Verified] = Seen(MOST)
         self._active: Seen[AccessToken] = Seen(MOST)
         self._refused: Seen[str] = Seen(MOST)
         self._count_verified = metrics.token_validation_recorder("access_token_jwt", "valid")
 
-    def validate(self, token: str) -> AccessToken:
-        """Raises InvalidToken; ProviderUnavailable when keys or introspection cannot be had, which is no verdict."""
+    def validate(self, token: str, address: str) -> AccessToken:
+        """address: the client's that presents the token.
+
+        Raises InvalidToken; RateLimited, and StoreUnavailable where the limit is closed; ProviderUnavailable when keys
+        or introspection cannot be had, which is no verdict.
+        """
         key, now = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest(), self._clock()
         seen = self._verified.get(key, now)
         if seen is not None and seen.keys is seen.provider.keys():
             self._count_verified()
             return seen.token
+        is_jwt, questions = _is_jwt(token), Questions(self._limits, address)
         try:
-            return self._jwt(token, key, now) if _is_jwt(token) else self._opaque(token, key, now)
+            with _COUNTED_JWT if is_jwt else _COUNTED_OPAQUE:
+                accepted = (self._jwt if is_jwt else self._opaque)(token, key, questions, now)
         except TokenInvalid as err:
             raise InvalidToken(f"The access token is refused: {err.status}.") from err
+        questions.were_worth_it()
+        return accepted
 
-    def _jwt(self, token: str, key: bytes, now: float) -> AccessToken:
-        with _COUNTED_JWT:
-            parsed = parse(token)
-            provider = of_issuer(self._providers, parsed.claims.get("iss"))
-            if provider is None:
-                raise TokenInvalid("bad_issuer")
-            keys = provider.keys()  # taken before the check: a set that arrives meanwhile has verified nothing yet
-            try:
-                accepted = from_jwt(parsed, provider, provider.config.audiences or (self._default_audience,), now)
-                life = JWT_LIFE
-            except MayBeIdToken:
-                if provider.metadata().introspection_endpoint is None:
-                    raise
-                accepted, life = introspected(token, [provider], self._default_audience, now), ACTIVE_LIFE
+    def _jwt(self, token: str, key: bytes, questions: Questions, now: float) -> AccessToken:
+        self._raise_if_refused(key, now)
+        parsed = parse(token)
+        provider = of_issuer(self._providers, parsed.claims.get("iss"))
+        if provider is None:
+            raise TokenInvalid("bad_issuer")
+        keys = provider.keys()  # taken before the check: a set that arrives meanwhile has verified nothing yet
+        audiences, life = provider.config.audiences or (self._default_audience,), JWT_LIFE
+        try:
+            accepted = from_jwt(parsed, provider, audiences, now, before_asking=questions.count)
+        except MayBeIdToken:
+            if provider.metadata().introspection_endpoint is None:
+                raise
+            accepted, life = self._introspected(token, key, provider, questions, now), ACTIVE_LIFE
+        except TokenInvalid as err:
+            if err.status == "unknown_key":
+                self._refused.keep(key, err.status, now + KEYS_REFETCH_AFTER)
+            raise
         until = min(accepted.exp or parsed.claims["exp"], now + life)
         self._verified.keep(key, Verified(accepted, provider, keys), until)
         return accepted
 
-    def _opaque(self, token: str, key: bytes, now: float) -> AccessToken:
-        with _COUNTED_OPAQUE:
-            if known := self._active.get(key, now):
-                return known
-            if refusal := self._refused.get(key, now):
-                raise TokenInvalid(refusal)
-            try:
-                accepted = introspected(token, self._providers.values(), self._default_audience, now)
-            except TokenInvalid as err:
-                self._refused.keep(key, err.status, now + REFUSED_LIFE)
-                raise
-            self._active.keep(key, accepted, min(accepted.exp or math.inf, now + ACTIVE_LIFE))
-            return accepted
+    def _opaque(self, token: str, key: bytes, questions: Questions, now: float) -> AccessToken:
+        if known := self._active.get(key, now):
+            return known
+        self._raise_if_refused(key, now)
+        if self._of_opaque is None:
+            raise TokenInvalid("malformed")
+        accepted = self._introspected(token, key, self._of_opaque, questions, now)
+        self._active.keep(key, accepted, min(accepted.exp or math.inf, now + ACTIVE_LIFE))
+        return accepted
+
+    def _introspected(
+        self, token: str, key: bytes, provider: Provider, questions: Questions, now: float
+    ) -> AccessToken:
+        questions.count()
+        try:
+            return introspected(token, provider, self._default_audience, now)
+        except TokenInvalid as err:
+            self._refused.keep(key, err.status, now + REFUSED_LIFE)
+            raise
+
+    def _raise_if_refused(self, key: bytes, now: float) -> None:
+        if refusal := self._refused.get(key, now):
+            raise TokenInvalid(refusal)
 
 
 def _is_jwt(token: str) -> bool:

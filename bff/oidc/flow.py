@@ -26,7 +26,6 @@ from bff.sessions.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
-CALLBACK_PATH = "/auth/callback"
 HOME = "/"
 
 
@@ -59,16 +58,16 @@ class LoginFlow:
         attempts: Attempts,
         token_endpoint: TokenEndpoint,
         return_urls: ReturnUrls,
-        base_url: str,
+        redirect_uris: Mapping[str, str],
         clock: Callable[[], float],
     ) -> None:
-        """providers: by alias, the default one first."""
+        """providers: by alias, the default one first. redirect_uris: by alias, one for each."""
         self._providers = providers
         self._attempts = attempts
         self._token_endpoint = token_endpoint
         self._userinfo = UserInfo(token_endpoint.dpop)
         self._return_urls = return_urls
-        self._redirect_uri = base_url + CALLBACK_PATH
+        self._redirect_uris = redirect_uris
         self._clock = clock
 
     def begin(self, *, return_to: str, idp: str | None = None, hints: Mapping[str, str] | None = None) -> Started:
@@ -88,13 +87,22 @@ class LoginFlow:
         metrics.login("started")
         return Started(url, cookie_name(begun.state), begun.cookie)
 
-    def complete(self, parameters: Mapping[str, str], cookie: Callable[[str], str | None]) -> Completed:
-        """Finish the attempt that the callback's `state` names. cookie: the browser's cookie by name.
+    def complete(
+        self, parameters: Mapping[str, str], cookie: Callable[[str], str | None], *, redirect_uri: str
+    ) -> Completed:
+        """Finish the attempt that the callback's `state` names. cookie: the browser's cookie by name. redirect_uri: the
+        address that the answer came to.
 
         Raises LoginFailed with the metric's result as its code, ProviderUnavailable, StoreUnavailable. The code is
-        spent only when state and browser match.
+        spent only when state, browser and redirect URI match.
         """
-        attempt = self._attempts.consume(parameters.get("state", ""), cookie)
+
+        def check_address(attempt: Attempt) -> None:
+            # RFC 9700 section 4.4.2.2. A provider that was withdrawn meanwhile has no address, and is named below.
+            if self._redirect_uris.get(attempt.idp, redirect_uri) != redirect_uri:
+                fail("state_mismatch", "The answer came from another identity provider.")
+
+        attempt = self._attempts.consume(parameters.get("state", ""), cookie, check_address)
         provider = self._providers.get(attempt.idp) or fail("idp_error", "This way to log in was withdrawn meanwhile.")
         with traces.span("callback", {"bff.idp": provider.id}):
             return self._completed(provider, parameters, attempt)
@@ -130,11 +138,11 @@ class LoginFlow:
 
     def _parameters(self, provider: Provider, begun: Begun, hints: Mapping[str, str]) -> dict[str, str]:
         return {
-            **dict(provider.config.authorization_parameters),
             **hints,
+            **dict(provider.config.authorization_parameters),  # the operator's word wins over any link's
             "response_type": "code",
             "client_id": provider.config.client_id,
-            "redirect_uri": self._redirect_uri,
+            "redirect_uri": self._redirect_uris[provider.id],
             "scope": provider.config.scopes,
             "state": begun.state,
             "nonce": begun.attempt.nonce,
@@ -178,7 +186,7 @@ class LoginFlow:
             fail("idp_error")
 
     def _exchange(self, provider: Provider, code: str, attempt: Attempt) -> Tokens:
-        form = {"code": code, "redirect_uri": self._redirect_uri, "code_verifier": attempt.verifier}
+        form = {"code": code, "redirect_uri": self._redirect_uris[provider.id], "code_verifier": attempt.verifier}
         try:
             issued = self._token_endpoint.request(provider, token_endpoint.CODE, form, key=attempt.dpop_key)
         except GrantRefused:

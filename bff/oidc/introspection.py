@@ -1,7 +1,6 @@
 """Tokens that only their provider can read: OAuth 2.0 Token Introspection (RFC 7662)."""
 
 import logging
-from collections.abc import Iterable
 from typing import Any
 
 from bff.errors import ProviderUnavailable, UpstreamError
@@ -12,33 +11,22 @@ from bff.oidc.provider import Provider
 log = logging.getLogger(__name__)
 
 
-def introspected(token: str, providers: Iterable[Provider], default_audience: str, now: float) -> AccessToken:
-    """What the first provider says that calls the token active; providers without introspection are passed over.
+def introspected(token: str, provider: Provider, default_audience: str, now: float) -> AccessToken:
+    """What the provider says of a token that it calls active.
 
-    Raises TokenInvalid; ProviderUnavailable when nobody calls it active and somebody could not be asked.
+    Raises TokenInvalid, also when the provider offers no introspection; ProviderUnavailable.
     """
-    away, status = None, "malformed"  # nobody to ask: then it is text that nobody here can read
-    for provider in providers:
-        try:
-            answer = _answer(provider, token)
-        except ProviderUnavailable as err:
-            away = err
-            continue
-        if answer is None:
-            continue
-        if answer["active"]:
-            return from_introspection(answer, provider, provider.config.audiences or (default_audience,), now)
-        status = "inactive"
-    if away is not None:
-        raise away
-    raise TokenInvalid(status)
+    answer = _answer(provider, token)
+    if not answer["active"]:
+        raise TokenInvalid("inactive")
+    return from_introspection(answer, provider, provider.config.audiences or (default_audience,), now)
 
 
-def _answer(provider: Provider, token: str) -> dict[str, Any] | None:
-    """What the provider says, `active` a boolean; None when it offers no introspection. Raises ProviderUnavailable."""
+def _answer(provider: Provider, token: str) -> dict[str, Any]:
+    """What the provider says, `active` a boolean. Raises TokenInvalid, ProviderUnavailable."""
     endpoint = provider.metadata().introspection_endpoint
     if endpoint is None:
-        return None
+        raise TokenInvalid("malformed")  # text that nobody here can read
     try:
         form = {"token": token, "token_type_hint": "access_token"}
         response = provider.post("introspection", endpoint, form, repeatable=True)

@@ -7,7 +7,7 @@ takes. So the checks that the decoder would make of the header and the key stand
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,8 +81,9 @@ def parse(token: str) -> Compact:
         raise TokenInvalid("malformed") from err
 
 
-def verify(token: Compact, provider: Provider) -> None:
-    """Whether this provider signed it, in a way that the operator allows.
+def verify(token: Compact, provider: Provider, before_asking: Callable[[], None] = lambda: None) -> None:
+    """Whether this provider signed it, in a way that the operator allows. before_asking: called before fresh keys are
+    asked for because of this token; what it raises is raised.
 
     Raises TokenInvalid; ProviderUnavailable when the keys cannot be had.
     """
@@ -90,7 +91,7 @@ def verify(token: Compact, provider: Provider) -> None:
     if algorithm not in provider.config.id_token_algorithms:
         raise TokenInvalid("bad_signature")
     try:
-        key = _key(provider, token.header.get("kid"), algorithm)
+        key = _key(provider, token.header.get("kid"), algorithm, before_asking)
         genuine = jws.JWSRegistry.algorithms[algorithm].verify(token.signed, token.signature, key)
     except (JoseError, ValueError, TypeError) as err:
         raise TokenInvalid("malformed") from err
@@ -151,12 +152,12 @@ def _object(part: bytes) -> dict[str, Any]:
     return content
 
 
-def _key(provider: Provider, kid: str | None, algorithm: str) -> Key:
+def _key(provider: Provider, kid: str | None, algorithm: str, before_asking: Callable[[], None]) -> Key:
     """The signing key that a header names; an unknown name is looked up once more in fresh keys (key rotation)."""
     try:
         return provider.keys().choose(kid, algorithm)
     except InvalidKeyIdError:
-        pass
+        before_asking()
     try:
         return provider.keys(unknown_kid=True).choose(kid, algorithm)
     except InvalidKeyIdError as err:

@@ -1,10 +1,65 @@
-"""Ending it at the provider too: RP-Initiated Logout 1.0."""
+"""Ending it at the provider too: RP-Initiated Logout 1.0, by a one-time address of our own.
 
+The provider wants the ID token as a hint, in the address that the browser goes to. A page that were given that address
+would have the token. So it gets one here instead, which knows the provider's and redirects to it:
+
+    kept    store  end-session:{SHA-256 of ticket} = sealed address, SHA-256 of the cookie
+            cookie bff_end_session, HttpOnly, so that a ticket which a script sends elsewhere is worth nothing there
+    taken   the cookie must match, then the record is removed by compare-and-set: of two at once one is sent on
+"""
+
+import json
+from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
+from bff.crypto import Keyring, SealError, digest, equal, random_id
 from bff.errors import ProviderUnavailable
+from bff.kv import KeyValue
 from bff.oidc.provider import Provider
 from bff.sessions.tokens import Tokens
+
+END_SESSION_PATH = "/auth/end-session"
+COOKIE = "bff_end_session"
+TICKET_LIFE = 120
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """path: the one-time address, below BFF_BASE_URL. cookie: what binds it to the browser."""
+
+    path: str = field(repr=False)
+    cookie: str = field(repr=False)
+
+
+class EndSessionTickets:
+    """Both methods raise StoreUnavailable when the store does not answer."""
+
+    def __init__(self, kv: KeyValue, keys: Keyring) -> None:
+        self._kv = kv
+        self._sealer = keys.sealer("end-session")
+
+    def keep(self, url: str) -> Ticket:
+        """A ticket for this address of a provider."""
+        ticket, cookie = random_id(), random_id()
+        record = _record(ticket)
+        content = json.dumps([url, digest(cookie)]).encode()
+        self._kv.set(record, self._sealer.seal(content, record), TICKET_LIFE)
+        return Ticket(f"{END_SESSION_PATH}?ticket={ticket}", cookie)
+
+    def take(self, ticket: str, cookie: str) -> str | None:
+        """The address, once, for the browser that has this cookie; else None, and nothing is used up."""
+        if not ticket or not cookie:
+            return None
+        record = _record(ticket)
+        sealed = self._kv.get(record)
+        if sealed is None:
+            return None
+        try:
+            url, browser = json.loads(self._sealer.open(sealed, record))
+        except SealError:  # the keys were replaced meanwhile
+            return None
+        taken = equal(digest(cookie), browser) and self._kv.compare_and_set(record, sealed, None)
+        return str(url) if taken else None
 
 
 def end_session_url(provider: Provider, tokens: Tokens | None, *, post_logout_redirect_uri: str) -> str | None:
@@ -19,3 +74,7 @@ def end_session_url(provider: Provider, tokens: Tokens | None, *, post_logout_re
     if tokens and tokens.id_token:
         parameters["id_token_hint"] = tokens.id_token
     return endpoint + ("&" if "?" in endpoint else "?") + urlencode(parameters)
+
+
+def _record(ticket: str) -> str:
+    return f"end-session:{digest(ticket)}"

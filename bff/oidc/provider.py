@@ -6,7 +6,7 @@ from the last good copy while the provider is away.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -35,6 +35,13 @@ KEYS_REFETCH_AFTER = 10.0
 # Where this BFF proves who it is, and so where a provider may have another address for mutual TLS (RFC 8705 section 5).
 _PROVED = frozenset(
     {"token_endpoint", "pushed_authorization_request_endpoint", "introspection_endpoint", "revocation_endpoint"}
+)
+_ENDPOINTS = (
+    *sorted(_PROVED),
+    "authorization_endpoint",
+    "jwks_uri",
+    "userinfo_endpoint",
+    "end_session_endpoint",
 )
 
 
@@ -135,6 +142,9 @@ class Provider:
         if content.get("issuer") != self.config.issuer:
             # OpenID Connect Discovery 1.0 section 4.3: another issuer's document must not be used.
             raise ProviderUnavailable("The provider's discovery document names another issuer.")
+        for endpoint in insecure_endpoints(self.config.issuer, content):
+            log.error("insecure_endpoint", extra={"idp": self.id, "endpoint": endpoint})
+            raise ProviderUnavailable("The provider's discovery document names an endpoint without TLS.")
         try:
             return _metadata(content, mutual_tls=self.config.mutual_tls)
         except KeyError as err:
@@ -171,6 +181,19 @@ def _key(published: object) -> Key | None:
         return import_key(published) if isinstance(published, dict) else None
     except (JoseError, KeyError, TypeError, ValueError):
         return None
+
+
+def insecure_endpoints(issuer: str, content: Mapping[str, Any]) -> Iterator[str]:
+    """The names of endpoints that are not https although the issuer is: an answer by plain http proves nobody's word,
+    and a secret goes to whoever listens (OpenID Connect Discovery 1.0 section 3)."""
+    if not issuer.lower().startswith("https:"):
+        return
+    aliases = content.get("mtls_endpoint_aliases")
+    for document in (content, aliases if isinstance(aliases, dict) else {}):
+        for name in _ENDPOINTS:
+            value = document.get(name)
+            if isinstance(value, str) and not value.lower().startswith("https://"):
+                yield name
 
 
 def _metadata(content: Mapping[str, Any], *, mutual_tls: bool) -> Metadata:

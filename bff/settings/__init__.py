@@ -15,11 +15,13 @@ from marshmallow import ValidationError
 
 from bff.settings import environment, idps, pdp, routes, telemetry, verify, words
 from bff.settings.model import (
+    CALLBACK_PATH,
     DEVELOPMENT,
     FORWARDED,
     IDENTITY_HEADERS,
     PDP,
     PRODUCTION,
+    REQUIRED,
     USER_TOKEN,
     X_FORWARDED_FOR,
     Auth,
@@ -47,11 +49,11 @@ from bff.settings.model import (
 )
 
 __all__ = [
-    "DEVELOPMENT", "FORWARDED", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "USER_TOKEN", "X_FORWARDED_FOR", "Auth",
-    "AuthzMap", "ClaimNames", "CookieSettings", "EventSettings", "KafkaSettings", "MetricsSettings", "Network",
-    "OnError", "PdpSettings", "ProviderSettings", "RateLimit", "RouteSettings", "ServiceSettings",
-    "SessionSettings", "Settings", "Signal", "StoreSettings", "TelemetrySettings", "TokenKind", "UpstreamSettings",
-    "VerifyProfile", "load",
+    "CALLBACK_PATH", "DEVELOPMENT", "FORWARDED", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "REQUIRED", "USER_TOKEN",
+    "X_FORWARDED_FOR", "Auth", "AuthzMap", "ClaimNames", "CookieSettings", "EventSettings", "KafkaSettings",
+    "MetricsSettings", "Network", "OnError", "PdpSettings", "ProviderSettings", "RateLimit", "RouteSettings",
+    "ServiceSettings", "SessionSettings", "Settings", "Signal", "StoreSettings", "TelemetrySettings", "TokenKind",
+    "UpstreamSettings", "VerifyProfile", "load",
 ]  # fmt: skip
 
 EMBEDDED_PROVIDER_PATH = "/dev/idp"
@@ -172,6 +174,7 @@ def _from_environment(values: Mapping[str, Any]) -> tuple[ProviderSettings, ...]
             scopes=values["scopes"],
             par=_PAR[values["par"]],
             dpop=values["dpop"],
+            opaque_tokens=values["opaque_tokens"],
             audiences=values["audiences"],
         ),
     )

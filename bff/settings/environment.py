@@ -79,6 +79,7 @@ class Environment(Schema):
     audiences = _var(Words, "OIDC_AUDIENCES", ())
     par = _var(fields.String, "PAR_ENABLED", "auto", validate=validate.OneOf(["auto", "true", "false"]))
     dpop = _var(fields.Boolean, "DPOP_ENABLED", False)
+    opaque_tokens = _var(fields.Boolean, "OPAQUE_TOKENS_ENABLED", True)
     token_refresh_threshold = _var(fields.Integer, "TOKEN_REFRESH_THRESHOLD", 300, validate=_positive)
     cookie_domain = _var(fields.String, "BFF_COOKIE_DOMAIN", None)
     cookie_name = _var(

@@ -4,14 +4,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from marshmallow import fields, validate
+from marshmallow import ValidationError, fields, validate, validates
 
 from bff.settings.fields import ALIAS
-from bff.settings.model import AUTH_METHODS, CLAIMS_REFRESH, SIGNING_ALGORITHMS, ClaimNames, ProviderSettings
+from bff.settings.model import (
+    AUTH_METHODS,
+    CLAIMS_REFRESH,
+    OPTIONAL,
+    REQUIRED,
+    SIGNING_ALGORITHMS,
+    ClaimNames,
+    ProviderSettings,
+)
 from bff.settings.words import FilePath
 from bff.settings.yaml_file import Keys, YamlFile
 
 FILE = "idps.yaml"
+OWN_PARAMETERS = frozenset({
+    "response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
+    "dpop_jkt", "request", "request_uri", "client_secret", "client_assertion", "client_assertion_type",
+})  # fmt: skip
+"""Of an authorization request and its push: what protects the login, and what has a setting of its own."""
 
 
 class Claims(Keys):
@@ -37,10 +50,18 @@ class Provider(Keys):
     claims = fields.Nested(Claims)
     claims_refresh = fields.String(validate=validate.OneOf(CLAIMS_REFRESH))
     audiences = fields.List(fields.String())
+    opaque_tokens = fields.Boolean()
+    introspection_aud = fields.String(validate=validate.OneOf([REQUIRED, OPTIONAL]))
     id_token_algorithms = fields.List(
         fields.String(validate=validate.OneOf(SIGNING_ALGORITHMS)), data_key="id_token_signing_algs"
     )
     authorization_parameters = fields.Dict(keys=fields.String(), values=fields.String())
+
+    @validates("authorization_parameters")
+    def _are_free(self, value: Mapping[str, str], **_: Any) -> None:
+        wrong = {name: ["is for the login itself to set."] for name in value if name in OWN_PARAMETERS}
+        if wrong:
+            raise ValidationError(wrong)
 
 
 class Idps(Keys):

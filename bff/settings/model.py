@@ -16,6 +16,7 @@ ENVIRONMENTS = (DEVELOPMENT, "staging", PRODUCTION)
 
 MTLS_METHODS = ("tls_client_auth", "self_signed_tls_client_auth")
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", *MTLS_METHODS)
+REQUIRED, OPTIONAL = "required", "optional"
 PUBLIC_EVENTS = ("page_view", "spa_error", "api_error", "login_click", "logout_click", "web_vital")
 SIGNING_ALGORITHMS = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
@@ -120,9 +121,11 @@ RATE_LIMITS = (
     RateLimit("callback", 300, "minute"),
     RateLimit("backchannel_logout", 6000, "minute"),
     RateLimit("frontchannel_logout", 300, "minute"),
+    RateLimit("end_session", 300, "minute"),
     RateLimit("token_refresh", 60, "minute"),
     RateLimit("token_exchange", 300, "minute"),
     RateLimit("evaluation", 1200, "minute"),
+    RateLimit("bearer_token", 60, "minute"),
     RateLimit("beacon", 600, "minute"),
 )
 """Those of our own endpoints, wide enough for an office behind one address at nine in the morning."""
@@ -149,7 +152,8 @@ class ProviderSettings:
     among several providers. par: auto (when the provider offers it), always or never (RFC 9126). dpop: whether tokens
     are bound to a key of the session (RFC 9449). client_certificate, client_certificate_key: PEM files, shown to a
     server that asks for them. claims_refresh: one of CLAIMS_REFRESH. audiences: what an access token may name to be for
-    us; none for BFF_BASE_URL. line: of idps.yaml.
+    us; none for BFF_BASE_URL. opaque_tokens: whether this is the one provider that opaque Bearer tokens are shown to;
+    None for where it is alone. introspection_aud: whether it must say for whom a token is (RFC 7662). line: of idps.yaml.
     """
 
     id: str
@@ -167,6 +171,8 @@ class ProviderSettings:
     claims: ClaimNames = ClaimNames()
     claims_refresh: str = "auto"
     audiences: tuple[str, ...] = ()
+    opaque_tokens: bool | None = None
+    introspection_aud: str = REQUIRED
     id_token_algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
     authorization_parameters: tuple[tuple[str, str], ...] = ()
     line: int = field(default=0, compare=False, repr=False)
@@ -315,6 +321,7 @@ class PdpSettings:
 
 PDP = "pdp"
 """The name of the policy decision point where services are named."""
+CALLBACK_PATH = "/auth/callback"
 IDENTITY_HEADERS = ("X-User-ID", "X-Session-ID", "X-Auth-Time", "X-User-Email", "X-User-Name", "X-User-Roles")
 
 
@@ -417,3 +424,23 @@ class Settings:
     @property
     def development(self) -> bool:
         return self.environment == DEVELOPMENT
+
+    @property
+    def redirect_uris(self) -> dict[str, str]:
+        """Where each provider, by its alias, sends the browser back to, and what to register there.
+
+        One of several has an address of its own, so that an answer shows whose it is also where the provider sends no
+        `iss` (RFC 9700 section 4.4.2.2).
+        """
+        callback = self.base_url + CALLBACK_PATH
+        if len(self.providers) == 1:
+            return {self.providers[0].id: callback}
+        return {provider.id: f"{callback}/{provider.id}" for provider in self.providers}
+
+    @property
+    def provider_of_opaque_tokens(self) -> str | None:
+        """The alias of the only provider that is shown Bearer tokens that are no JWTs: the declared one, or the one
+        that is alone unless it is declared not to. Each other one would learn tokens that are not its own."""
+        alone = len(self.providers) == 1
+        chosen = [each.id for each in self.providers if each.opaque_tokens or (alone and each.opaque_tokens is None)]
+        return chosen[0] if chosen else None

@@ -20,13 +20,14 @@ from bff.errors import (
 )
 from bff.events.model import SecurityEvent
 from bff.observability import metrics
-from bff.oidc import logout as provider_logout
+from bff.oidc import logout as logout_at_provider
 from bff.oidc.attempts import ATTEMPT_LIFE, cookie_name, surplus_attempts
 from bff.oidc.flow import Completed
 from bff.sessions import csrf
 from bff.sessions.binding import binding_of
 from bff.sessions.device import device_of
 from bff.sessions.model import EndReason, Session
+from bff.settings import CALLBACK_PATH
 from bff.web import context, problem
 from bff.web.context import cookie_options, services
 from bff.web.pipeline import answer
@@ -70,13 +71,18 @@ def login() -> BaseResponse:
     return response
 
 
-@blueprint.get("/auth/callback")
+@blueprint.get(CALLBACK_PATH)
+@blueprint.get(f"{CALLBACK_PATH}/<alias>")
 @policy(session=False, csrf=False, limit="callback")
-def callback() -> BaseResponse:
+def callback(alias: str | None = None) -> BaseResponse:
+    """alias: of one provider among several, each of which has an address of its own."""
     start = time.perf_counter()
+    own = services().settings.base_url + CALLBACK_PATH
     try:
         _refuse_duplicates()
-        completed = services().login.complete(request.args, request.cookies.get)
+        completed = services().login.complete(
+            request.args, request.cookies.get, redirect_uri=own if alias is None else f"{own}/{alias}"
+        )
         response = _begin_session(completed)
     except (LoginFailed, StoreUnavailable, ProviderUnavailable) as err:
         metrics.login(_LOGIN_RESULTS.get(type(err), err.code))
@@ -148,7 +154,7 @@ def logout() -> BaseResponse:
         raise BadRequest("The body may hold `everywhere`, true or false, and nothing else.") from err
     response = make_response()
     url = _end(g.session, response, everywhere=wanted["everywhere"])
-    response.data = jsonify(logout_url=url).data
+    response.data = jsonify(logout_url=_one_time(url, response)).data
     response.content_type = "application/json"
     return response
 
@@ -163,13 +169,56 @@ def logout_by_navigation() -> BaseResponse:
     if not services().csrf.valid(current, request.args.get("csrf", "")):
         return make_response(render_template("logout.html", csrf=services().csrf.issue(current)))
     response = redirect("/")
-    response.location = _end(current, response, everywhere=False)
+    url = _end(current, response, everywhere=False)
+    # A script that follows a redirect may learn where it led; a navigation shows that to nobody but the person.
+    response.location = url if url and problem.is_navigation(request.environ) else _one_time(url, response)
     return response
 
 
-def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str:
-    """End the session here, revoke its tokens, clear the cookies; where to go so that the provider's own session ends
-    too, else the start page."""
+@blueprint.get(logout_at_provider.END_SESSION_PATH)
+@policy(session=False, csrf=False, limit="end_session")
+def end_session() -> BaseResponse:
+    """The one-time address that a page got as logout_url. One that is used, too old or another browser's is no error:
+    whoever has it is logged out here."""
+    if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
+        raise BadRequest("Send the browser to logout_url as a navigation.")
+    url = None
+    with contextlib.suppress(StoreUnavailable):
+        url = services().end_session.take(
+            request.args.get("ticket", ""), request.cookies.get(logout_at_provider.COOKIE, "")
+        )
+    if url is None:
+        return redirect("/") if _logged_in() else make_response(render_template("logged_out.html"))
+    response = redirect("/")
+    response.location = url  # set afterwards, so that the body does not repeat it
+    response.delete_cookie(logout_at_provider.COOKIE, **_ticket_cookie())
+    return response
+
+
+def _one_time(url: str | None, response: BaseResponse) -> str:
+    """Where a page may send the browser to end the provider's session: an address of ours that leads to url, so that
+    the page sees no ID token; the start page when there is none."""
+    base_url = services().settings.base_url
+    if url is None:
+        return f"{base_url}/"
+    try:
+        ticket = services().end_session.keep(url)
+    except StoreUnavailable:  # the session has ended here, and only the provider's lives on
+        return f"{base_url}/"
+    response.set_cookie(
+        logout_at_provider.COOKIE, ticket.cookie, max_age=logout_at_provider.TICKET_LIFE, **_ticket_cookie()
+    )
+    return base_url + ticket.path
+
+
+def _ticket_cookie() -> dict[str, Any]:
+    samesite = services().settings.cookies.samesite
+    return cookie_options(path="/auth", domain=None, httponly=True, samesite=samesite)
+
+
+def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str | None:
+    """End the session here, revoke its tokens, clear the cookies; where the provider's own session ends, None when it
+    has no such address. The address holds the ID token, which is for no page to see."""
     start, service = time.perf_counter(), services()
     provider, held = service.providers.get(current.idp), service.token_store.read(current.key)
     if everywhere:
@@ -180,13 +229,13 @@ def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str:
         service.audit.security(SecurityEvent.LOGOUT, session=current.reference)
     context.forget_session(response)
     service.tokens.revocations.revoke_now(current.key)
-    home = service.settings.base_url + "/"
     url = None
     if provider is not None:
         tokens = held.tokens if held else None
-        url = provider_logout.end_session_url(provider, tokens, post_logout_redirect_uri=home)
+        home = f"{service.settings.base_url}/"
+        url = logout_at_provider.end_session_url(provider, tokens, post_logout_redirect_uri=home)
     metrics.oauth_flow("logout", time.perf_counter() - start)
-    return url or home
+    return url
 
 
 def _logged_in() -> bool:

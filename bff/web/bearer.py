@@ -2,9 +2,22 @@
 
 import re
 
+from flask import request
+
 from bff.errors import InvalidRequest, TokenRequired
+from bff.oidc.access_token import AccessToken
+from bff.web import context
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+
+
+def presented_token() -> AccessToken:
+    """The valid Bearer token of this request.
+
+    Raises TokenRequired, InvalidRequest, InvalidToken, RateLimited, ProviderUnavailable, StoreUnavailable.
+    """
+    token = bearer_token(request.headers.get("Authorization"))
+    return context.services().bearers.validate(token, context.client().address)
 
 
 def bearer_token(authorization: str | None) -> str:

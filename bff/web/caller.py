@@ -11,7 +11,7 @@ from bff.sessions import csrf
 from bff.sessions.model import Session
 from bff.settings import Auth
 from bff.web import context
-from bff.web.bearer import bearer_token
+from bff.web.bearer import presented_token
 from bff.web.context import services
 from bff.web.pipeline import check_csrf
 
@@ -49,10 +49,10 @@ def admit(auth: Auth) -> Caller:
     """auth: SESSION, with a CSRF proof for unsafe methods, or BEARER.
 
     Raises Unauthenticated and its kin, CsrfViolation, StoreUnavailable; TokenRequired, InvalidRequest, InvalidToken,
-    ProviderUnavailable.
+    RateLimited, ProviderUnavailable.
     """
     if auth is Auth.BEARER:
-        token = services().bearers.validate(bearer_token(request.headers.get("Authorization")))
+        token = presented_token()
         return Caller(services().subjects.of_token(token), token=token)
     session = context.admit()
     if request.method not in csrf.SAFE_METHODS:

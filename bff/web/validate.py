@@ -1,9 +1,8 @@
 """Is this token good, and whose is it? Asked by services that do not want to know every provider's ways."""
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 
-from bff.web.bearer import bearer_token
-from bff.web.context import services
+from bff.web.bearer import presented_token
 from bff.web.policy import policy
 
 blueprint = Blueprint("validate", __name__)
@@ -13,4 +12,4 @@ blueprint = Blueprint("validate", __name__)
 @policy(session=False, csrf=False)
 def validate() -> Response:
     """The claims of the Bearer token that the request carries, in one form for all providers."""
-    return jsonify(services().bearers.validate(bearer_token(request.headers.get("Authorization")))._asdict())
+    return jsonify(presented_token()._asdict())

@@ -28,9 +28,11 @@ EXCEPTIONS = {
     # logging in and out, and asking whether one is logged in
     "GET /auth/login": OPEN,
     "GET /auth/callback": OPEN,
+    "GET /auth/callback/<alias>": OPEN,
     "GET /auth/session": OPEN,
     "GET /api/auth/session": OPEN,
     "GET /auth/logout": OPEN,  # asks first, unless a CSRF token comes along
+    "GET /auth/end-session": OPEN,  # after it: the ticket and its cookie are the credential
     # providers that end a session: the logout token, or the session id, is the credential
     "POST /auth/backchannel-logout": OPEN,
     "GET /auth/frontchannel-logout": OPEN,
@@ -86,13 +88,16 @@ EXCEPTIONS = {
 LIMITS = {
     "GET /auth/login": "login",
     "GET /auth/callback": "callback",
+    "GET /auth/callback/<alias>": "callback",
     "POST /auth/backchannel-logout": "backchannel_logout",
     "GET /auth/frontchannel-logout": "frontchannel_logout",
+    "GET /auth/end-session": "end_session",
     "POST /auth/tokens/refresh": "token_refresh",
     "POST /auth/tokens/exchange": "token_exchange",
     "POST /api/v1/metrics": "beacon",
 }
-LIMITED_INSIDE = {"evaluation"}  # for sessions alone, which the view tells from services
+# For sessions alone, which the view tells from services; and for tokens that a provider must be asked about.
+LIMITED_INSIDE = {"evaluation", "bearer_token"}
 
 
 @pytest.fixture(scope="module")

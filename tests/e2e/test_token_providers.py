@@ -78,8 +78,22 @@ class AtCanaille(Site):
         assert self.provider.ask("revoke", self.client, token=refresh_token).status_code == 200
 
 
+IDPS = f"""
+providers:
+  default:
+    issuer: ${{OIDC_ISSUER}}
+    client_id: ${{AUTH_CLIENT_ID}}
+    client_secret: "${{AUTH_CLIENT_SECRET}}"
+    scopes: ${{OIDC_SCOPES}}
+    audiences: ["{API}"]
+    introspection_aud: optional
+"""
+"""Its introspection names no audience of a token that is for none of its resources."""
+
+
 @pytest.fixture(scope="module")
 def first(folder: Path) -> Iterator[AtOidcProvider]:
+    (folder / "idps.yaml").write_text(IDPS)
     with deployment.running(folder, TTL) as started:
         yield AtOidcProvider(started.bff, started.store, started)
 

@@ -34,6 +34,7 @@ PER_ADDRESS: Mapping[str, tuple[Ask, int]] = {
     "callback": (lambda browser: browser.navigate("/auth/callback?state=s&code=c"), 400),
     "backchannel_logout": (form, 400),
     "frontchannel_logout": (lambda browser: browser.navigate("/auth/frontchannel-logout"), 400),
+    "end_session": (lambda browser: browser.navigate("/auth/end-session?ticket=t"), 200),
     "beacon": (lambda browser: browser.fetch("/api/v1/metrics", method="POST", json=[{"event": "page_view"}]), 204),
 }
 PER_SESSION: Mapping[str, tuple[Ask, int]] = {

@@ -1,5 +1,6 @@
 """Keys and metadata that cannot be had, or cannot be used."""
 
+import json
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ from joserfc.jwk import Key
 from tests.clock import Clock
 from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
-from tests.flows.internet import Site, begin, login
-from tests.flows.provider import REMOVED, Answer, html, raising, reply
+from tests.flows.internet import Site, SiteFactory, begin, login
+from tests.flows.provider import REMOVED, Answer, OpenIdProvider, html, raising, reply
 from tests.flows.witness import Witness
 
 
@@ -69,6 +70,51 @@ def test_keys_that_cannot_be_had(bff: Site, browser: Browser, witness: Witness, 
     assert "idp_unavailable" in answered.text
     assert witness.counters.gained("bff_logins_total") == {"started": 1, "idp_error": 1}
     assert bff.active() == 0
+
+
+ENDPOINTS = (
+    "authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint", "introspection_endpoint",
+    "revocation_endpoint", "end_session_endpoint", "pushed_authorization_request_endpoint",
+)  # fmt: skip
+PROVED = ("token_endpoint", "introspection_endpoint", "revocation_endpoint", "pushed_authorization_request_endpoint")
+
+
+@pytest.mark.parametrize("scheme", ["http:", "HTTP:", "ftp:", "javascript:", ""])
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        *(({name: "%s//idp.example/x"}, name) for name in ENDPOINTS),
+        *(({"mtls_endpoint_aliases": {name: "%s//mtls.example/x"}}, f"mtls {name}") for name in PROVED),
+    ],
+)
+def test_an_https_issuer_with_an_endpoint_without_tls(
+    bff: Site, browser: Browser, caplog: pytest.LogCaptureFixture, change: Any, name: str, scheme: str
+) -> None:
+    """Whoever can read and change the way there would read our secret, or choose the keys that tokens are proved by."""
+    bff.idp.metadata = json.loads(json.dumps(change).replace("%s", scheme))
+    answer = begin(browser)
+    assert answer.status_code == 503
+    assert "idp_unavailable" in answer.text
+    (logged,) = [record for record in caplog.records if record.msg == "insecure_endpoint"]
+    assert (logged.__dict__["idp"], logged.__dict__["endpoint"]) == ("default", name.removeprefix("mtls "))
+    assert bff.store.writes == []
+
+
+def test_metadata_with_an_endpoint_without_tls_does_not_replace_the_good_copy(
+    bff: Site, browser: Browser, clock: Clock
+) -> None:
+    login(browser)
+    bff.idp.metadata = {"token_endpoint": "http://idp.example/token"}
+    clock.now += 24 * 3600
+    login(bff.browser())
+    assert bff.idp.count("token") == 2, "at the address that is known"
+
+
+def test_an_http_issuer_may_have_http_endpoints(new_site: SiteFactory, clock: Clock, rsa: Key) -> None:
+    """In development, and on the loopback address."""
+    idp = OpenIdProvider("http://127.0.0.9", rsa, clock)
+    bff = new_site({"default": idp}, OIDC_ISSUER="http://127.0.0.9")
+    assert bff.logged_in().verify().status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ from joserfc.jwk import ECKey
 from werkzeug.test import Client, TestResponse
 from werkzeug.wrappers import Response
 
+from bff.oidc.logout import COOKIE as TICKET_COOKIE
 from bff.sessions.csrf import COOKIE
 from tests.clock import Clock
 from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
-from tests.flows.internet import BFF, ISSUER, SESSION, Site, SiteFactory, log_out, proof
+from tests.flows.internet import BFF, ISSUER, SESSION, Site, SiteFactory, log_out, login, proof
 from tests.flows.provider import REMOVED, Answer, html, raising
 
 DESTROYED = "bff_sessions_destroyed_total"
@@ -38,7 +39,7 @@ def test_log_out(bff: Site, browser: Browser, counters: Counters) -> None:
     answer = post(browser)
     assert answer.status_code == 200
     assert out(browser)
-    url = urlsplit(answer.get_json()["logout_url"])
+    url = urlsplit(at_provider(browser, answer))
     assert f"{url.scheme}://{url.netloc}{url.path}" == f"{ISSUER}/logout"
     (id_token,) = (token for token in bff.idp.issued if token.count(".") == 2)
     assert parse_qs(url.query) == {
@@ -51,6 +52,143 @@ def test_log_out(bff: Site, browser: Browser, counters: Counters) -> None:
     assert counters.gained("bff_oauth_flow_duration_seconds_count")["logout"] == 1
     browser.cookies = cookies
     assert browser.verify().status_code == 401, "the cookie is of no use to anybody any more"
+
+
+def at_provider(browser: Browser, answer: TestResponse) -> str:
+    """Where the page's logout_url sends the browser."""
+    url = answer.get_json()["logout_url"]
+    assert url.startswith(f"{BFF}/auth/end-session?ticket=")
+    redirect = browser.navigate(url, came_from=BFF)
+    assert redirect.status_code == 302
+    assert "id_token_hint" not in redirect.text
+    return str(redirect.headers["Location"])
+
+
+def test_the_page_sees_no_token(bff: Site, browser: Browser) -> None:
+    """Neither in the answer, nor by asking for the address itself, as a script of the page can."""
+    answer = post(browser)
+    url = answer.get_json()["logout_url"]
+    asked = browser.fetch(url)
+    assert (asked.status_code, asked.get_json(force=True)["code"]) == (400, "bad_request")
+    seen = url + answer.text + str(answer.headers) + asked.text + str(asked.headers)
+    assert [token for token in bff.idp.issued if token in seen] == []
+    assert "id_token_hint" in at_provider(browser, answer), "that used nothing up"
+
+
+@pytest.mark.parametrize("mode", ["cors", "no-cors", "same-origin"])
+def test_nor_by_logging_out_through_the_link(bff: Site, browser: Browser, mode: str) -> None:
+    """A redirect that fetch follows ends at an address that the page may read if the provider allows CORS."""
+    csrf = proof(browser)["X-CSRF-Token"]
+    answer = browser.fetch(f"/auth/logout?csrf={csrf}", headers={"Sec-Fetch-Mode": mode})
+    assert answer.headers["Location"].startswith(f"{BFF}/auth/end-session?ticket=")
+    asked = browser.fetch(answer.headers["Location"], headers={"Sec-Fetch-Mode": mode})
+    assert asked.status_code == 400
+    seen = str(answer.headers) + answer.text + asked.text + str(asked.headers)
+    assert [token for token in bff.idp.issued if token in seen] == []
+    assert out(browser)
+
+
+def logged_out_page(answer: TestResponse) -> bool:
+    assert answer.status_code == 200
+    assert answer.content_type.startswith("text/html")
+    assert "Location" not in answer.headers
+    return "You are logged out" in answer.text and 'href="/"' in answer.text
+
+
+def test_the_address_works_once(bff: Site, browser: Browser, counters: Counters) -> None:
+    answer = post(browser)
+    cookies = list(browser.cookies)
+    assert at_provider(browser, answer).startswith(f"{ISSUER}/logout?")
+    assert browser.named(TICKET_COOKIE) == []
+    for kept in ([], cookies):
+        browser.cookies = list(kept)
+        assert logged_out_page(browser.navigate(answer.get_json()["logout_url"], came_from=BFF))
+
+
+def test_of_two_at_once_one_is_sent_on(bff: Site, browser: Browser) -> None:
+    url = post(browser).get_json()["logout_url"]
+    twin, read = bff.twin(browser), bff.store.get
+    locations: list[str | None] = []
+
+    def slow(key: str) -> bytes | None:
+        """The other one comes when this one has read the record, and is quicker."""
+        found = read(key)
+        if key.startswith("end-session:") and not locations:
+            locations.append(None)
+            locations[0] = twin.navigate(url).headers.get("Location")
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bff.store, "get", slow)
+        locations.append(browser.navigate(url).headers.get("Location"))
+    assert sorted(location is None for location in locations) == [False, True]
+
+
+def test_the_address_is_for_this_browser_alone(bff: Site, browser: Browser) -> None:
+    """A script that sends it away gives away nothing."""
+    answer = post(browser)
+    thief, other = bff.browser(), bff.logged_in()
+    post(other)
+    for somebody in (thief, other):
+        assert logged_out_page(somebody.navigate(answer.get_json()["logout_url"]))
+    (cookie,) = browser.named(TICKET_COOKIE)
+    assert (cookie.httponly, cookie.secure, cookie.samesite) == (True, True, "Lax")
+    assert cookie.value not in answer.text
+    assert at_provider(browser, answer).startswith(f"{ISSUER}/logout?")
+
+
+def test_the_address_lives_for_two_minutes(browser: Browser, clock: Clock) -> None:
+    answer = post(browser)
+    clock.now += 121
+    assert logged_out_page(browser.navigate(answer.get_json()["logout_url"]))
+
+
+@pytest.mark.parametrize("ticket", ["", "?ticket=", "?ticket=x", "?ticket=%00", "?ticket=" + "A" * 5000])
+def test_an_address_that_never_was(bff: Site, ticket: str) -> None:
+    assert logged_out_page(bff.browser().navigate(f"/auth/end-session{ticket}"))
+    assert bff.store.reads == [], "a stranger without the cookie costs the store nothing"
+
+
+def test_a_used_address_leads_home_where_somebody_is_logged_in_again(browser: Browser) -> None:
+    """Back, after the next login: `You are logged out` would be a lie."""
+    answer = post(browser)
+    at_provider(browser, answer)
+    login(browser)
+    again = browser.navigate(answer.get_json()["logout_url"])
+    assert (again.status_code, again.headers["Location"]) == (302, "/")
+    assert browser.verify().status_code == 200
+
+
+def test_without_the_store_the_address_is_no_dead_end(bff: Site, browser: Browser) -> None:
+    answer = post(browser)
+    bff.store.down = True
+    assert logged_out_page(browser.navigate(answer.get_json()["logout_url"]))
+
+
+def test_the_token_is_not_readable_in_the_store(bff: Site, browser: Browser) -> None:
+    url = post(browser).get_json()["logout_url"]
+    (cookie,) = browser.named(TICKET_COOKIE)
+    bff.services.close()
+    content = b"".join(path.read_bytes() for path in bff.services.settings.store.path.parent.glob("store.sqlite3*"))
+    secrets = [*bff.idp.issued, url.partition("ticket=")[2], cookie.value]
+    assert [secret for secret in secrets if secret.encode() in content] == []
+
+
+def test_a_store_that_fails_after_the_end_costs_the_providers_logout_alone(
+    bff: Site, browser: Browser, counters: Counters
+) -> None:
+    headers, reached = proof(browser), bff.services.tokens.revocations.revoke_now
+
+    def then_fail(key: str) -> None:
+        reached(key)
+        bff.store.down = True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bff.services.tokens.revocations, "revoke_now", then_fail)
+        answer = browser.fetch("/auth/logout", method="POST", headers=headers)
+    assert (answer.status_code, answer.get_json()) == (200, {"logout_url": f"{BFF}/"})
+    assert out(browser)
+    assert counters.gained(DESTROYED) == {"logout": 1}
 
 
 def test_the_refresh_token_is_revoked_at_the_provider(bff: Site, browser: Browser) -> None:
@@ -118,8 +256,8 @@ def test_a_provider_without_a_logout_of_its_own(bff: Site) -> None:
 
 def test_an_end_session_endpoint_with_a_query(bff: Site) -> None:
     bff.idp.metadata = {"end_session_endpoint": f"{ISSUER}/logout?tenant=7"}
-    url = post(bff.logged_in()).get_json()["logout_url"]
-    assert url.startswith(f"{ISSUER}/logout?tenant=7&client_id=bff&")
+    browser = bff.logged_in()
+    assert at_provider(browser, post(browser)).startswith(f"{ISSUER}/logout?tenant=7&client_id=bff&")
 
 
 def test_everywhere(bff: Site, browser: Browser, counters: Counters) -> None:

@@ -1,6 +1,7 @@
 """Several OpenID Providers in config/idps.yaml."""
 
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from joserfc.jwk import Key
@@ -26,7 +27,7 @@ providers:
     user_id: arn
     scopes: openid groups
     claims: {{name: display_name, email: contact.email, roles: realm_access.roles}}
-    authorization_parameters: {{resource: "https://api.example.com", nonce: fixed}}
+    authorization_parameters: {{resource: "https://api.example.com", prompt: login, acr_values: mfa}}
 """
 
 
@@ -58,13 +59,26 @@ def test_idp_chooses_another_with_names_of_its_own(bff: Site, browser: Browser) 
     assert location.startswith(f"{PARTNER}/authorize?")
     assert "scope=openid+groups" in location
     assert "resource=https%3A%2F%2Fapi.example.com" in location
-    assert "nonce=fixed" not in location
     login(browser, "?idp=partner")
     content = browser.fetch("/auth/session").get_json()
     user = {"sub": "älice 7%", "name": "Alice P.", "email": "alice@partner.example", "roles": ["buyer", "seller"]}
     assert content["user"] == user
     assert content["idp"] == "partner"
     assert browser.verify().headers["X-User-ID"] == "auth:account:partner:%C3%A4lice%207%25"
+
+
+@pytest.mark.parametrize("par", [False, True])
+def test_the_operators_parameters_win_over_the_browsers(bff: Site, browser: Browser, par: bool) -> None:
+    """Anybody may write a link to /auth/login: it must not talk the provider out of what the operator demands."""
+    partner = bff.providers["partner"]
+    if par:
+        partner.offer_par()
+    hints = "prompt=none&acr_values=pwd&login_hint=alice&resource=https://evil.example&response_mode=fragment"
+    location = begin(browser, f"?idp=partner&{hints}").location
+    asked = partner.last("par").form if par else dict(parse_qsl(urlsplit(location).query))
+    assert (asked["prompt"], asked["acr_values"], asked["login_hint"]) == ("login", "mfa", "alice")
+    assert asked["resource"] == "https://api.example.com"
+    assert "response_mode" not in asked
 
 
 @pytest.mark.parametrize("idp", ["nobody", "", "CORPORATE", "corporate/../partner"])

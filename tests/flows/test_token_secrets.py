@@ -97,6 +97,28 @@ def live(at_work: Site, browser: Browser, clock: Clock) -> str:
     clock.now += 10
     at_work.services.tokens.sweep.run()
     at_work.services.tokens.revocations.revoke_due()
-    return "".join(
-        answer.text + str(answer.headers) for answer in answers if "logout_url" not in answer.text
-    )  # which carries the ID token as a hint, as RP-Initiated Logout has it
+    return "".join(answer.text + str(answer.headers) for answer in answers)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "/auth/session",
+            "/api/auth/session",
+            "/auth/csrf",
+            "/auth/sessions",
+            "/auth/tokens",
+            "/auth/tokens/validate",
+        ),
+        *("/auth/logout", "/auth/end-session?ticket=x", "/auth/callback?state=x&code=y", "/auth/login?idp=x"),
+        *("/auth/verify", "/api/nothing", "/nothing", "/openapi.json", "/metrics", "/health"),
+    ],
+)
+@pytest.mark.parametrize("how", ["fetch", "navigate"])
+def test_no_answer_that_a_page_can_read_holds_a_token(at_work: Site, path: str, how: str) -> None:
+    browser = at_work.logged_in()
+    answer = getattr(browser, how)(path)
+    shown = answer.text + str(answer.headers)
+    assert len(at_work.idp.issued) >= 3
+    assert [token for token in at_work.idp.issued if token in shown] == []

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import Key
@@ -386,11 +387,16 @@ def test_an_opaque_token_is_introspected(bff: Site, counters: Counters, clock: C
     assert counters.gained("bff_idp_requests_total")["introspection 200"] == 1
 
 
+ACTIVE = {"active": True, "sub": "alice", "aud": BFF}
+
 REFUSED_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
     "inactive": ({"active": False}, "inactive"),
     "another issuer": ({"iss": "https://evil.example"}, "bad_issuer"),
     "another audience": ({"aud": "https://other.example"}, "bad_audience"),
     "no audience that could be one": ({"aud": 7}, "bad_audience"),
+    "no audience": ({"aud": REMOVED}, "bad_audience"),
+    "an empty list of audiences": ({"aud": []}, "bad_audience"),
+    "an audience that is null": ({"aud": None}, "bad_audience"),
     "expired": ({"exp": 1}, "expired"),
     "exp as text": ({"exp": "soon"}, "malformed"),
     "not valid yet": ({"nbf": 1_900_000_000}, "not_yet_valid"),
@@ -404,7 +410,7 @@ REFUSED_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("changes", "status"), REFUSED_ANSWERS.values(), ids=REFUSED_ANSWERS)
 def test_an_answer_that_is_no_yes(bff: Site, counters: Counters, changes: dict[str, Any], status: str) -> None:
-    answer = {"active": True, "sub": "alice", **changes}
+    answer = {**ACTIVE, **changes}
     bff.idp.introspected["opaque"] = {name: value for name, value in answer.items() if value is not REMOVED}
     assert refused(validate(bff, "opaque"))
     assert refused(validate(bff, "opaque"))
@@ -416,7 +422,7 @@ def test_an_answer_that_is_no_yes(bff: Site, counters: Counters, changes: dict[s
     "answer", [*OUTAGES, lambda: reply({}), lambda: reply({"active": "true"}), lambda: reply([True])]
 )
 def test_without_an_answer_there_is_no_verdict(bff: Site, counters: Counters, answer: Answer) -> None:
-    bff.idp.introspected["opaque"] = {"active": True, "sub": "alice"}
+    bff.idp.introspected["opaque"] = ACTIVE
     bff.idp.break_endpoint("introspect", answer)
     assert validate(bff, "opaque").status_code == 503
     bff.idp.repair()
@@ -428,7 +434,7 @@ def test_without_an_answer_there_is_no_verdict(bff: Site, counters: Counters, an
 def test_an_active_token_is_remembered_for_half_a_minute_at_most(
     bff: Site, clock: Clock, exp: int | None, last: int
 ) -> None:
-    bff.idp.introspected["opaque"] = {"active": True, "sub": "alice", **({"exp": clock() + exp} if exp else {})}
+    bff.idp.introspected["opaque"] = {**ACTIVE, **({"exp": clock() + exp} if exp else {})}
     assert validate(bff, "opaque").status_code == 200
     bff.idp.introspected.clear()
     clock.now += last
@@ -437,24 +443,65 @@ def test_an_active_token_is_remembered_for_half_a_minute_at_most(
     assert refused(validate(bff, "opaque"))
 
 
-def test_a_refusal_is_remembered_for_a_few_seconds(bff: Site, clock: Clock) -> None:
+def test_a_refusal_is_remembered_for_half_a_minute(bff: Site, clock: Clock) -> None:
     assert refused(validate(bff, "opaque"))
-    bff.idp.introspected["opaque"] = {"active": True, "sub": "alice"}
-    clock.now += 4
+    bff.idp.introspected["opaque"] = ACTIVE
+    clock.now += 29
     assert refused(validate(bff, "opaque"))
     clock.now += 1
     assert validate(bff, "opaque").status_code == 200
 
 
-def test_providers_are_asked_in_turn(two: Site) -> None:
-    one, other = two.providers.values()
-    other.introspected["others"] = one.introspected["both"] = other.introspected["both"] = {"active": True, "sub": "a"}
-    assert validate(two, "others").get_json()["idp"] == "two"
-    assert validate(two, "both").get_json()["idp"] == "one"
-    one.break_endpoint("introspect", html(500))
-    other.introspected["more"] = {"active": True, "sub": "a"}
-    assert validate(two, "more").get_json()["idp"] == "two", "the other's outage is not in the way"
-    assert validate(two, "unknown").status_code == 503, "the one that is away might know it"
+def asked_of(bff: Site) -> dict[str, int]:
+    return {alias: provider.count("introspect") for alias, provider in bff.providers.items()}
+
+
+def test_none_of_several_providers_sees_an_opaque_token_unless_it_is_declared(two: Site, counters: Counters) -> None:
+    """Whoever runs one of them would be handed the tokens of all the others."""
+    for provider in two.providers.values():
+        provider.introspected["opaque"] = ACTIVE
+    assert refused(validate(two, "opaque"))
+    assert asked_of(two) == {"one": 0, "two": 0}
+    assert counters.gained(VALIDATION) == {"access_token_opaque malformed": 1}
+
+
+@pytest.mark.parametrize("declared", ["one", "two"])
+def test_the_declared_provider_alone_sees_opaque_tokens(
+    two: Site, new_site: SiteFactory, tmp_path: Path, declared: str
+) -> None:
+    declare(tmp_path, declared, opaque_tokens=True)
+    bff = new_site(two.providers)
+    for provider in bff.providers.values():
+        provider.introspected["opaque"] = {**ACTIVE, "aud": [BFF, "https://two.api"]}
+    assert validate(bff, "opaque").get_json()["idp"] == declared
+    assert refused(validate(bff, "unknown"))
+    assert asked_of(bff) == {"one": 0, "two": 0, declared: 2}
+
+
+def declare(folder: Path, alias: str, **keys: object) -> None:
+    """More of a provider in the idps.yaml that `two` wrote."""
+    file = folder / "config/idps.yaml"
+    content = yaml.safe_load(file.read_text())
+    content["providers"][alias] |= keys
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def test_an_audience_may_be_missing_where_the_operator_says_so(
+    two: Site, new_site: SiteFactory, tmp_path: Path
+) -> None:
+    declare(tmp_path, "one", opaque_tokens=True, introspection_aud="optional")
+    bff = new_site(two.providers)
+    bff.idp.introspected |= {"without": {"active": True, "sub": "alice"}, "others": {**ACTIVE, "aud": "other"}}
+    assert validate(bff, "without").status_code == 200
+    assert refused(validate(bff, "others")), "what is said still counts"
+
+
+@pytest.mark.parametrize("opaque", ["true", "false", ""])
+def test_a_provider_alone_sees_opaque_tokens_unless_told_otherwise(new_site: SiteFactory, opaque: str) -> None:
+    bff = new_site(OPAQUE_TOKENS_ENABLED=opaque)
+    bff.idp.introspected["opaque"] = ACTIVE
+    assert validate(bff, "opaque").status_code == (401 if opaque == "false" else 200)
+    assert bff.idp.count("introspect") == (0 if opaque == "false" else 1)
 
 
 def test_nobody_to_ask(bff: Site, counters: Counters) -> None:
@@ -465,6 +512,6 @@ def test_nobody_to_ask(bff: Site, counters: Counters) -> None:
 
 def test_nobody_reads_a_token_by_accident(bff: Site) -> None:
     token = access_token(bff.idp)
-    accepted = bff.services.bearers.validate(token)
+    accepted = bff.services.bearers.validate(token, "192.0.2.1")
     shown = repr(accepted) + repr(parse(token)) + repr(bff.services.bearers)
     assert not any(word in shown for word in (token, "alice", token.split(".")[2]))

@@ -158,7 +158,11 @@ class Visitor(Browser):
 
     def logout_at_provider(self, url: str) -> str:
         """RP-initiated logout from the BFF's logout_url on; the first address back at the BFF."""
-        return self.walk(url, self.base_url, logout="yes")
+        return self.walk(self.sent_on(url), self.base_url, logout="yes")
+
+    def sent_on(self, url: str) -> str:
+        """Where the BFF's one-time address leads; one of the provider's own is that already."""
+        return self.open(url).headers["Location"] if url.startswith(self.base_url) else url
 
     def cookie(self, name: str = "bff_session") -> str:
         return str(self.cookies[name])

@@ -46,7 +46,7 @@ class Canaille:
 
     def logout(self, visitor: Visitor, url: str) -> str:
         """RP-initiated logout from the BFF's logout_url on; the first address back at the BFF."""
-        return visitor.walk(url, visitor.base_url, answer="logout")
+        return visitor.walk(visitor.sent_on(url), visitor.base_url, answer="logout")
 
     def ask(self, endpoint: str, client: Client, **parameters: str) -> requests.Response:
         """What the client's own call to token, introspect or revoke answers."""

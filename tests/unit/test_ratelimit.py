@@ -53,6 +53,31 @@ def test_so_many_and_no_more(made: RateLimits) -> None:
     assert allowed(made, name="login")
 
 
+def test_what_was_given_back_is_not_counted_again(made: RateLimits) -> None:
+    assert [allowed(made) for _ in range(3)] == [True] * 3
+    made.give_back("beacon", ALICE)
+    assert [allowed(made) for _ in range(2)] == [True, False]
+    made.give_back("beacon", BOB)
+    made.give_back("login", ALICE)
+    assert not allowed(made), "another's, or another limit's"
+    assert [allowed(made, BOB) for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_no_more_is_given_back_than_the_limit_has(made: RateLimits) -> None:
+    for _ in range(9):
+        made.give_back("beacon", ALICE)
+    assert [allowed(made) for _ in range(7)] == [True] * 6 + [False]
+
+
+def test_what_was_given_back_is_remembered_of_so_many_clients(
+    made: RateLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ratelimit, "MOST_GIVEN_BACK", 2)
+    for number in range(5):
+        made.give_back("beacon", f"192.0.2.{number}")
+    assert len(made._given_back._left) == 2
+
+
 def test_the_window_moves(made: RateLimits, clock: Clock) -> None:
     assert allowed(made)
     clock.now += 30

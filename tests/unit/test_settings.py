@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
 from bff import __version__, settings, settings_check
 from bff.settings import ClaimNames, RateLimit, Settings
 from bff.settings.environment import VARIABLES
+from bff.settings.idps import OWN_PARAMETERS
 
 KEY = base64.b64encode(b"k" * 32).decode()
 
@@ -390,6 +392,19 @@ def test_keys_named_like_marshmallows_own_words_have_their_lines_too(folder: Pat
     ]
 
 
+@pytest.mark.parametrize("name", sorted(OWN_PARAMETERS))
+def test_parameters_that_the_login_sets_are_not_the_operators(folder: Path, name: str) -> None:
+    write_idps(
+        folder,
+        "providers:\n  a:\n    issuer: https://a\n    client_id: b\n"
+        f"    authorization_parameters:\n      resource: x\n      {name}: fixed\n",
+    )
+    (line,) = load(folder).problems
+    assert line.partition("idps.yaml")[2].startswith(
+        f":7: providers.a.authorization_parameters.{name}: is for the login itself to set."
+    )
+
+
 def test_yaml_with_a_mistake_in_one_provider_keeps_the_others(folder: Path) -> None:
     write_idps(folder, "providers: {a: {issuer: https://a}, b: {issuer: https://b, client_id: c}}")
     assert [provider.id for provider in load(folder).providers] == ["b"]
@@ -440,6 +455,7 @@ urls = st.tuples(st.sampled_from(["https://", "http://[", "redis://", "://", "re
 )
 
 
+@example_settings(deadline=None)  # files are written
 @given(st.dictionaries(st.sampled_from(sorted(VARIABLES - {"BFF_DATA_DIR", "BFF_CONFIG_DIR"})), values | urls))
 def test_no_environment_breaks_loading_or_checking(environ: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -474,6 +490,7 @@ ROUTES_YAML = st.fixed_dictionaries(
 )
 
 
+@example_settings(deadline=None)  # files are written
 @given(st.dictionaries(FILES, TREES | ROUTES_YAML, max_size=4))
 def test_no_yaml_breaks_loading_or_checking(files: dict[str, object]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -484,6 +501,7 @@ def test_no_yaml_breaks_loading_or_checking(files: dict[str, object]) -> None:
         assert all(isinstance(line, str) and "\n" not in line for line in found), found
 
 
+@example_settings(deadline=None)  # files are written
 @given(st.text(max_size=200))
 def test_no_text_breaks_loading(text: str) -> None:
     with tempfile.TemporaryDirectory() as name:

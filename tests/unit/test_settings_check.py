@@ -25,7 +25,7 @@ from bff import settings
 from bff.app import create_app
 from bff.settings import AuthzMap, RouteSettings, VerifyProfile
 from bff.settings.environment import VARIABLES
-from bff.settings_check import EX_CONFIG, MASK, InvalidSettings, masked, problems, report
+from bff.settings_check import EX_CONFIG, MASK, InvalidSettings, listener_problems, masked, problems, report
 from tests.peers import certificates
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +41,12 @@ PRODUCTION = {
     "AUTH_CLIENT_ID": "bff",
     "AUTH_CLIENT_SECRET": "hidden-client",
 }
+
+ABROAD = {
+    "BFF_BASE_URL": "http://app.example.com",
+    **{name: PRODUCTION[name] for name in ("BFF_SECRETS", "OIDC_ISSUER", "AUTH_CLIENT_ID", "AUTH_CLIENT_SECRET")},
+}
+"""For staging, without https."""
 
 TEN_MISTAKES = {
     **PRODUCTION,
@@ -72,12 +78,21 @@ def found(environ: Mapping[str, str], folder: Path) -> list[str]:
     return problems(settings.load({"BFF_DATA_DIR": str(folder), **environ}, folder))
 
 
-def run(command: Sequence[str], environ: Mapping[str, str], folder: Path) -> "subprocess.CompletedProcess[str]":
+def run(
+    command: Sequence[str], environ: Mapping[str, str], folder: Path, pass_fds: Sequence[int] = ()
+) -> "subprocess.CompletedProcess[str]":
     """The command in the project's folder with these settings and no others."""
     own = {"BFF_DATA_DIR": str(folder), "BFF_CONFIG_DIR": str(folder / "config")}
     env = {**os.environ, **dict.fromkeys(VARIABLES, ""), **own, **environ}
     return subprocess.run(
-        [sys.executable, "-m", *command], env=env, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", *command],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        pass_fds=pass_fds,
     )
 
 
@@ -169,7 +184,7 @@ def test_each_rule_is_one_message(tmp_path: Path, change: dict[str, str], messag
         ({"BFF_COOKIE_NAME": "__Host-s"}, "BFF_COOKIE_NAME: a __Host- cookie must be Secure"),
         ({"BFF_COOKIE_SAMESITE": "None"}, "BFF_COOKIE_SAMESITE: browsers drop a SameSite=None cookie"),
         (
-            {"BFF_BASE_URL": "http://app.example.com", "BFF_COOKIE_SECURE": "true"},
+            {"ENVIRONMENT": "staging", **ABROAD, "BFF_COOKIE_SECURE": "true"},
             "BFF_COOKIE_SECURE: a browser sends no Secure cookie to BFF_BASE_URL over http",
         ),
     ],
@@ -177,6 +192,65 @@ def test_each_rule_is_one_message(tmp_path: Path, change: dict[str, str], messag
 def test_each_rule_about_http_is_one_message(tmp_path: Path, change: dict[str, str], message: str) -> None:
     (line,) = found(change, tmp_path)
     assert line.startswith(message)
+
+
+@pytest.mark.parametrize("environment", ["", "development"])
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"BFF_BASE_URL": "https://app.example.com"}, "BFF_BASE_URL"),
+        ({"BFF_BASE_URL": "http://192.168.1.5:8000"}, "BFF_BASE_URL"),
+        ({"BFF_BASE_URL": "http://0.0.0.0:8000"}, "BFF_BASE_URL"),
+        ({"BFF_BASE_URL": "http://[2001:db8::1]:8000"}, "BFF_BASE_URL"),
+        ({"BFF_BASE_URL": "http://localhost.example.com"}, "BFF_BASE_URL"),
+        ({"METRICS_BIND": "0.0.0.0:9100"}, "METRICS_BIND"),
+        ({"METRICS_BIND": "[::]:9100"}, "METRICS_BIND"),
+        ({"METRICS_BIND": "10.0.0.5:9100"}, "METRICS_BIND"),
+    ],
+)
+def test_development_is_for_this_machine_alone(
+    tmp_path: Path, environment: str, change: dict[str, str], name: str
+) -> None:
+    (line,) = found({"ENVIRONMENT": environment, **change}, tmp_path)
+    assert line.startswith(f"{name}: ")
+    assert "ENVIRONMENT is development" in line
+    assert "Set ENVIRONMENT to production" in line
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        *({"BFF_BASE_URL": f"http://{host}:8000"} for host in ("localhost", "app.localhost", "127.0.0.2", "[::1]")),
+        {"METRICS_BIND": "127.0.0.1:9100"},
+        {"METRICS_BIND": "[::1]:9100"},
+        {"ENVIRONMENT": "staging", "METRICS_BIND": "0.0.0.0:9100", **ABROAD},
+    ],
+)
+def test_development_on_this_machine_is_no_problem(tmp_path: Path, change: dict[str, str]) -> None:
+    assert found(change, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "refused"),
+    [
+        (("0.0.0.0", 8000), True),
+        (("::", 8000, 0, 0), True),
+        (("192.0.2.1", 8000), True),
+        (("bff.example.com", 8000), True),
+        (("127.0.0.1", 8000), False),
+        (("::1", 8000, 0, 0), False),
+        (("localhost", 8000), False),
+        ("/run/bff.sock", False),
+        (3, False),
+    ],
+)
+def test_a_listener_of_development_is_for_this_machine_alone(tmp_path: Path, address: object, refused: bool) -> None:
+    """As gunicorn has it: a pair for an address, text for a socket file, a number for one that it inherits."""
+    here = settings.load({"BFF_DATA_DIR": str(tmp_path)}, tmp_path)
+    lines = listener_problems(here, [("127.0.0.1", 1), address])
+    assert [line.startswith("bind: ") for line in lines] == [True] * refused
+    assert listener_problems(settings.load(PRODUCTION, tmp_path), [address]) == []
 
 
 BY_TLS = {**PRODUCTION, "TOKEN_AUTH_METHOD": "tls_client_auth", "AUTH_CLIENT_SECRET": ""}
@@ -256,6 +330,17 @@ def test_several_providers_name_their_users_apart(tmp_path: Path) -> None:
     assert line.startswith(f"{tmp_path}/idps.yaml: with several providers the same `sub` may be two people")
     (tmp_path / "idps.yaml").write_text(text % (one % ("a", "a", "sub") + ", " + one % ("b", "b", "arn")))
     assert found(PRODUCTION, tmp_path) == []
+
+
+def test_one_provider_at_most_is_shown_opaque_tokens(tmp_path: Path) -> None:
+    one = "{issuer: 'https://a.example.com', client_id: bff, client_secret: x, user_id: arn, opaque_tokens: %s}"
+    for first, second, chosen in (("true", "false", "a"), ("false", "true", "b"), ("false", "false", None)):
+        (tmp_path / "idps.yaml").write_text(f"providers: {{a: {one % first}, b: {one % second}}}")
+        assert found(PRODUCTION, tmp_path) == []
+        assert settings.load(PRODUCTION, tmp_path).provider_of_opaque_tokens == chosen
+    (tmp_path / "idps.yaml").write_text(f"providers: {{a: {one % 'true'}, b: {one % 'true'}}}")
+    (line,) = found(PRODUCTION, tmp_path)
+    assert line.startswith(f"{tmp_path}/idps.yaml: opaque_tokens: only one provider may be shown opaque tokens")
 
 
 def test_a_provider_of_yaml_is_named_in_its_message(tmp_path: Path) -> None:
@@ -349,6 +434,18 @@ def test_the_command_prints_good_settings_with_secrets_masked(tmp_path: Path) ->
     assert KEY not in done.stdout
 
 
+def test_the_command_prints_what_to_register_at_providers(tmp_path: Path) -> None:
+    done = run(["bff.settings_check"], PRODUCTION, tmp_path)
+    assert "redirect_uris: {'default': 'https://app.example.com/auth/callback'}\n" in done.stdout
+    assert "post_logout_redirect_uri: https://app.example.com/\n" in done.stdout
+    one = "{issuer: 'https://a.example.com', client_id: bff, client_secret: x, user_id: arn}"
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/idps.yaml").write_text(f"providers: {{a: {one}, b: {one}}}")
+    done = run(["bff.settings_check"], PRODUCTION, tmp_path)
+    of_each = {name: f"https://app.example.com/auth/callback/{name}" for name in "ab"}
+    assert f"redirect_uris: {of_each}\n" in done.stdout
+
+
 def test_gunicorn_exits_with_78_before_it_binds_the_port(tmp_path: Path) -> None:
     """The port is taken: whoever tried to bind it would complain about that instead."""
     with socket.socket() as taken:
@@ -360,6 +457,29 @@ def test_gunicorn_exits_with_78_before_it_binds_the_port(tmp_path: Path) -> None
     assert done.stderr.count("\n  - ") == 2
     assert "in use" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("how", ["argument", "variable", "inherited"])
+def test_gunicorn_in_development_listens_to_this_machine_alone(tmp_path: Path, how: str) -> None:
+    """The addresses of the command line win over gunicorn.conf.py, so they are known only when it starts."""
+    with socket.socket() as chosen:
+        chosen.bind(("0.0.0.0", 0))
+        port = chosen.getsockname()[1]
+        command, environ = ["gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"], {}
+        if how == "argument":
+            command += ["--bind", "127.0.0.1:0", "--bind", f"0.0.0.0:{port}"]
+        elif how == "variable":
+            environ["GUNICORN_CMD_ARGS"] = f"--bind [::]:{port}"
+        else:
+            os.set_inheritable(chosen.fileno(), True)
+            chosen.listen()
+            command += ["--bind", f"fd://{chosen.fileno()}"]
+        done = run(command, environ, tmp_path, pass_fds=[chosen.fileno()])
+    assert done.returncode == EX_CONFIG, done.stderr
+    assert "bind: " in done.stderr
+    assert "Set ENVIRONMENT to production" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Booting worker" not in done.stderr
 
 
 def test_gunicorns_own_variables_are_checked_too(tmp_path: Path) -> None:
