@@ -196,7 +196,9 @@ def build(
         gate=gate,
         csrf=Csrf(keys.mac("csrf"), {settings.base_url, *settings.cors_allow_origins}),
         end_session=EndSessionTickets(kv, keys),
-        login=LoginFlow(providers, Attempts(kv, keys, clock), endpoint, return_urls, settings.redirect_uris, clock),
+        login=LoginFlow(
+            providers, Attempts(kv, keys, clock), endpoint, return_urls, settings.redirect_uris, grants, clock
+        ),
         tokens=tokens,
         background=background,
         bearers=BearerTokens(providers, settings.provider_of_opaque_tokens, settings.base_url, limits, clock),

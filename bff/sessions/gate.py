@@ -112,6 +112,10 @@ class Gate:
         self._store.replace(former, new)
         self._cache.invalidate(former.key)
 
+    def discard(self, session: Session) -> None:
+        """End a new session whose tokens the provider may have ended already. Raises StoreUnavailable."""
+        self.replace(session, session)
+
     def end_all_of(self, session: Session, reason: EndReason) -> int:
         """Likewise every session of this session's user at this provider; how many there were."""
         ended = self._store.end_all_of(session, reason)

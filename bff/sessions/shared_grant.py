@@ -8,15 +8,18 @@ then looks for the other:
                                             0. reads how many revocations there were at this provider
     1. puts up a flag for the person        1. creates the session
     2. looks for another session            2. looks for the flag, and for a revocation for the person since step 0
-    3. revokes only if there is none        3. begins again if it finds one
+    3. counts it, and revokes, only if      3. begins again if it finds one
+       there is none
     4. counts it, and takes the flag down
 
 Of steps 2 the later one sees the other side's step 1. The provider's single sign-on answers a login that begins again
-at once. Revocations are counted, not timed, since the clocks of two instances may differ.
+at once. A code that the provider refuses may be one that a revocation took, for a person who is not known yet: then
+any revocation at this provider since step 0 is a reason to begin again. Revocations are counted, not timed, since the
+clocks of two instances may differ; once before they are made and once after, so that a login that meets one sees it.
 
     revoking:{user index}  index: key of an ended session at the time when its revocation began
     revoked:{user index}   number of the latest revocation for this person
-    revocations:{idp}      how many revocations there were at this provider
+    revocations:{idp}      how many beginnings and ends of revocations there were at this provider
 """
 
 import math
@@ -68,6 +71,7 @@ class SharedGrants:
         if any(session.key != ended.key and session.created_at >= since for session in live):
             self._kv.execute(self._flag_down(ended))
             return False
+        self._count(ended.idp)
         return True
 
     def finish_revocation(self, ended: EndedSession) -> None:
@@ -79,7 +83,7 @@ class SharedGrants:
         self._kv.execute(batch)
 
     def revocations(self, idp: str) -> int:
-        """How many there were at this provider: what a login remembers when it begins."""
+        """A number that grows with each beginning and end of one: what a login remembers when it begins."""
         return int(self._kv.get(_counter(idp)) or 0)
 
     def overtook(self, session: Session, remembered: int) -> bool:

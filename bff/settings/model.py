@@ -153,7 +153,8 @@ class ProviderSettings:
     are bound to a key of the session (RFC 9449). client_certificate, client_certificate_key: PEM files, shown to a
     server that asks for them. claims_refresh: one of CLAIMS_REFRESH. audiences: what an access token may name to be for
     us; none for BFF_BASE_URL. opaque_tokens: whether this is the one provider that opaque Bearer tokens are shown to;
-    None for where it is alone. introspection_aud: whether it must say for whom a token is (RFC 7662). line: of idps.yaml.
+    None for where it is alone. introspection_aud: whether it must say for whom a token is (RFC 7662). line: of
+    idps.yaml.
     """
 
     id: str
