@@ -66,7 +66,7 @@ class SharedGrants:
         for name in self._of_person("revoking", ended.idp, ended.sub):
             batch.index_add(name, ended.key, now, ttl=self._life)
         self._kv.execute(batch)
-        since = ended.created_at - CLOCKS_APART if ended.deliberate else -math.inf
+        since = ended.created_at if ended.deliberate else -math.inf
         live = self._directory.of_person(ended.idp, ended.sub)
         if any(session.key != ended.key and session.created_at >= since for session in live):
             self._kv.execute(self._flag_down(ended))
