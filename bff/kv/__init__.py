@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Self
 
+PROBE, PROBE_LIFE = "probe", 10.0
+"""The key that ping writes, and for how many seconds: a store may answer, and take no writes."""
+
 
 @dataclass(frozen=True)
 class Get:
@@ -59,7 +62,8 @@ Operation = Get | Set | Delete | IndexAdd | IndexRemove | IndexScore | Publish
 
 @dataclass
 class Batch:
-    """Operations that take effect together or not at all, in one round trip.
+    """Operations that take effect together or not at all, in one round trip. A batch that only reads is read in its
+    order, and may see a change of others between two of its reads.
 
     `KeyValue.execute` answers one result per operation, in order: bytes or None for get, float or None for
     index_score, whether something was there for delete and index_remove, None for the others.
@@ -189,6 +193,6 @@ class KeyValue(Protocol):
         some may have been missed. Reconnects by itself until closed."""
 
     def ping(self) -> None:
-        """Raise StoreUnavailable unless the store answers."""
+        """Raise StoreUnavailable unless the store answers, StoreRefuses (one of its kinds) unless it takes a write."""
 
     def close(self) -> None: ...

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bff.kv import (
+    PROBE,
+    PROBE_LIFE,
     Appended,
     Batch,
     Delete,
@@ -140,7 +142,7 @@ class SqliteStore:
         return listener
 
     def ping(self) -> None:
-        self._read(lambda db, _now: db.execute("SELECT 1 FROM kv LIMIT 1").fetchone())
+        self.set(PROBE, b"", PROBE_LIFE)
 
     def close(self) -> None:
         for listener in list(self._listeners):

@@ -26,7 +26,9 @@ _USED = b"used"
 
 @dataclass(frozen=True)
 class Attempt:
-    """browser: SHA-256 of the cookie that binds the attempt to one browser. dpop_key: the coming session's own key."""
+    """browser: SHA-256 of the cookie that binds the attempt to one browser. dpop_key: the coming session's own key.
+    revocations: how many there were at the provider when it began (bff/sessions/shared_grant.py); again: how often a
+    revocation made it begin anew."""
 
     idp: str
     return_to: str
@@ -35,6 +37,8 @@ class Attempt:
     nonce: str = field(repr=False)
     verifier: str = field(repr=False)
     dpop_key: str | None = field(repr=False)
+    revocations: int = 0
+    again: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,12 @@ class Attempts:
         self._sealer = keys.sealer("login-attempt")
         self._clock = clock
 
-    def begin(self, idp: str, return_to: str, dpop_key: str | None = None) -> Begun:
+    def begin(
+        self, idp: str, return_to: str, dpop_key: str | None = None, *, revocations: int = 0, again: int = 0
+    ) -> Begun:
         now = self._clock()
         cookie = f"{int(now)}.{random_id()}"
-        attempt = Attempt(idp, return_to, now, digest(cookie), random_id(), random_id(), dpop_key)
+        attempt = Attempt(idp, return_to, now, digest(cookie), random_id(), random_id(), dpop_key, revocations, again)
         return Begun(attempt, state=random_id(), cookie=cookie)
 
     def keep(self, begun: Begun) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bff.sessions.model import User
-from bff.settings import ClaimNames, ProviderSettings
+from bff.settings import ProviderSettings
 
 _MOST_ROLES = 200
 _LONGEST = 256
@@ -37,12 +37,8 @@ def words(claims: Mapping[str, Any], path: str) -> tuple[str, ...]:
     return ()
 
 
-def changed_words(before: Mapping[str, Any], after: Mapping[str, Any], names: ClaimNames) -> dict[str, tuple[str, ...]]:
-    """The roles and permissions of `after` that are not those of `before`. What is not in there was left out, as many
-    providers do when they refresh, and says nothing."""
-    paths = {"roles": names.roles, "permissions": names.permissions}
-    new = {name: words(after, path) for name, path in paths.items() if _at(after, path) is not None}
-    return {name: found for name, found in new.items() if set(found) != set(words(before, paths[name]))}
+def has_claim(claims: Mapping[str, Any], path: str) -> bool:
+    return _at(claims, path) is not None
 
 
 def _at(claims: Mapping[str, Any], path: str) -> object:

@@ -42,11 +42,13 @@ class CookieSettings:
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """Times in seconds. binding: enforce, observe or off. cache_size 0 or cache_ttl 0 turns the cache off."""
+    """Times in seconds. binding: enforce, observe or off. bound_to: both, address or agent. cache_size 0 or cache_ttl 0
+    turns the cache off."""
 
     lifetime: int
     idle_timeout: int
     binding: str
+    bound_to: str
     cache_ttl: float
     cache_size: int
 
@@ -139,6 +141,9 @@ class ClaimNames:
     permissions: str = "permissions"
 
 
+CLAIMS_REFRESH = ("auto", "id_token", "userinfo", "off")
+
+
 @dataclass(frozen=True)
 class ProviderSettings:
     """One OpenID Provider and this BFF's registration there.
@@ -146,9 +151,10 @@ class ProviderSettings:
     id: the alias used in URLs and ARNs. user_id: `sub`, or `arn` for `auth:account:{id}:{sub}`, which stays unique
     among several providers. par: auto (when the provider offers it), always or never (RFC 9126). dpop: whether tokens
     are bound to a key of the session (RFC 9449). client_certificate, client_certificate_key: PEM files, shown to a
-    server that asks for them. audiences: what an access token may name to be for us; none for BFF_BASE_URL.
-    opaque_tokens: whether this is the one provider that opaque Bearer tokens are shown to; None for where it is alone.
-    introspection_aud: whether it must say for whom a token is (RFC 7662). line: of idps.yaml.
+    server that asks for them. claims_refresh: one of CLAIMS_REFRESH. audiences: what an access token may name to be for
+    us; none for BFF_BASE_URL. opaque_tokens: whether this is the one provider that opaque Bearer tokens are shown to;
+    None for where it is alone. introspection_aud: whether it must say for whom a token is (RFC 7662). line: of
+    idps.yaml.
     """
 
     id: str
@@ -164,6 +170,7 @@ class ProviderSettings:
     dpop: bool = False
     user_id: str = "sub"
     claims: ClaimNames = ClaimNames()
+    claims_refresh: str = "auto"
     audiences: tuple[str, ...] = ()
     opaque_tokens: bool | None = None
     introspection_aud: str = REQUIRED
@@ -380,7 +387,8 @@ class TelemetrySettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything an operator decides. `problems` holds what could not be read; see bff.settings_check."""
+    """Everything an operator decides. login_timeout, token_refresh_threshold: seconds. `problems` holds what could not
+    be read; see bff.settings_check."""
 
     environment: str
     version: str
@@ -397,6 +405,7 @@ class Settings:
     routes: tuple[RouteSettings, ...]
     pdp: PdpSettings
     verify_profiles: tuple[VerifyProfile, ...]
+    login_timeout: int
     token_refresh_threshold: int
     trusted_proxies: tuple[Network, ...]
     trust_unix_sockets: bool
