@@ -11,15 +11,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from random import random as random_number
 from socket import SHUT_RDWR
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
-from urllib3 import HTTPHeaderDict, HTTPResponse
+from urllib3 import HTTPHeaderDict
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 from urllib3.util import SKIP_HEADER
 
 from bff.breaker import Breaker
@@ -27,16 +26,20 @@ from bff.errors import BadGateway, BFFError, ClientGone, UpstreamTimeout, Upstre
 from bff.http import repeat
 from bff.http.client import Response
 from bff.http.connections import Connections
+from bff.http.response import StrictResponse
+from bff.http.response_head import MalformedResponse, reframed
 from bff.http.watch import Watcher
 from bff.observability import metrics
 from bff.settings import UpstreamSettings
 
 log = logging.getLogger(__name__)
 
-CHUNK = 64 * 1024
+NOT_HTTP = "The service's answer is not HTTP."
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _NOT_OURS = dict.fromkeys(("Accept-Encoding", "User-Agent"), SKIP_HEADER)
 """What urllib3 would say about itself where the client said nothing."""
+
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 
 _OUTCOMES: Mapping[type[BFFError], str] = {
     UpstreamTimeout: "timeout",
@@ -139,7 +142,7 @@ class HttpUpstream:
     def send(self, request: Outgoing, client: Any = None) -> Incoming:
         start = time.perf_counter()
         try:
-            answer = self._guarded(request, client)
+            answer = self._sent(request, client)
         except BFFError as err:
             if outcome := _OUTCOMES.get(type(err)):
                 metrics.upstream_call(self._service, outcome, time.perf_counter() - start)
@@ -149,17 +152,6 @@ class HttpUpstream:
 
     def close(self) -> None:
         self._connections.close()
-
-    def _guarded(self, request: Outgoing, client: Any) -> Incoming:
-        if not self._breaker.allow():
-            raise UpstreamUnavailable
-        try:
-            answer = self._sent(request, client)
-        except (BadGateway, UpstreamTimeout):
-            self._breaker.failed()
-            raise
-        self._breaker.succeeded()
-        return answer
 
     def _sent(self, request: Outgoing, client: Any) -> Incoming:
         """Once more on a new connection when a kept one turns out to be dead, and the request was not acted upon."""
@@ -176,6 +168,20 @@ class HttpUpstream:
             raise BadGateway from err
 
     def _opened(self, timeout: float) -> HTTPConnection:
+        """A new connection. Only failures to connect count for the circuit: whatever happens later may be due to one
+        request, and its writer would shut the service for everybody."""
+        if not self._breaker.allow():
+            raise UpstreamUnavailable
+        try:
+            connection = self._connected_soon(timeout)
+        except (BadGateway, UpstreamTimeout) as err:
+            if not _ran_short(err):
+                self._breaker.failed()
+            raise
+        self._breaker.succeeded()
+        return connection
+
+    def _connected_soon(self, timeout: float) -> HTTPConnection:
         """A service that just restarts refuses connections for a moment."""
         try:
             return _connected(self._connections, timeout)
@@ -202,6 +208,13 @@ def _connected(connections: Connections, timeout: float) -> HTTPConnection:
         if isinstance(err, ConnectTimeoutError) and not isinstance(err, NewConnectionError):
             raise UpstreamTimeout from err
         raise BadGateway from err
+
+
+def _ran_short(error: BaseException | None) -> bool:
+    """Whether it was this process that had no descriptor, port or memory left, for which no service is to blame."""
+    while error is not None and getattr(error, "errno", None) not in _SHORTAGES:
+        error = error.__cause__
+    return error is not None
 
 
 class _Line:
@@ -244,23 +257,34 @@ class _Exchange:
         self._complete = request.body is None
 
     def run(self) -> Incoming:
+        response = self._response()
+        try:
+            first = self._first(response)
+        except TimeoutError as err:
+            raise UpstreamTimeout from err
+        except (MalformedResponse, OSError) as err:
+            raise BadGateway(NOT_HTTP) from err
+        return HttpIncoming(response, self._line, first, reusable=self._complete)
+
+    def _response(self) -> StrictResponse:
         connection = self._line.connection
         try:
             with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered without reading everything
                 self._send(connection)
-            socket = connection.sock
-            response = connection.getresponse()
+            response: Any = connection.getresponse()  # a _Strict one's
         except TimeoutError as err:
             raise UpstreamTimeout from err
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as err:
             raise _Broken(processed=self._head_sent) from err
-        except (http.client.HTTPException, HTTPError, OSError, ValueError) as err:
-            raise BadGateway("The service's answer is not HTTP.") from err
-        if response.status < HTTPStatus.OK:
-            raise BadGateway("The service wants another protocol.")
-        if self._request.streaming:
-            socket.settimeout(None)
-        return HttpIncoming(response, self._line, reusable=self._complete and connection.sock is not None)
+        except (MalformedResponse, http.client.HTTPException, HTTPError, OSError, ValueError) as err:
+            raise BadGateway(NOT_HTTP) from err
+        connection.sock.settimeout(None if self._request.streaming else self._request.timeout)
+        return cast(StrictResponse, response)
+
+    def _first(self, response: StrictResponse) -> bytes:
+        """Content that is at fault from its first byte is answered with an error while that is possible. An answer that
+        may pause is not waited for."""
+        return b"" if self._request.streaming else response.read()
 
     def _send(self, connection: HTTPConnection) -> None:
         request = self._request
@@ -288,41 +312,38 @@ class _Exchange:
 
 
 class HttpIncoming:
-    def __init__(self, response: HTTPResponse, line: _Line, *, reusable: bool) -> None:
-        """reusable: whether the line can serve another request when this answer was read."""
-        self.status = response.status
-        self.reason = response.reason or ""
-        self.headers = list(response.headers.items())
+    def __init__(self, response: StrictResponse, line: _Line, first: bytes, *, reusable: bool) -> None:
+        """first: content that was read already. reusable: whether the line may serve another request when this answer
+        was read."""
+        self.status = response.head.status
+        self.reason = response.head.reason
+        self.headers = reframed(response.head.fields, response.framing.length)
         self._response = response
         self._line = line
-        self._reusable = reusable and not _doubtful(response)
+        self._first = first
+        self._reusable = reusable
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        while chunk := self._read():
-            yield chunk
+        first, self._first = self._first, b""
+        if first:
+            yield first
+        while part := self._read():
+            yield part
 
     def close(self) -> None:
         """Safe to call twice."""
         if not self._closed:
             self._closed = True
-            over = self._response.closed
             self._response.close()
-            self._line.finish(reusable=self._reusable and over)
+            self._line.finish(reusable=self._reusable and self._response.reusable)
 
     def _read(self) -> bytes:
-        if self._response.closed:
-            return b""
         try:
-            return self._response.read1(CHUNK)
-        except (HTTPError, http.client.HTTPException, OSError) as err:
+            return self._response.read()
+        except (MalformedResponse, OSError) as err:
             self._reusable = False
-            reason = "timeout" if isinstance(err, ReadTimeoutError) else "connection"
+            reason = "timeout" if isinstance(err, TimeoutError) else "connection"
             if not self._line.client_gone:
                 log.warning("upstream_answer_broken", extra={"reason": reason})
             raise AnswerBroken(reason) from err
-
-
-def _doubtful(response: HTTPResponse) -> bool:
-    """Whether two readers could disagree about where the answer ends (RFC 9112 section 6.3)."""
-    return "transfer-encoding" in response.headers and "content-length" in response.headers
