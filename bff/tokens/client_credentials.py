@@ -25,7 +25,7 @@ from bff.tokens.notes import FAILURE_LIFE
 from bff.tokens.single_flight import Busy
 from bff.tokens.source import Issuer, Usable, answered
 
-BELIEVED_FOR = 30.0
+BELIEVED_FOR = 10.0
 """Seconds for which the fleet believes a service that refuses a token which replaced a refused one."""
 
 

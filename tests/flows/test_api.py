@@ -252,7 +252,7 @@ def test_a_service_commands_nobody_but_its_page(alice: Browser, api: ApiSites, p
     }  # fmt: skip
     api.orders.then(200, "", {**commands, "X-Total-Count": "7", "Connection": "close, ETag", "ETag": '"1"'})
     headers = alice.fetch(path).headers
-    assert not {name.lower() for name in (*commands, "ETag", "Connection")} & {name.lower() for name in headers}
+    assert not {name.lower() for name in (*commands, "ETag", "Connection")} & {name.lower() for name, _ in headers}
     assert headers.get("X-Total-Count") == ("7" if path == "/api/orders" else None)
 
 
