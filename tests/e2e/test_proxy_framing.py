@@ -25,7 +25,7 @@ def connected(site: Site, version: str) -> http.client.HTTPConnection:
 
 
 def asked(connection: http.client.HTTPConnection, method: str, route: str, sent: bytes, case: str) -> None:
-    """case: so that a service's log names it. The service then leaves its connection open where the answer allows it."""
+    """case: so that a log names it. The service then leaves its connection open where the answer allows it."""
     stay = "" if case.endswith(("to the end", "at all")) or case.startswith("only") else "&stay=1"
     connection.request(method, f"/api/{route}/wire?case={case.replace(' ', '-')}&hex={sent.hex()}{stay}")
 
