@@ -43,21 +43,23 @@ class Source:
         while not (end := _END.search(self._buffer, max(0, seen - 3))):
             seen = len(self._buffer)
             if len(self._buffer) > LONGEST_HEAD:
-                raise MalformedResponse
+                raise MalformedResponse("too_long_head")
             self._socket.settimeout(_left(deadline))
-            self._receive(MalformedResponse() if self._buffer else http.client.RemoteDisconnected("no response"))
+            self._receive(
+                MalformedResponse("half_a_head") if self._buffer else http.client.RemoteDisconnected("no response")
+            )
         if end.end() > LONGEST_HEAD:
-            raise MalformedResponse
+            raise MalformedResponse("too_long_head")
         return self._take(end.end())
 
     def line(self, longest: int) -> bytes:
         """With the line feed at its end. Raises MalformedResponse, OSError."""
         while (end := self._buffer.find(b"\n") + 1) == 0:
             if len(self._buffer) > longest:
-                raise MalformedResponse
-            self._receive(MalformedResponse())
+                raise MalformedResponse("chunk")
+            self._receive(MalformedResponse("half_an_answer"))
         if end > longest:
-            raise MalformedResponse
+            raise MalformedResponse("chunk")
         return self._take(end)
 
     def some(self, most: int) -> bytes:
@@ -97,13 +99,13 @@ class StrictResponse:
         for _ in range(MOST_INTERIM):
             self.head = parse(self._source.head(self._deadline))
             if self.head.status == HTTPStatus.SWITCHING_PROTOCOLS:
-                raise MalformedResponse("The service wants another protocol, which nobody asked for.")
+                raise MalformedResponse("another_protocol")
             if self.head.status >= HTTPStatus.OK:
                 self.framing = framing(self.head, self._method)
                 self._ended = self.framing.content is Content.NONE or self.framing.length == 0
                 self._content = self._parts()
                 return
-        raise MalformedResponse
+        raise MalformedResponse("interim")
 
     @property
     def reusable(self) -> bool:
@@ -135,7 +137,7 @@ class StrictResponse:
         while left:
             part = self._source.some(min(left, CHUNK))
             if not part:
-                raise MalformedResponse
+                raise MalformedResponse("half_an_answer")
             left -= len(part)
             self._ended = left == 0 and self.framing.content is Content.LENGTH
             yield part
@@ -144,17 +146,17 @@ class StrictResponse:
         while size := self._chunk_size():
             yield from self._exactly(size)
             if self._source.line(2) != b"\r\n":
-                raise MalformedResponse
+                raise MalformedResponse("chunk")
         left = LONGEST_TRAILERS
         while (line := self._source.line(min(left, LONGEST_LINE))) not in (b"\r\n", b"\n"):
             left -= len(line)
             if left <= 0:
-                raise MalformedResponse
+                raise MalformedResponse("trailers")
 
     def _chunk_size(self) -> int:
         size = _CHUNK_SIZE.fullmatch(self._source.line(LONGEST_LINE))
         if size is None:
-            raise MalformedResponse
+            raise MalformedResponse("chunk")
         return int(size[1], 16)
 
 

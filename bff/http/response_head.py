@@ -21,7 +21,11 @@ _WITHOUT_CONTENT = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, H
 
 
 class MalformedResponse(Exception):
-    """What a service sent is no HTTP/1.1 response, or can be read in two ways."""
+    """What a service sent is no HTTP/1.1 response, or can be read in two ways. reason: in one word, for the log."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Head(NamedTuple):
@@ -64,8 +68,10 @@ def parse(head: bytes) -> Head:
     """head: to its empty line. Raises MalformedResponse."""
     start, *lines = [line.removesuffix("\r") for line in head.decode("latin-1").rstrip("\r\n").split("\n")]
     status_line = _STATUS_LINE.fullmatch(start)
-    if status_line is None or len(lines) > MOST_FIELDS:
-        raise MalformedResponse
+    if status_line is None:
+        raise MalformedResponse("status_line")
+    if len(lines) > MOST_FIELDS:
+        raise MalformedResponse("too_many_fields")
     fields: Fields = []
     for line in lines:
         if field := _FIELD.fullmatch(line):
@@ -73,7 +79,7 @@ def parse(head: bytes) -> Head:
         elif fields and (fold := _FOLD.fullmatch(line)):
             fields[-1] = (fields[-1][0], f"{fields[-1][1]} {fold[1]}".strip(" "))
         else:
-            raise MalformedResponse
+            raise MalformedResponse("field")
     return Head(int(status_line[1]), int(status_line[2]), (status_line[3] or "").strip(), fields)
 
 
@@ -87,7 +93,7 @@ def framing(head: Head, method: str) -> Framing:
         content = Content.CLOSE if length is None else Content.LENGTH
         return Framing(content, length, persistent and length is not None)
     if codings != ["chunked"] or head.minor == 0:
-        raise MalformedResponse
+        raise MalformedResponse("transfer_encoding")
     # Section 6.3, item 3: the coding overrides the length, which is not sent on, and the connection is closed.
     return Framing(Content.CHUNKED, None, persistent and length is None)
 
@@ -96,7 +102,7 @@ def announced_length(head: Head) -> int | None:
     """Of Content-Length, whose values may be repeated as long as they agree. Raises MalformedResponse."""
     lengths = head.listed("content-length")
     if not all(map(_LENGTH.fullmatch, lengths)) or len({int(length) for length in lengths}) > 1:
-        raise MalformedResponse
+        raise MalformedResponse("content_length")
     return int(lengths[0]) if lengths else None
 
 

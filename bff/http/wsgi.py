@@ -12,8 +12,8 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from bff.errors import BadGateway
+from bff.http.exchange import NOT_HTTP, Incoming, Outgoing
 from bff.http.response_head import Head, MalformedResponse, framing, reframed
-from bff.http.upstream import Incoming, Outgoing
 from bff.observability import metrics
 from bff.settings import UpstreamSettings
 
@@ -119,7 +119,7 @@ class _Answer:
             self.headers = reframed(head.fields, framing(head, method).length)
         except MalformedResponse as err:
             self.close()
-            raise BadGateway("The service's answer is not HTTP.") from err
+            raise BadGateway(NOT_HTTP) from err
 
     def _start_response(self, status: str, headers: list[tuple[str, str]], _error: Any = None) -> None:
         code, _, self.reason = status.partition(" ")

@@ -131,8 +131,16 @@ def test_a_stream_is_not_waited_for(server: Server, upstream: HttpUpstream) -> N
         assert answer.status == 200
 
 
-def test_an_error_names_nothing_of_the_service(server: Server, upstream: HttpUpstream) -> None:
+def test_an_error_names_the_fault_and_nothing_of_the_answer(
+    server: Server, upstream: HttpUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
     server.then(replies(PLAIN + b"Secret: hunter2\r\nContent-Length: hunter2\r\n\r\n"))
     with pytest.raises(BFFError) as caught:
         upstream.send(outgoing())
     assert "hunter2" not in f"{caught.value} {caught.value.detail}"
+    (record,) = caplog.records
+    assert (record.message, vars(record)["service"], vars(record)["reason"]) == (
+        "upstream_answer_malformed",
+        "orders",
+        "content_length",
+    )
