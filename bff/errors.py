@@ -251,10 +251,12 @@ class UpstreamError(BFFError):
     code = "upstream_error"
     title = "Another service did not answer"
 
-    def __init__(self, detail: str, *, outcome: str, fault: str = "") -> None:
+    def __init__(self, detail: str, *, outcome: str, fault: str = "", connected: bool = True) -> None:
+        """connected: whether the other side may have got the request, so that it may be what made the call fail."""
         super().__init__(detail)
         self.outcome = outcome
         self.fault = fault
+        self.connected = connected
 
 
 class BadGateway(BFFError):

@@ -127,6 +127,7 @@ def build(
             adapter=transport,
             clock=monotonic,
             wait=wait,
+            later=later,
         )
         for provider in settings.providers
     ]
@@ -172,6 +173,7 @@ def build(
         adapter=None if settings.embedded_provider else transport,  # which then leads to that provider alone
         clock=monotonic,
         wait=wait,
+        later=later,
     )
     policy = policy_workflow(
         settings,

@@ -204,7 +204,7 @@ class LoginFlow:
     @staticmethod
     def _pushed(provider: Provider, endpoint: str, parameters: dict[str, str]) -> dict[str, str]:
         try:
-            answer = provider.post("authorization_par", endpoint, parameters)
+            answer = provider.post("authorization_par", endpoint, parameters, foreign=True)
             request_uri = printable(answer.json().get("request_uri")) if answer.ok else None
         except UpstreamError as err:
             raise ProviderUnavailable from err

@@ -123,6 +123,7 @@ class Authzen:
                 headers={**identified, **credential},
                 repeatable=True,
                 seconds=self._left(deadline),
+                foreign=True,
             )
 
         shown = self._credential.headers(url, self._left(deadline)) if self._credential else {}

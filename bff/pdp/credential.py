@@ -84,8 +84,8 @@ class OwnToken:
         return self._held
 
     def _renewed(self) -> Usable:
-        self._renewed_at = self._clock()
-        self._held = self._tokens.renew(None, self._service)
+        refused, self._renewed_at = self._held, self._clock()
+        self._held = self._tokens.renew(None, self._service, refused.token if refused else None)
         return self._held
 
 

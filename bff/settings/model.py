@@ -224,13 +224,15 @@ class ServiceSettings:
 class UpstreamSettings:
     """Where a service is. base_url: without a trailing slash. timeout: seconds to connect, and again until it says
     something. ca_file: PEM file of who vouches for it, None for those that the machine trusts. request_headers: names
-    in lower case that it gets on top of those that every service gets. line: of routes.yaml."""
+    in lower case that it gets on top of those that every service gets. response_headers: names in lower case that pass
+    to the client on top of those that pass from every service. line: of routes.yaml."""
 
     service: str
     base_url: str
     timeout: float = 30.0
     ca_file: Path | None = None
     request_headers: tuple[str, ...] = ()
+    response_headers: tuple[str, ...] = ()
     line: int = field(default=0, compare=False, repr=False)
 
 
