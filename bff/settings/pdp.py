@@ -46,7 +46,12 @@ class Connection(Keys):
 
 
 class Subject(Keys):
-    type = fields.String(validate=validate.Length(min=1))
+    type = fields.String(
+        validate=[
+            validate.Length(min=1),
+            validate.NoneOf(["client", "role", "Action"], error="is the type of something else, and users are told apart."),
+        ]
+    )
     roles_property = fields.String(validate=validate.Length(min=1))
 
 
