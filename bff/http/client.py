@@ -181,7 +181,8 @@ class HttpClient:
         try:
             response = self._send(request)
         except UpstreamError as err:
-            breaker.failed()
+            # Who answers too much does answer, and what was asked may be why: it is no reason not to ask for others.
+            breaker.succeeded() if err.fault == "too_large" else breaker.failed()
             return err
         if response.status >= 500:
             breaker.failed()

@@ -15,8 +15,8 @@ from bff.crypto import equal
 from bff.errors import BadRequest, InvalidToken, NoSuchRoute, OtherSubject
 from bff.pdp import guard
 from bff.pdp.authzen import EVALUATION, EVALUATIONS, METADATA
-from bff.pdp.guard import UNDECIDED, Request
-from bff.pdp.model import Decision, Question, Semantic, Subject, properties
+from bff.pdp.guard import Request
+from bff.pdp.model import Cause, Decision, Question, Semantic, Subject, Undecided, properties
 from bff.web import context, limits
 from bff.web.bearer import bearer_token
 from bff.web.caller import Caller, admit, presented
@@ -28,6 +28,7 @@ blueprint = Blueprint("pdp", __name__)
 LONGEST = 64 * 1024
 MOST = 50
 _LONGEST_REQUEST_ID = 128
+_STATUS = {Cause.OUTAGE: 503, Cause.QUESTION: 422, Cause.MISTAKE: 500}
 _text = validate.Length(min=1, max=1024)
 
 
@@ -160,7 +161,7 @@ def _where(messages: Mapping[Any, Any]) -> str:
 _MEMBERS = frozenset({*Evaluations().fields, *Change().fields})
 
 
-def _decided(caller: Caller, wanted: list[dict[str, Any]], semantic: Semantic) -> list[Decision | None]:
+def _decided(caller: Caller, wanted: list[dict[str, Any]], semantic: Semantic) -> list[Decision | Undecided]:
     behind = Request(g.correlation_id, request.path, caller.user)
     return services().guard.answer([_question(caller, each) for each in wanted], semantic, behind)
 
@@ -196,10 +197,13 @@ def _subject(caller: Caller, named: Mapping[str, Any]) -> Subject:
     return own
 
 
-def _said(decision: Decision | None) -> dict[str, Any]:
+def _said(decision: Decision | Undecided) -> dict[str, Any]:
     """Sections 5.5 and 7.2.1."""
-    if decision is None:
-        return {"decision": False, "context": {"error": {"status": 503, "message": UNDECIDED}}}
+    if isinstance(decision, Undecided):
+        error = {"status": _STATUS[decision.cause], "message": guard.WHY[decision.cause]}
+        if decision.cause is Cause.QUESTION:
+            error["code"] = guard.CODES[decision.cause]
+        return {"decision": False, "context": {"error": error}}
     if decision.allowed or not decision.reason:
         return {"decision": decision.allowed}
     return {"decision": False, "context": {"reason_user": {"en": decision.reason}}}

@@ -230,12 +230,13 @@ def test_answers_are_decisions(guard: Guard, sink: Sink) -> None:
     ("semantic", "answers"),
     [(Semantic.EXECUTE_ALL, 2), (Semantic.DENY_ON_FIRST_DENY, 1), (Semantic.PERMIT_ON_FIRST_PERMIT, 2)],
 )
-def test_what_is_undecided_is_none_even_where_requests_may_go_on(
+def test_what_is_undecided_is_said_even_where_requests_may_go_on(
     pdp: Told, sink: Sink, semantic: Semantic, answers: int
 ) -> None:
     pdp.failing = "connection"
     guard = made(pdp, sink, OnError.ALLOW)
-    assert guard.answer([question("7"), question("8")], semantic, BEHIND) == [None] * answers
+    answered = guard.answer([question("7"), question("8")], semantic, BEHIND)
+    assert [each.reason for each in answered] == ["connection"] * answers
     assert [(data["decision"], data["passed"]) for _, data in sink.events] == [("error", False)] * answers
 
 
