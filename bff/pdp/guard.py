@@ -30,6 +30,9 @@ WHY = {
 }
 CODES = {Cause.OUTAGE: ERROR, Cause.QUESTION: "property_invalid", Cause.MISTAKE: ERROR}
 ADDRESS = "client_address"
+LONGEST_ASKED = 32 * 1024
+"""Characters of an id and properties that a request may bring in. A longer question could keep a PDP busy until the
+time is over, and what its sender has caused would pass for an outage."""
 _REMEMBERED = 4096
 _Record = Callable[[float, metrics.Exemplar], None]
 
@@ -82,6 +85,7 @@ class Guard:
         request = Request(correlation_id, route, user)
         try:
             with traces.span("decision", self._named(asked)) as span:
+                _refuse_long(asked)
                 decision = self._decisions.decide(question(subject, asked, client_address), correlation_id)
                 span.set_attribute("bff.decision", ALLOW if decision.allowed else DENY)
         except Undecided as err:
@@ -168,6 +172,12 @@ class Guard:
 def _facts(resource: str, action: str, request: Request, passes: bool) -> dict[str, object]:
     """For the log. A policy's reason is not among them, since it may speak of the person or the thing."""
     return {"resource": resource, "action": action, "route": request.route, "passed": passes}
+
+
+def _refuse_long(asked: Asked) -> None:
+    """Raises Undecided."""
+    if len(asked.id) + len(asked.properties) > LONGEST_ASKED:
+        raise Undecided("properties")
 
 
 def question(subject: Subject, asked: Asked, client_address: str) -> Question:

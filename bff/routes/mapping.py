@@ -11,15 +11,12 @@ from bff.pdp.model import NOTHING, Asked, properties
 from bff.routes import content
 from bff.routes.jsonpath import MISSING, Selector, TooDeep
 from bff.routes.path import CONTROL
-from bff.routes.property import INVALID, LARGEST, Property
+from bff.routes.property import LARGEST, Property
 from bff.settings import AuthzMap
 
 EVERY = "*"
 """The id in a question about a type as a whole; no thing can have it."""
 LONGEST_ID = 1024
-LONGEST_PROPERTIES = 16 * 1024
-"""Characters of all properties together. With it no request can make a question that keeps a PDP busy until the time is
-over, which would pass for an outage."""
 
 
 class AuthzMapping:
@@ -72,7 +69,4 @@ class AuthzMapping:
         if not self.properties:
             return NOTHING
         found = {each.name: each.value(document) for each in self.properties}
-        told = properties({name: value for name, value in found.items() if value is not MISSING})
-        if len(told) > LONGEST_PROPERTIES:
-            raise AccessDenied("The request says more than the policy is told.", code=INVALID)
-        return told
+        return properties({name: value for name, value in found.items() if value is not MISSING})

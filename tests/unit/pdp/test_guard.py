@@ -13,8 +13,8 @@ from bff.events.audit import Audit
 from bff.events.model import AUTHZ_DECISION, Data
 from bff.kv import KeyValue
 from bff.pdp.decisions import Decisions
-from bff.pdp.guard import UNDECIDED, Guard, Names, Request, context, context_with
-from bff.pdp.model import Asked, Decision, Semantic, Subject, properties
+from bff.pdp.guard import LONGEST_ASKED, UNDECIDED, WHY, Guard, Names, Request, context, context_with
+from bff.pdp.model import Asked, Cause, Decision, Semantic, Subject, properties
 from bff.settings import AuthzMap, OnError, PdpSettings, RouteSettings, VerifyProfile
 from tests.clock import Clock
 from tests.unit.pdp.support import ALLOW, DENY, Channel, Told, question
@@ -125,6 +125,15 @@ def test_without_a_decision(pdp: Told, sink: Sink, general: OnError, own: OnErro
     assert requests(decision="error") == before + 1
     event = sink.last()
     assert (event["decision"], event["passed"], event["reason"]) == ("error", passes, "timeout")
+
+
+def test_no_question_is_so_long_that_its_answer_takes_long(pdp: Told, sink: Sink) -> None:
+    guard = made(pdp, sink, OnError.ALLOW)
+    longest = Asked("orders", "read", "7" * 1000, properties({"a": "x" * (LONGEST_ASKED - 1000 - len('{"a":""}'))}))
+    guard.require(ALICE, longest, **ABOUT)
+    longer = longest._replace(id=longest.id + "7")
+    assert denied(lambda: guard.require(ALICE, longer, **ABOUT)) == ("property_invalid", WHY[Cause.QUESTION])
+    assert len(pdp.asked) == 1
 
 
 def test_on_error_lets_no_denial_pass(guard: Guard) -> None:

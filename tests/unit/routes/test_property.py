@@ -1,13 +1,11 @@
 """What a policy is told has the type that its mapping declares, or the request is denied before anybody is asked."""
 
 import json
-from typing import Any
 
 import pytest
 
 from bff.errors import AccessDenied
 from bff.routes.jsonpath import MISSING
-from bff.routes.mapping import LONGEST_PROPERTIES
 from bff.routes.property import TYPES, Property
 from tests.unit.routes.test_mapping import ask, denied
 
@@ -99,14 +97,3 @@ def test_a_query_is_text(query: str) -> None:
 
 def test_a_parameter_that_stands_twice_is_no_text() -> None:
     assert denied(None, {"n": "$.query.n"}, query="n=a&n=hidden") == "property_invalid"
-
-
-def told(size: int) -> dict[str, Any]:
-    """Of a body whose one property has so many characters, as a question writes it."""
-    body = json.dumps({"a": "x" * (size - len('{"a":""}'))}).encode()
-    return {"props": {"a": "$.body.a | string"}, "body": body}
-
-
-def test_a_question_is_not_so_long_that_its_answer_takes_long() -> None:
-    assert len(ask(**told(LONGEST_PROPERTIES)).properties) == LONGEST_PROPERTIES
-    assert denied(**told(LONGEST_PROPERTIES + 1)) == "property_invalid"
