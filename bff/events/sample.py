@@ -26,6 +26,8 @@ class Sample:
         self._second = -1
         self._taken: Counter[EventType] = Counter()
         self._waiting: deque[bytes] = deque()
+        for reason in ("rate", "full"):
+            metrics.EVENTS_SAMPLED_OUT.labels(reason)  # which begin at zero, so that no stranger adds a series
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -15,6 +15,9 @@ from urllib.parse import unquote_to_bytes
 from bff.errors import AccessDenied
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+MOST_PARTS = 50_000
+"""Commas and brackets of a body: each may stand for a value, which costs a hundred times what its bytes do."""
+_PARTS = b",", b"[", b"{"
 _LONGEST_NUMBER = 64  # characters
 _TRIPLET = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -27,6 +30,8 @@ def json_body(body: bytes | None, content_type: str, content_encoding: str) -> A
         raise AccessDenied("The decision needs a body that is not compressed.", code="body_encoded")
     if not _is_json(content_type):
         _not_json()
+    if sum(map(body.count, _PARTS)) > MOST_PARTS:
+        raise AccessDenied("The body has more parts than are read for a decision.", code="body_not_json")
     try:
         text = body.decode()
         document = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_fraction)

@@ -6,6 +6,7 @@ Never writes on the way: that a session was used is noted in memory and recorded
 import re
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from bff.crypto import digest
@@ -133,7 +134,7 @@ class Gate:
         A browser may hold several (left over from another BFF_COOKIE_DOMAIN, or set by a sibling host), so the first
         one that opens a session counts.
         """
-        return self._cookie.findall(cookie_header)[:_MOST_CANDIDATES]
+        return [found[1] for found in islice(self._cookie.finditer(cookie_header), _MOST_CANDIDATES)]
 
     def _end_expired(self, session: Session, now: float) -> None:
         reason = session.expired(now) or EndReason.IDLE_TIMEOUT
