@@ -13,7 +13,7 @@ import pytest
 import bff
 
 _EVERY = frozenset(range(128))
-_METHOD = type(re.compile("").fullmatch)
+_METHOD: Any = type(re.compile("").fullmatch)
 _UNBOUNDED = (ops.MAX_REPEAT, ops.MIN_REPEAT)
 _CLASSES = {
     ops.CATEGORY_DIGIT: r"\d", ops.CATEGORY_NOT_DIGIT: r"\D", ops.CATEGORY_SPACE: r"\s",
@@ -34,7 +34,8 @@ def patterns() -> Iterator[tuple[str, "re.Pattern[Any]"]]:
         if module.name.endswith("__main__"):
             continue
         loaded = importlib.import_module(module.name)
-        for name, value in vars(loaded).items():
+        members: dict[str, Any] = vars(loaded)
+        for name, value in members.items():
             found = (
                 value.__self__ if type(value) is type(re.compile("").fullmatch) else value
             )  # of `re.compile(...).fullmatch`
