@@ -139,10 +139,6 @@ class _TrueOrFalse(fields.Boolean):
         return value
 
 
-LONGEST_LOGOUT = 1024
-"""Bytes of its body."""
-
-
 class LogoutRequest(Schema):
     class Meta:
         unknown = RAISE
@@ -152,7 +148,6 @@ class LogoutRequest(Schema):
 
 @blueprint.post("/auth/logout")
 def logout() -> BaseResponse:
-    request.max_content_length = LONGEST_LOGOUT
     try:
         wanted = LogoutRequest().load(request.get_json() if request.get_data() else {})
     except (ValidationError, RecursionError) as err:

@@ -13,7 +13,7 @@ from bff.web.policy import policy
 
 blueprint = Blueprint("provider_logout", __name__)
 
-LONGEST = MAX_TOKEN + 1024
+LONGEST = 2 * MAX_TOKEN
 """Bytes of a form with a logout token."""
 FORM = "application/x-www-form-urlencoded"
 _PAGE = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Logged out</title></html>'

@@ -29,6 +29,11 @@ NESTED = {
 }
 
 
+def _compiled(value: Any) -> Any:
+    """Also of `re.compile(...).fullmatch`."""
+    return value.__self__ if type(value) is _METHOD else value
+
+
 def patterns() -> Iterator[tuple[str, "re.Pattern[Any]"]]:
     for module in pkgutil.walk_packages(bff.__path__, "bff."):
         if module.name.endswith("__main__"):
@@ -36,9 +41,7 @@ def patterns() -> Iterator[tuple[str, "re.Pattern[Any]"]]:
         loaded = importlib.import_module(module.name)
         members: dict[str, Any] = vars(loaded)
         for name, value in members.items():
-            found = (
-                value.__self__ if type(value) is type(re.compile("").fullmatch) else value
-            )  # of `re.compile(...).fullmatch`
+            found = _compiled(value)
             if isinstance(found, re.Pattern):
                 yield f"{module.name}.{name}", found
 
