@@ -192,7 +192,10 @@ class HttpClient:
         try:
             response = self._send(request)
         except UpstreamError as err:
-            self._failed(request, breaker, connected=err.connected)
+            if err.fault == "too_large":  # the service answers, and the question may be why it answers so much
+                breaker.succeeded()
+            else:
+                self._failed(request, breaker, connected=err.connected)
             return err
         if response.status >= 500:
             self._failed(request, breaker, connected=True)

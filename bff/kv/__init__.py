@@ -115,7 +115,7 @@ class Appended(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """What a moving window said to one hit. counted: whether it fitted in. hits: how many are in the window now. frees:
+    """What a moving window said to hits. counted: whether it fitted in. hits: how many are in the window now. frees:
     seconds until the oldest of them is out of it."""
 
     counted: bool
@@ -180,9 +180,9 @@ class KeyValue(Protocol):
     def log_length(self, log: str) -> int:
         """How many entries there are, taken ones included."""
 
-    def window_hit(self, window: str, limit: int, period: float) -> Hit:
-        """Count a hit now, unless `limit` of them were counted in the last `period` seconds. By one clock for all who
-        ask, so that no stretch of time that long has more. limit: at least one."""
+    def window_hit(self, window: str, limit: int, period: float, hits: int = 1) -> Hit:
+        """Count a hit now, unless `limit` of them were counted in the last `period` seconds; of several hits all or
+        none. By one clock for all who ask, so that no stretch of time that long has more. limit, hits: at least one."""
 
     def publish(self, channel: str, message: str) -> None: ...
 

@@ -151,10 +151,12 @@ class RedisStore:
     def log_length(self, log: str) -> int:
         return int(self._link.command("log_length", "XLEN", self._log(log), repeatable=True))
 
-    def window_hit(self, window: str, limit: int, period: float) -> Hit:
-        arguments = (limit, math.ceil(period * 1_000_000))
-        counted, hits, frees = self._link.script("window_hit", WINDOW_HIT, [f"{self._namespace}w:{window}"], arguments)
-        return Hit(bool(counted), int(hits), int(frees) / 1_000_000)
+    def window_hit(self, window: str, limit: int, period: float, hits: int = 1) -> Hit:
+        arguments = (limit, math.ceil(period * 1_000_000), hits)
+        counted, length, frees = self._link.script(
+            "window_hit", WINDOW_HIT, [f"{self._namespace}w:{window}"], arguments
+        )
+        return Hit(bool(counted), int(length), int(frees) / 1_000_000)
 
     def publish(self, channel: str, message: str) -> None:
         self._link.command("publish", "PUBLISH", self._channel(channel), message)

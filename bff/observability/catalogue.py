@@ -122,6 +122,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_events_lost_total": {"reason": (
         "outbox_full", "too_old", "buffer_full", "stopped", "unreadable", "refused", "undeclared",
     )},
+    "bff_events_sampled_out_total": {"reason": ("rate", "full", "too_old", "stopped")},
     "bff_event_faults_total": {"fault": ("unserialisable", "too_long", "missing", "undeclared")},
     "bff_worker_restarts_total": {"reason": ("max_requests", "stopped", "timeout", "killed")},
     "bff_telemetry_dropped_total": {"signal": ("spans", "metrics")},

@@ -18,6 +18,7 @@ from bff.oidc.failure import fail
 
 ATTEMPT_LIFE = 300
 MOST_ATTEMPTS = 5
+MOST_FORGOTTEN = 20  # at once: a client may send as many cookies as a head has room for, and each costs a header
 COOKIE_PREFIX = "bff_login_"
 _COOKIE_NAME = re.compile(rf"{COOKIE_PREFIX}[0-9a-f]{{16}}")
 _KEPT_FOR = 2 * ATTEMPT_LIFE  # a late callback is told that it is late, not that it never was
@@ -101,10 +102,10 @@ class Attempts:
 
 
 def surplus_attempts(cookies: Mapping[str, str]) -> list[str]:
-    """The oldest attempts' cookies beyond what a browser may keep, room made for one more."""
+    """The oldest attempts' cookies beyond what a browser may keep, room made for one more; the rest next time."""
     attempts = [name for name in cookies if _COOKIE_NAME.fullmatch(name)]
     attempts.sort(key=lambda name: cookies[name].partition(".")[0].rjust(12, "0"))
-    return attempts[: max(0, len(attempts) - MOST_ATTEMPTS + 1)]
+    return attempts[: min(MOST_FORGOTTEN, max(0, len(attempts) - MOST_ATTEMPTS + 1))]
 
 
 def cookie_name(state: str) -> str:

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
 from bff.crypto import digest
@@ -152,7 +153,7 @@ class Gate:
         A browser may hold several (left over from another BFF_COOKIE_DOMAIN, or set by a sibling host), so the first
         one that opens a session counts.
         """
-        return self._cookie.findall(cookie_header)[:_MOST_CANDIDATES]
+        return [found[1] for found in islice(self._cookie.finditer(cookie_header), _MOST_CANDIDATES)]
 
     def _end_expired(self, session: Session, now: float) -> None:
         reason = session.expired(now) or EndReason.IDLE_TIMEOUT

@@ -155,12 +155,14 @@ def test_a_code_that_is_refused_for_another_reason_is_a_failure(bff: Site) -> No
 class Person(RuleBasedStateMachine):
     """One person with three browsers. alive: browsers whose session must go on, by when it began."""
 
-    def __init__(self, key: Key) -> None:
+    key: Key
+
+    def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
         self.clock = Clock()
-        self.idp = OneGrant(ISSUER, key, self.clock)
-        self.bff = site(Path(self._folder.name), self.clock, key, ENVIRON, {"default": self.idp})
+        self.idp = OneGrant(ISSUER, self.key, self.clock)
+        self.bff = site(Path(self._folder.name), self.clock, self.key, ENVIRON, {"default": self.idp})
         self.browsers = [self.bff.browser() for _ in range(3)]
         self.numbers = itertools.count()
         self.alive: dict[int, int] = {}
@@ -253,8 +255,11 @@ class Person(RuleBasedStateMachine):
 
 
 def test_any_order_of_events(rsa: Key) -> None:
+    class Alice(Person):
+        key = rsa
+
     run_state_machine_as_test(
-        lambda: Person(rsa),
+        Alice,
         settings=settings(
             max_examples=15,
             stateful_step_count=20,
