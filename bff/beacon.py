@@ -124,9 +124,11 @@ def _finite_float(text: str) -> float:
 
 
 def _refuse_sensitive(report: Any) -> None:
+    """Of a text only as much is searched as it may have; a longer one is refused for that by the schema."""
     for path, content in _walk(report):
-        name = path[-1] if path and isinstance(path[-1], str) else ""
-        kinds = {sensitive.kind_of_name(name), sensitive.kind_of_text(name), sensitive.kind_of_text(content)}
+        name = path[-1][:_LONGEST_TEXT] if path and isinstance(path[-1], str) else ""
+        texts = sensitive.kind_of_text(name), sensitive.kind_of_text(content[:_LONGEST_TEXT])
+        kinds = {sensitive.kind_of_name(name), *texts}
         for kind, says in _SAYS.items():
             if kind in kinds:
                 raise ReportRefused(f"{_shown(path)} {says}. Nothing of the report was taken.", code=kind)

@@ -26,6 +26,9 @@ _STATUS = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}  # values of circ
 class Breaker:
     """Ask `allow()` before a call, then report `succeeded()` or `failed()`.
 
+    A failure that may be due to what one caller asked, rather than to the service, is reported by `doubted()`; of so
+    many in a row one caller settles it by a call of its own, and reports that by `succeeded()` or `broken()`.
+
     In the half-open state one call, the probe, goes through. A probe that has not reported within `reset_after` is
     taken for lost and the next caller becomes the probe: a thread that died cannot keep the breaker open.
     """
@@ -45,6 +48,7 @@ class Breaker:
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
+        self._doubts = 0
         self._probe_at: float | None = None  # when a call may try again; None while closed
         self._probing = False
         metrics.breaker_status(service, _STATUS[State.CLOSED])
@@ -72,7 +76,7 @@ class Breaker:
         """The service answered, so it is there: whoever saw it, the breaker closes."""
         with self._lock:
             was_closed = self._probe_at is None
-            self._failures = 0
+            self._failures = self._doubts = 0
             self._probing = False
             self._probe_at = None
         if not was_closed:
@@ -87,6 +91,22 @@ class Breaker:
             metrics.breaker_opened(self.service)
         if is_open:
             metrics.breaker_status(self.service, _STATUS[State.OPEN])
+
+    def doubted(self) -> bool:
+        """Whether the caller is to find out if the service is broken: once for so many doubts, and in a probe at
+        once."""
+        with self._lock:
+            self._doubts += 1
+            settles = self._probing or (self._probe_at is None and self._doubts >= self._limit)
+            if settles:
+                self._doubts = 0
+            return settles
+
+    def broken(self) -> None:
+        """The service fails for reasons of its own: open, however few failures were counted."""
+        with self._lock:
+            self._failures = max(self._failures, self._limit - 1)
+        self.failed()
 
     def _count(self) -> bool:
         self._failures += 1

@@ -173,6 +173,18 @@ class StoreTimeout(StoreUnavailable):
     """The store did not answer in time."""
 
 
+class StoreBusy(StoreUnavailable):
+    """This process has so many calls under way that one more found no connection in time; the store may be well."""
+
+
+class StoreRefuses(StoreUnavailable):
+    """The store answers, and reads go on, but it takes no write. reason: full or read_only."""
+
+    def __init__(self, detail: str, *, reason: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
 class NoSuchRoute(BFFError):
     status = 404
     code = "not_found"
@@ -239,10 +251,12 @@ class UpstreamError(BFFError):
     code = "upstream_error"
     title = "Another service did not answer"
 
-    def __init__(self, detail: str, *, outcome: str, fault: str = "") -> None:
+    def __init__(self, detail: str, *, outcome: str, fault: str = "", connected: bool = True) -> None:
+        """connected: whether the other side may have got the request, so that it may be what made the call fail."""
         super().__init__(detail)
         self.outcome = outcome
         self.fault = fault
+        self.connected = connected
 
 
 class BadGateway(BFFError):

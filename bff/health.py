@@ -3,24 +3,30 @@
 Asking for health is a look at the last result: a probe storm costs the dependencies nothing.
 """
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bff.errors import BFFError
+from bff.errors import BFFError, StoreRefuses
 
 Check = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Result:
-    """up: None when the check has not run yet. latency in seconds."""
+    """up: None when the check has not run yet. latency in seconds. fault: why it does only part of its work."""
 
     up: bool | None
     latency: float
     checked_at: float
+    fault: str = ""
+
+    @property
+    def status(self) -> str:
+        if self.fault:
+            return "degraded"
+        return {True: "up", False: "down", None: "unknown"}[self.up]
 
 
 class Health:
@@ -43,14 +49,17 @@ class Health:
     def refresh(self, name: str) -> bool:
         """Run one check now; whether its component is up. An error that no check should raise passes through, but
         the component is down then too."""
-        start, up = time.perf_counter(), False
+        start, up, fault = time.perf_counter(), False, ""
         try:
-            with contextlib.suppress(BFFError):
-                self._checks[name]()
-                up = True
+            self._checks[name]()
+            up = True
+        except StoreRefuses as err:  # sessions are read all the same, so no pod is to be taken out of service
+            up, fault = True, err.reason
+        except BFFError:
+            pass
         finally:
             with self._lock:
-                self._results[name] = Result(up, time.perf_counter() - start, self._clock())
+                self._results[name] = Result(up, time.perf_counter() - start, self._clock(), fault)
         return up
 
     @property
@@ -65,14 +74,18 @@ class Health:
         """Whether the components that serving depends on are up."""
         return all(self._results[name].up for name in self._readiness)
 
+    def degraded(self) -> bool:
+        return any(result.fault for result in self._results.values())
+
     def report(self) -> dict[str, dict[str, object]]:
-        """By component: status (up, down, unknown), latency in milliseconds, age of the result in seconds."""
-        words = {True: "up", False: "down", None: "unknown"}
+        """By component: status (up, degraded, down, unknown), latency in milliseconds, age of the result in seconds,
+        and the reason for which it is degraded."""
         return {
             name: {
-                "status": words[result.up],
+                "status": result.status,
                 "latency_ms": round(result.latency * 1000, 3),
                 "age_seconds": round(max(0.0, self._clock() - result.checked_at), 1),
+                **({"reason": result.fault} if result.fault else {}),
             }
             for name, result in self._results.items()
         }

@@ -67,9 +67,10 @@ class RateLimits:
         """
         return self._check(self._limits[name], client_of(address))
 
-    def by_session(self, name: str, key: str) -> Quota | None:
-        """The same for a session, wherever its requests come from. key: the session's."""
-        return self._check(self._limits[name], key)
+    def by_session(self, name: str, key: str, hits: int = 1) -> Quota | None:
+        """The same for a session, wherever its requests come from. key: the session's. hits: as how many requests it
+        counts."""
+        return self._check(self._limits[name], key, hits)
 
     def give_back(self, name: str, address: str) -> None:
         """One request of the client at this address proved good, so its next one is not counted in this worker."""
@@ -79,24 +80,25 @@ class RateLimits:
     def _window(self, limit: RateLimit, client: str) -> str:
         return f"{limit.name}:{self._mac.sign(client)}"
 
-    def _check(self, limit: RateLimit, client: str) -> Quota | None:
+    def _check(self, limit: RateLimit, client: str, hits: int = 1) -> Quota | None:
         window = self._window(limit, client)
-        if self._given_back.take(window):
+        if hits == 1 and self._given_back.take(window):
             return None
-        wait = self._refused.wait(window)
+        wait, left = self._refused.wait(window), 0
         if wait is None:
             try:
-                hit = self._kv.window_hit(window, limit.amount, limit.seconds)
+                hit = self._kv.window_hit(window, limit.amount, limit.seconds, hits)
             except StoreUnavailable:
                 if limit.closed:
                     raise
                 return None
             if hit.counted:
                 return Quota(limit, limit.amount - hit.hits, hit.frees)
-            wait = hit.frees
-            self._refused.note(window, wait)
+            wait, left = hit.frees, max(0, limit.amount - hit.hits)
+            if hit.hits >= limit.amount:  # else there is room for less than this
+                self._refused.note(window, wait)
         metrics.rate_limited(limit.name, self._pseudonym(client))
-        headers = [("Retry-After", str(_whole(wait))), *Quota(limit, 0, wait).headers()]
+        headers = [("Retry-After", str(_whole(wait))), *Quota(limit, left, wait).headers()]
         raise RateLimited(limit.name, headers=headers)
 
 

@@ -37,6 +37,7 @@ from bff.sessions.csrf import Csrf
 from bff.sessions.directory import Directory
 from bff.sessions.gate import Gate
 from bff.sessions.records import Records
+from bff.sessions.shared_grant import SharedGrants
 from bff.sessions.store import SessionStore
 from bff.sessions.token_store import TokenStore
 from bff.settings import RateLimit, Settings
@@ -56,6 +57,7 @@ class Services:
     records: Records
     store: SessionStore
     directory: Directory
+    grants: SharedGrants
     token_store: TokenStore
     cache: SessionCache
     gate: Gate
@@ -125,6 +127,7 @@ def build(
             adapter=transport,
             clock=monotonic,
             wait=wait,
+            later=later,
         )
         for provider in settings.providers
     ]
@@ -133,8 +136,10 @@ def build(
     }
     watcher = Watcher()
     upstream = upstream or partial(HttpUpstream, clock=monotonic, wait=wait)
-    token_store = TokenStore(kv, keys, clock)
+    token_store = TokenStore(kv, keys, clock, login_timeout=settings.login_timeout)
     records = Records(kv, keys)
+    directory = Directory(kv, records, clock)
+    grants = SharedGrants(kv, records, directory, clock, login_timeout=settings.login_timeout)
     store = SessionStore(kv, records, settings.sessions, clock, token_store, audit)
     cache = SessionCache(store, kv, settings.sessions, clock)
     gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock)
@@ -148,6 +153,7 @@ def build(
         keys,
         store,
         token_store,
+        grants,
         cache,
         gate,
         providers,
@@ -167,6 +173,7 @@ def build(
         adapter=None if settings.embedded_provider else transport,  # which then leads to that provider alone
         clock=monotonic,
         wait=wait,
+        later=later,
     )
     policy = policy_workflow(
         settings,
@@ -184,13 +191,16 @@ def build(
         http=(*clients, pdp_http),
         records=records,
         store=store,
-        directory=Directory(kv, records, clock),
+        directory=directory,
+        grants=grants,
         token_store=token_store,
         cache=cache,
         gate=gate,
         csrf=Csrf(keys.mac("csrf"), {settings.base_url, *settings.cors_allow_origins}),
         end_session=EndSessionTickets(kv, keys),
-        login=LoginFlow(providers, Attempts(kv, keys, clock), endpoint, return_urls, settings.redirect_uris, clock),
+        login=LoginFlow(
+            providers, Attempts(kv, keys, clock), endpoint, return_urls, settings.redirect_uris, grants, clock
+        ),
         tokens=tokens,
         background=background,
         bearers=BearerTokens(providers, settings.provider_of_opaque_tokens, settings.base_url, limits, clock),

@@ -152,7 +152,9 @@ def _provider(provider: ProviderSettings, config: Settings) -> Iterator[str]:
 
 def _routes(config: Settings) -> Iterator[str]:
     file = config.config_dir / "routes.yaml"
-    for line, sentence in routes.problems(config.routes, strict=config.pdp.strict):
+    for line, sentence in routes.problems(
+        config.routes, strict=config.pdp.strict, typed=config.pdp.base_url is not None
+    ):
         yield f"{file}:{line}: {sentence}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bff.events.model import SecurityEvent
-from bff.events.outbox import LOG
+from bff.events.outbox import LOGS
 from bff.services import Services
 from bff.sessions.model import EndReason, Session
 from bff.sessions.store import UNCOUNTED_INDEX
@@ -56,7 +56,7 @@ class Desk:
             "users": len(users),
             "idps": dict(sorted(idps.items())),
             "unreadable": max(0, alive - seen),
-            "outbox": kv.log_length(LOG),
+            "outbox": sum(map(kv.log_length, LOGS)),
             "revocations": kv.index_count(REVOCATION_INDEX, -math.inf, math.inf),
             "uncounted": kv.index_count(UNCOUNTED_INDEX, -math.inf, math.inf),
         }

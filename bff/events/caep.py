@@ -21,7 +21,7 @@ EVENT_TYPES: Mapping[str, str] = {
     EventType.CLAIMS_CHANGED: URI + "token-claims-change",
 }
 _USERS_DOING = frozenset({"logout", "logout_everywhere", "replaced"})
-_POLICYS_DOING = frozenset({"idle_timeout", "absolute_timeout", "binding"})
+_POLICYS_DOING = frozenset({"idle_timeout", "absolute_timeout"})
 
 
 class SecurityEventTokens:

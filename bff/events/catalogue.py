@@ -10,21 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from bff.events.envelope import JSON_TYPE, SPECVERSION
-from bff.events.model import EVENTS, Declaration, EventType, schema
+from bff.events.model import EVENTS, Declaration, EventType, Kept, Origin, schema
 
 BEGIN = "<!-- written by python -m bff.events.catalogue: change the code, then run it -->"
 END = "<!-- end -->"
 
 
 def table() -> str:
-    lines = ["| type | topic | durable | what happened | data |", "|---|---|---|---|---|"]
+    lines = ["| type | topic | brought about by | kept | what happened | data |", "|---|---|---|---|---|---|"]
     return "\n".join([*lines, *(_row(*each) for each in EVENTS.items())])
 
 
 def _row(event_type: EventType, declared: Declaration) -> str:
-    durable = "yes" if declared.durable else "no"
-    data = "<br>".join(_fields(declared))
-    return f"| `{event_type}` | {declared.topic} | {durable} | {declared.meaning} | {data} |"
+    data, origin, kept = "<br>".join(_fields(declared)), str(declared.origin), str(declared.kept({}))
+    if declared.nobody is not None:
+        field, value = declared.nobody
+        origin += f"; {Origin.STRANGER} where `{field}` is {value}"
+        kept += f"; {Kept.SAMPLED} where `{field}` is {value}"
+    return f"| `{event_type}` | {declared.topic} | {origin} | {kept} | {declared.meaning} | {data} |"
 
 
 def _fields(declared: Declaration) -> Iterator[str]:

@@ -19,9 +19,10 @@ from bff.errors import StoreUnavailable
 from bff.events.carrier import Carrier, Outcome
 from bff.events.envelope import Event
 from bff.events.losses import Losses
-from bff.events.outbox import LOG, Outbox
+from bff.events.outbox import LOG, LOGS, SAMPLED, Outbox
 from bff.kv import Entry, KeyValue
 from bff.kv.lock import Lock
+from bff.observability import metrics
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ WINDOW = 500
 BATCH = 100
 TRIM_EVERY = 60.0
 
+_Name = tuple[str, str]
+"""Of an entry: its log, and its id there."""
 Derive = Callable[[Event], Sequence[Event]]
 """What else is to be sent with an event."""
 
@@ -64,7 +67,7 @@ class Delivery:
         self._turn = threading.Lock()
         self._leading = False
         self._trimmed_at = -TRIM_EVERY
-        self._failed: set[str] = set()
+        self._failed: set[_Name] = set()
         self._forget()
 
     def run(self) -> None:
@@ -109,7 +112,8 @@ class Delivery:
         self._forget()
         self._carrier.reset()
         self._broken = True  # until the store has agreed
-        self._kv.log_open(LOG, self._reader)
+        for log_name in LOGS:
+            self._kv.log_open(log_name, self._reader)
         self._broken = False
 
     def _resign(self) -> None:
@@ -121,8 +125,8 @@ class Delivery:
 
     def _forget(self) -> None:
         """From now on nobody listens to what is under way."""
-        self._under_way: dict[str, int] = {}
-        self._delivered: list[str] = []
+        self._under_way: dict[_Name, int] = {}
+        self._delivered: list[_Name] = []
         self._broken = False
         self._idle = False
 
@@ -138,42 +142,50 @@ class Delivery:
         if entries is None:
             self._resign()
             return False
-        for entry in entries:
-            self._send(entry)
+        for log_name, entry in entries:
+            self._send((log_name, entry.id), entry)
         self._idle = not entries
         return bool(entries or self._under_way)
 
-    def _taken(self) -> list[Entry] | None:
+    def _taken(self) -> list[tuple[str, Entry]] | None:
+        """With their logs; what strangers caused when there is nothing else. None when another worker reads now."""
         room = min(BATCH, WINDOW - len(self._under_way))
         try:
-            return self._kv.log_take(LOG, self._reader, room) if room > 0 else []
+            for log_name in LOGS if room > 0 else ():
+                entries = self._kv.log_take(log_name, self._reader, room)
+                if entries is None:
+                    return None
+                if entries:
+                    return [(log_name, entry) for entry in entries]
+            return []
         except StoreUnavailable:
             self._broken = True  # entries may have been taken on an answer that never came
             raise
 
     def _settle(self) -> None:
         self._carrier.poll()
-        if self._delivered:
-            self._kv.log_acknowledge(LOG, self._delivered)
-            self._failed.difference_update(self._delivered)
-            self._delivered = []
+        for log_name in LOGS if self._delivered else ():
+            if ids := [entry_id for named, entry_id in self._delivered if named == log_name]:
+                self._kv.log_acknowledge(log_name, ids)
+        self._failed.difference_update(self._delivered)
+        self._delivered = []
 
-    def _send(self, entry: Entry) -> None:
+    def _send(self, name: _Name, entry: Entry) -> None:
         event = self._outbox.read(entry)
         if event is None:
-            self._delivered.append(entry.id)
+            self._delivered.append(name)
             return
         events, under_way = [event, *self._derive(event)], self._under_way
-        under_way[entry.id] = len(events)
+        under_way[name] = len(events)
 
         def settled(outcome: Outcome) -> None:
             if under_way is self._under_way:  # else it was given up meanwhile
-                self._settled(entry.id, outcome)
+                self._settled(name, outcome)
 
         for each in events:
-            self._carrier.send(each, settled, again=entry.id in self._failed)
+            self._carrier.send(each, settled, again=name in self._failed)
 
-    def _settled(self, name: str, outcome: Outcome) -> None:
+    def _settled(self, name: _Name, outcome: Outcome) -> None:
         if outcome is Outcome.FAILED:
             self._broken = True
             return
@@ -189,3 +201,4 @@ class Delivery:
         if now - self._trimmed_at >= TRIM_EVERY:
             self._trimmed_at = now
             self._losses.lost("too_old", self._kv.log_trim(LOG, self._max_age))
+            metrics.events_sampled_out("too_old", self._kv.log_trim(SAMPLED, self._max_age))

@@ -113,19 +113,49 @@ class Field:
     private: bool = False
 
 
+class Origin(StrEnum):
+    """Who brings an event about. STRANGER: a client needs no credential for it, nor does a page that has another's
+    browser send a request."""
+
+    SESSION = "a session or a token"
+    PROVIDER = "a provider"
+    OPERATOR = "an operator"
+    STRANGER = "anybody"
+
+
+class Kept(StrEnum):
+    """How well an event is kept.
+
+    DURABLE: it is in the store before the response that it belongs to is sent. SOON: within a second, since another
+    event tells the same, or nobody waits for it. SAMPLED: a few in each second, apart from all others."""
+
+    DURABLE = "durable"
+    SOON = "soon"
+    SAMPLED = "sampled"
+
+
 @dataclass(frozen=True)
 class Declaration:
     """What an event says, and how much is at stake.
 
-    durable: it is in the store before the response that it belongs to is sent. That holds for what somebody did, or was
-    refused, who had shown a credential. It does not hold for what any stranger can cause, who must be able neither to
-    make a worker write nor to crowd out what an auditor looks for, nor for what another event tells as well.
+    durable: whether it is DURABLE where a stranger did not cause it; a stranger must be able neither to make a worker
+    write nor to crowd out what an auditor looks for. nobody: a field and the value of it that shows that the event was
+    about nobody, and so could have been brought about by a stranger after all.
     """
 
     topic: Topic
+    origin: Origin
     durable: bool
     meaning: str
     fields: Mapping[str, Field]
+    nobody: tuple[str, str] | None = None
+
+    def kept(self, data: Data) -> Kept:
+        """What decides for every event, wherever it is told."""
+        about_nobody = self.nobody is not None and data.get(self.nobody[0]) == self.nobody[1]
+        if self.origin is Origin.STRANGER or about_nobody:
+            return Kept.SAMPLED
+        return Kept.DURABLE if self.durable else Kept.SOON
 
 
 _SESSION = Field("the session's reference, as in `X-Session-ID`")
@@ -138,6 +168,7 @@ _REFUSAL = "the result that `bff_logins_total` counts"
 EVENTS: Mapping[EventType, Declaration] = {
     EventType.AUTHZ_DECISION: Declaration(
         Topic.AUDIT,
+        Origin.SESSION,
         True,
         "The policy decided about a request, or nobody could.",
         {
@@ -153,31 +184,48 @@ EVENTS: Mapping[EventType, Declaration] = {
             "reason": Field("the policy's own reason, or why there is no decision", private=True),
         },
     ),
-    EventType.LOGIN_SUCCEEDED: Declaration(Topic.AUTH, True, "Somebody logged in.", {"session": _SESSION, "idp": _IDP}),
-    EventType.LOGIN_FAILED: Declaration(
-        Topic.AUTH, False, "A login ended without a session.", {"reason": Field(_REFUSAL)}
+    EventType.LOGIN_SUCCEEDED: Declaration(
+        Topic.AUTH, Origin.SESSION, True, "Somebody logged in.", {"session": _SESSION, "idp": _IDP}
     ),
-    EventType.LOGOUT: Declaration(Topic.AUTH, True, "Somebody logged out.", {"session": _SESSION}),
+    EventType.LOGIN_FAILED: Declaration(
+        Topic.AUTH, Origin.STRANGER, False, "A login ended without a session.", {"reason": Field(_REFUSAL)}
+    ),
+    EventType.LOGOUT: Declaration(Topic.AUTH, Origin.SESSION, True, "Somebody logged out.", {"session": _SESSION}),
     EventType.LOGOUT_EVERYWHERE: Declaration(
-        Topic.AUTH, True, "Somebody logged out everywhere.", {"session": _SESSION, "sessions": _SESSIONS}
+        Topic.AUTH,
+        Origin.SESSION,
+        True,
+        "Somebody logged out everywhere.",
+        {"session": _SESSION, "sessions": _SESSIONS},
     ),
     EventType.BACKCHANNEL_LOGOUT: Declaration(
-        Topic.AUTH, True, "A logout token ended sessions.", {"idp": _IDP, "sessions": _SESSIONS}
+        Topic.AUTH, Origin.PROVIDER, True, "A logout token ended sessions.", {"idp": _IDP, "sessions": _SESSIONS}
     ),
     EventType.FRONTCHANNEL_LOGOUT: Declaration(
-        Topic.AUTH, True, "The provider's logout page ended sessions.", {"idp": _IDP, "sessions": _SESSIONS}
+        Topic.AUTH,
+        Origin.PROVIDER,
+        True,
+        "The provider's logout page ended sessions, or named none.",
+        {"idp": _IDP, "sessions": _SESSIONS},
+        nobody=("sessions", "0"),
     ),
     EventType.REFRESH_FAILED: Declaration(
         Topic.AUTH,
+        Origin.SESSION,
         False,
         "A session's tokens could not be refreshed for now; it goes on.",
         {"session": _SESSION, "user": _USER, "reason": Field("as `bff_token_refresh_failed_total` counts it")},
     ),
     EventType.REFRESH_REJECTED: Declaration(
-        Topic.AUTH, True, "The provider took a refresh token back, and the session ended.", {"session": _SESSION}
+        Topic.AUTH,
+        Origin.SESSION,
+        True,
+        "The provider took a refresh token back, and the session ended.",
+        {"session": _SESSION},
     ),
     EventType.CLAIMS_CHANGED: Declaration(
         Topic.AUTH,
+        Origin.PROVIDER,
         False,
         "A refresh brought an ID token with other roles or permissions.",
         {
@@ -189,12 +237,14 @@ EVENTS: Mapping[EventType, Declaration] = {
     ),
     EventType.SESSION_CREATED: Declaration(
         Topic.SESSIONS,
+        Origin.SESSION,
         False,
         "A session began. Written together with the login that made it.",
         {"session": _SESSION, "user": _USER, "idp": _IDP},
     ),
     EventType.SESSION_ENDED: Declaration(
         Topic.SESSIONS,
+        Origin.SESSION,
         True,
         "A session ended, once in the whole fleet.",
         {
@@ -207,37 +257,48 @@ EVENTS: Mapping[EventType, Declaration] = {
     ),
     EventType.SESSION_REVOKED: Declaration(
         Topic.SESSIONS,
+        Origin.SESSION,
         True,
         "Somebody took a session back: its user from a list of theirs, or an operator with `python -m bff.admin`.",
         {"session": _SESSION, "by": Field("user or operator")},
     ),
     EventType.SESSION_BINDING: Declaration(
         Topic.SECURITY,
+        Origin.SESSION,
         True,
         "A session's cookie came from another browser or network.",
         {"session": _SESSION, "reason": Field("what differs: ip, user_agent, both")},
     ),
     EventType.CSRF_VIOLATION: Declaration(
         Topic.SECURITY,
+        Origin.STRANGER,
         False,
         "An unsafe request did not prove that it comes from the application. Any page can cause that.",
         {"session": _SESSION, "reason": _REASON},
     ),
-    EventType.RETURN_URL_REFUSED: Declaration(Topic.SECURITY, False, "A login was to lead somewhere else.", {}),
+    EventType.RETURN_URL_REFUSED: Declaration(
+        Topic.SECURITY, Origin.STRANGER, False, "A login was to lead somewhere else.", {}
+    ),
     EventType.LOGIN_STATE_REUSED: Declaration(
-        Topic.SECURITY, True, "A login's state came a second time.", {"reason": Field(_REFUSAL)}
+        Topic.SECURITY, Origin.STRANGER, False, "A login's state came a second time.", {"reason": Field(_REFUSAL)}
     ),
     EventType.ID_TOKEN_REJECTED: Declaration(
-        Topic.SECURITY, True, "The provider sent an ID token that is not to be believed.", {"reason": Field(_REFUSAL)}
+        Topic.SECURITY,
+        Origin.PROVIDER,
+        True,
+        "The provider sent an ID token that is not to be believed.",
+        {"reason": Field(_REFUSAL)},
     ),
     EventType.LOGOUT_TOKEN_REJECTED: Declaration(
         Topic.SECURITY,
+        Origin.STRANGER,
         False,
         "A logout token was refused.",
         {"reason": Field("the status that `bff_token_validation_total` counts")},
     ),
     EventType.RATE_LIMITED: Declaration(
         Topic.SECURITY,
+        Origin.STRANGER,
         False,
         "A client asked more often than it may.",
         {"limit": Field("as `bff_rate_limit_hits_total` counts it")},

@@ -2,7 +2,8 @@
 
 All threads of a worker write together. Who has a durable event waits for the one that is writing; when that has ended,
 most often somebody else wrote both. What is not durable waits in memory for the next write, at most until `flush`, so
-that the events of one session leave a worker in the order in which they happened.
+that the events of one session leave a worker in the order in which they happened. What strangers cause is sampled,
+waits elsewhere, and goes to a log of its own.
 
     thread A                      thread B                        thread C
     emit(1), writes 1
@@ -24,16 +25,19 @@ from bff.crypto import Sealer, SealError
 from bff.errors import StoreUnavailable
 from bff.events.envelope import Event, enveloped, from_bytes
 from bff.events.losses import Losses
-from bff.events.model import EVENTS, Data, EventType
+from bff.events.model import EVENTS, Data, EventType, Kept
+from bff.events.sample import Sample
 from bff.kv import Entry, KeyValue
 from bff.observability import logs, metrics, traces
 
-LOG = "events"
+LOG, SAMPLED = "events", "events-sampled"
+LOGS = (LOG, SAMPLED)
+"""What counts, and what strangers cause; each with room of its own, so neither crowds the other out."""
 BUFFER = 10_000
 """Events that a worker keeps in memory while the store is away."""
 AT_ONCE = 500
-SHARE = 2
-"""What is not durable may fill the outbox to one in so many, so that it never crowds out what is."""
+SHARE = 10
+"""The sample of what strangers cause has room for one in so many of the events that the outbox has room for."""
 
 
 class _Waiting(NamedTuple):
@@ -47,7 +51,7 @@ class Outbox:
     def __init__(
         self, kv: KeyValue, sealer: Sealer, source: str, limit: int, clock: Callable[[], float], losses: Losses
     ) -> None:
-        """source: BFF_BASE_URL. limit: events that the store keeps at most."""
+        """source: BFF_BASE_URL. limit: events that the store keeps at most, without the sample."""
         self._kv = kv
         self._sealer = sealer
         self._source = source
@@ -59,7 +63,7 @@ class Outbox:
         self._writing = threading.Lock()
         self._emitted = 0
         self._tried = 0
-        self._length = 0
+        self._sample = Sample(clock)
 
     def emit(self, event_type: str, data: Data) -> None:
         try:
@@ -67,10 +71,12 @@ class Outbox:
         except ValueError:
             self._losses.lost("undeclared")
             return
-        durable = EVENTS[known].durable
-        if not durable and self._length * SHARE >= self._limit:
-            self._losses.lost("outbox_full")
+        kept = EVENTS[known].kept(data)
+        if kept is Kept.SAMPLED:
+            if self._sample.takes(known):
+                self._sample.add(self._sealed(known, data))
             return
+        durable = kept is Kept.DURABLE
         number = self._remember(_Waiting(self._sealed(known, data), durable))
         if durable and number:
             self._write_until(number)
@@ -79,8 +85,8 @@ class Outbox:
         """Write what waits, and tell how much is kept in the store. Raises StoreUnavailable; what waits is kept."""
         with self._writing:
             self._write()
-        self._length = self._kv.log_length(LOG)
-        metrics.outbox_depth(self._length)
+            self._write_sample()
+        metrics.outbox_depth(sum(map(self._kv.log_length, LOGS)))
 
     def close(self) -> None:
         """The last flush; what the store does not take now is lost."""
@@ -88,6 +94,7 @@ class Outbox:
             self.flush()
         except StoreUnavailable:
             self._losses.lost("stopped", len(self._waiting))
+            metrics.events_sampled_out("stopped", len(self._sample))
 
     def read(self, entry: Entry) -> Event | None:
         """What is in an entry of the log; None, counted, when no current key opens it."""
@@ -138,13 +145,21 @@ class Outbox:
             while events:
                 appended = self._kv.log_append(LOG, [event.sealed for event in events[:AT_ONCE]], self._limit)
                 del events[:AT_ONCE]
-                self._length = appended.length
                 self._losses.lost("outbox_full", appended.dropped)
         except StoreUnavailable:
             self._put_back(events)
             raise
         finally:
             self._tried = upto
+
+    def _write_sample(self) -> None:
+        while events := self._sample.taken(AT_ONCE):
+            try:
+                appended = self._kv.log_append(SAMPLED, events, max(1, self._limit // SHARE))
+            except StoreUnavailable:
+                self._sample.put_back(events)
+                raise
+            metrics.events_sampled_out("full", appended.dropped)
 
     def _put_back(self, events: list[_Waiting]) -> None:
         """To the front, the newest of them if there is not room for all. An event is late once."""

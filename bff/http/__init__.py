@@ -1,7 +1,8 @@
 """Outbound HTTP: the only package that knows `requests`."""
 
 from bff.http.client import MAX_BODY, HttpClient, Response
-from bff.http.upstream import AnswerBroken, HttpUpstream, Incoming, Outgoing, Upstream, head
+from bff.http.exchange import AnswerBroken, Incoming, Outgoing, head
+from bff.http.upstream import HttpUpstream, Upstream
 from bff.http.watch import Watcher
 from bff.http.wsgi import WsgiApp, WsgiTransport, WsgiUpstream
 

@@ -16,7 +16,7 @@ from typing import Any
 import requests
 from requests.adapters import BaseAdapter
 from urllib3 import Timeout
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from bff.breaker import Breaker, State
 from bff.errors import UpstreamError
@@ -62,7 +62,8 @@ def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 @dataclass(frozen=True)
 class _Request:
-    """What is sent, and by when (on the client's clock) the answer must be whole."""
+    """What is sent, and by when (on the client's clock) the answer must be whole. foreign: whether there are somebody
+    else's words in it."""
 
     method: str
     url: str
@@ -71,6 +72,7 @@ class _Request:
     form: Mapping[str, str] | None = None
     prove: Prove | None = None
     body: bytes | None = None
+    foreign: bool = False
 
     def proved(self) -> tuple[Mapping[str, str] | None, Mapping[str, str]]:
         """(form, headers) of one attempt."""
@@ -81,7 +83,12 @@ class _Request:
 
 
 class HttpClient:
-    """Calls to one service. Each `target` (an endpoint of the service) has a breaker of its own."""
+    """Calls to one service. Each `target` (an endpoint of the service) has a breaker of its own.
+
+    A call with somebody else's words in it may fail because of them, and its writer must not shut the endpoint for
+    everybody. So, once it was connected, its failures are only doubts, which a GET of the same URL settles: one in the
+    BFF's own words.
+    """
 
     def __init__(
         self,
@@ -95,12 +102,13 @@ class HttpClient:
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], None] = time.sleep,
         random: Callable[[], float] = random_number,
+        later: Callable[[Callable[[], None]], None] = lambda work: work(),
     ) -> None:
         """timeout: seconds to connect, and again between two reads; with `whole`, for a call altogether, however often
         it is repeated and however slowly the answer comes. certificate: PEM files of the certificate and the private
         key that this client shows to a server that asks. ca_file: PEM file of who vouches for the server, None for
         those that the machine trusts. adapter: replaces the network altogether. wait, random (from 0 up to 1): for the
-        pauses before a call is repeated."""
+        pauses before a call is repeated. later: does some work while the caller goes on."""
         self._service = service
         self._timeout = timeout
         self._whole = whole
@@ -110,6 +118,7 @@ class HttpClient:
         self._clock = clock
         self._wait = wait
         self._random = random
+        self._later = later
         self._session: requests.Session | None = None
         self._breakers: dict[str, Breaker] = {}
 
@@ -133,10 +142,11 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         prove: Prove | None = None,
         repeatable: bool = False,
+        foreign: bool = False,
     ) -> Response:
         """Raises UpstreamError. Sent once, since the other side may have acted on it, unless the caller says that
-        acting twice is the same as once."""
-        request = _Request("POST", url, headers or {}, self._deadline(), form, prove)
+        acting twice is the same as once. foreign: whether the form has words of somebody else than the BFF."""
+        request = _Request("POST", url, headers or {}, self._deadline(), form, prove, foreign=foreign)
         return self._call(request, target, repeatable=repeatable)
 
     def post_json(
@@ -148,11 +158,12 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
         seconds: float | None = None,
+        foreign: bool = False,
     ) -> Response:
-        """Raises UpstreamError. Repeated as `post_form`; seconds as for `get`."""
+        """Raises UpstreamError. Repeated, and foreign, as `post_form` has it; seconds as for `get`."""
         body = json.dumps(document, separators=(",", ":")).encode()
         headers = {"Content-Type": "application/json", **(headers or {})}
-        request = _Request("POST", url, headers, self._deadline(seconds), body=body)
+        request = _Request("POST", url, headers, self._deadline(seconds), body=body, foreign=foreign)
         return self._call(request, target, repeatable=repeatable)
 
     def _deadline(self, seconds: float | None = None) -> float:
@@ -181,13 +192,32 @@ class HttpClient:
         try:
             response = self._send(request)
         except UpstreamError as err:
-            breaker.failed()
+            if err.fault == "too_large":  # the service answers, and the question may be why it answers so much
+                breaker.succeeded()
+            else:
+                self._failed(request, breaker, connected=err.connected)
             return err
         if response.status >= 500:
-            breaker.failed()
+            self._failed(request, breaker, connected=True)
         else:
             breaker.succeeded()
         return response
+
+    def _failed(self, request: _Request, breaker: Breaker, *, connected: bool) -> None:
+        if not (request.foreign and connected):
+            breaker.failed()
+        elif breaker.doubted():
+            self._later(lambda: self._settle(request.url, breaker))
+
+    def _settle(self, url: str, breaker: Breaker) -> None:
+        try:
+            well = self._send(_Request("GET", url, {}, self._clock() + self._timeout)).status < 500
+        except UpstreamError:
+            well = False
+        if well:
+            breaker.succeeded()
+        else:
+            breaker.broken()
 
     def _send(self, request: _Request) -> Response:
         form, headers = request.proved()
@@ -204,9 +234,10 @@ class HttpClient:
             ) as answer:
                 return Response(answer.status_code, answer.headers, self._body(answer, request.deadline))
         except (requests.Timeout, ReadTimeoutError) as err:
-            raise UpstreamError("The call took too long.", outcome="timeout") from err
+            connected = not isinstance(err, requests.ConnectTimeout)
+            raise UpstreamError("The call took too long.", outcome="timeout", connected=connected) from err
         except (requests.RequestException, HTTPError, OSError) as err:
-            raise UpstreamError("The call could not be made.", outcome="connection") from err
+            raise UpstreamError("The call could not be made.", outcome="connection", connected=_connected(err)) from err
 
     def _limit(self, deadline: float) -> Any:
         """Of one attempt, as requests takes it. Raises UpstreamError when nothing is left of the call's time."""
@@ -244,6 +275,14 @@ class HttpClient:
             if self._clock() > deadline:
                 raise UpstreamError("The answer took too long.", outcome="timeout")
         return bytes(body)
+
+
+def _connected(error: Exception) -> bool:
+    """Whether it befell a connection that was made. To requests a connection that ended without an answer is a
+    ConnectionError as well, around what urllib3 says of it."""
+    if isinstance(error, requests.ConnectionError):
+        return bool(error.args) and isinstance(error.args[0], ProtocolError)
+    return True
 
 
 def _pause(ended: Response | UpstreamError, random: Callable[[], float]) -> float | None:

@@ -1,9 +1,10 @@
 """Connections to one service, kept for the next request.
 
 urllib3's own pool would do, but it rewrites the request target (the hex digits of `%2f`), and a proxy must send what
-was authorised, byte for byte. urllib3's connections send it as it is.
+was authorised, byte for byte. urllib3's connections send it as it is; what comes back is read by `StrictResponse`.
 """
 
+import http.client
 import socket
 import ssl
 import threading
@@ -11,9 +12,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from bff.http.response import StrictResponse
 
 MOST_IDLE = 64
 IDLE_LIFE = 2.0
@@ -21,6 +25,18 @@ IDLE_LIFE = 2.0
 
 _BLOCK = 64 * 1024
 _OPTIONS = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+
+
+class _Strict(HTTPConnection):
+    response_class: Any = StrictResponse
+
+    def getresponse(self) -> Any:
+        """As http.client has it; urllib3 would wrap the response in a lenient one of its own."""
+        return http.client.HTTPConnection.getresponse(self)
+
+
+class _StrictTls(HTTPSConnection, _Strict):
+    """Both of what they stand for: HTTPSConnection does not read responses."""
 
 
 class Connections:
@@ -73,8 +89,8 @@ class Connections:
     def _new(self, timeout: float) -> HTTPConnection:
         host, port = self._origin.hostname or "", self._origin.port
         if self._origin.scheme == "http":
-            return HTTPConnection(host, port, timeout=timeout, blocksize=_BLOCK, socket_options=_OPTIONS)
-        return HTTPSConnection(
+            return _Strict(host, port, timeout=timeout, blocksize=_BLOCK, socket_options=_OPTIONS)
+        return _StrictTls(
             host, port, timeout=timeout, blocksize=_BLOCK, socket_options=_OPTIONS, ssl_context=self._context()
         )
 

@@ -1,42 +1,33 @@
-"""Requests passed on to a service, and its answers passed back, both streamed.
+"""A service on the network, behind a circuit breaker: requests passed on to it, and its answers passed back.
 
 Unlike `client.py`, which asks for a document and wants all of it, nothing here is kept: a body is sent on as it
 arrives, and an answer is read as it comes. What is sent is what the caller says, down to the bytes of the target.
 """
 
 import errno
-import http.client
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from collections.abc import Callable, Mapping
 from random import random as random_number
-from socket import SHUT_RDWR
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
-from urllib3.util import SKIP_HEADER
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from bff.breaker import Breaker
 from bff.errors import BadGateway, BFFError, ClientGone, UpstreamTimeout, UpstreamUnavailable
 from bff.http import repeat
-from bff.http.client import Response
 from bff.http.connections import Connections
+from bff.http.exchange import ConnectionBroken, Exchange, Incoming, Line, Outgoing
+from bff.http.response_head import MalformedResponse
 from bff.http.watch import Watcher
 from bff.observability import metrics
 from bff.settings import UpstreamSettings
 
 log = logging.getLogger(__name__)
 
-CHUNK = 64 * 1024
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_NOT_OURS = dict.fromkeys(("Accept-Encoding", "User-Agent"), SKIP_HEADER)
-"""What urllib3 would say about itself where the client said nothing."""
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 
 _OUTCOMES: Mapping[type[BFFError], str] = {
     UpstreamTimeout: "timeout",
@@ -44,48 +35,6 @@ _OUTCOMES: Mapping[type[BFFError], str] = {
     UpstreamUnavailable: "circuit_open",
     ClientGone: "cancelled",
 }
-
-
-@dataclass(frozen=True)
-class Outgoing:
-    """One request. target: what follows the service's base_url. body: bytes can be sent again, an iterable cannot.
-    length: of the body, None when unknown. timeout: seconds to connect, and again until the answer begins.
-    streaming: the answer may then pause for longer."""
-
-    method: str
-    target: str
-    headers: Mapping[str, str] = field(repr=False)
-    timeout: float
-    body: bytes | Iterable[bytes] | None = field(default=None, repr=False)
-    length: int | None = None
-    streaming: bool = False
-
-    @property
-    def replayable(self) -> bool:
-        return self.body is None or isinstance(self.body, bytes)
-
-    @property
-    def idempotent(self) -> bool:
-        """Whether sending it twice is as good as once (RFC 9110 section 9.2.2), by its method or its sender's word."""
-        return self.method in _SAFE or "Idempotency-Key" in self.headers
-
-
-class Incoming(Protocol):
-    """An answer whose body is still on its way: iterate over it, and close it in any case."""
-
-    status: int
-    reason: str
-    headers: list[tuple[str, str]]
-
-    def __iter__(self) -> Iterator[bytes]:
-        """The body as it arrives. Raises AnswerBroken."""
-
-    def close(self) -> None: ...
-
-
-def head(answer: Incoming) -> Response:
-    """An answer as far as it is known, for who wants to look at that."""
-    return Response(answer.status, HTTPHeaderDict(answer.headers), b"")
 
 
 class Upstream(Protocol):
@@ -96,22 +45,6 @@ class Upstream(Protocol):
         """
 
     def close(self) -> None: ...
-
-
-class AnswerBroken(ConnectionResetError):
-    """The rest of an answer never came. To a WSGI server it is a broken connection, so that it breaks its client's: a
-    body that was cut off must not look complete."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(errno.ECONNRESET, reason)
-
-
-class _Broken(Exception):
-    """The connection ended before an answer began. processed: whether the request may have been acted upon."""
-
-    def __init__(self, *, processed: bool) -> None:
-        super().__init__()
-        self.processed = processed
 
 
 class HttpUpstream:
@@ -139,10 +72,13 @@ class HttpUpstream:
     def send(self, request: Outgoing, client: Any = None) -> Incoming:
         start = time.perf_counter()
         try:
-            answer = self._guarded(request, client)
+            answer = self._sent(request, client)
         except BFFError as err:
             if outcome := _OUTCOMES.get(type(err)):
                 metrics.upstream_call(self._service, outcome, time.perf_counter() - start)
+            if isinstance(err.__cause__, MalformedResponse):
+                extra = {"service": self._service, "reason": err.__cause__.reason}
+                log.warning("upstream_answer_malformed", extra=extra)
             raise
         metrics.upstream_call(self._service, str(answer.status), time.perf_counter() - start)
         return answer
@@ -150,32 +86,35 @@ class HttpUpstream:
     def close(self) -> None:
         self._connections.close()
 
-    def _guarded(self, request: Outgoing, client: Any) -> Incoming:
-        if not self._breaker.allow():
-            raise UpstreamUnavailable
-        try:
-            answer = self._sent(request, client)
-        except (BadGateway, UpstreamTimeout):
-            self._breaker.failed()
-            raise
-        self._breaker.succeeded()
-        return answer
-
     def _sent(self, request: Outgoing, client: Any) -> Incoming:
         """Once more on a new connection when a kept one turns out to be dead, and the request was not acted upon."""
         kept = self._connections.take()
         if kept is not None:
             try:
                 return self._exchange(kept, request, client)
-            except _Broken as err:
+            except ConnectionBroken as err:
                 if not request.replayable or (err.processed and not request.idempotent):
                     raise BadGateway from err
         try:
             return self._exchange(self._opened(request.timeout), request, client)
-        except _Broken as err:
+        except ConnectionBroken as err:
             raise BadGateway from err
 
     def _opened(self, timeout: float) -> HTTPConnection:
+        """A new connection. Only failures to connect count for the circuit: whatever happens later may be due to one
+        request, and its writer would shut the service for everybody."""
+        if not self._breaker.allow():
+            raise UpstreamUnavailable
+        try:
+            connection = self._connected_soon(timeout)
+        except (BadGateway, UpstreamTimeout) as err:
+            if not _ran_short(err):
+                self._breaker.failed()
+            raise
+        self._breaker.succeeded()
+        return connection
+
+    def _connected_soon(self, timeout: float) -> HTTPConnection:
         """A service that just restarts refuses connections for a moment."""
         try:
             return _connected(self._connections, timeout)
@@ -184,10 +123,10 @@ class HttpUpstream:
             return _connected(self._connections, timeout)
 
     def _exchange(self, connection: HTTPConnection, request: Outgoing, client: Any) -> Incoming:
-        """Raises _Broken, BadGateway, UpstreamTimeout, ClientGone, and what the request's body raises."""
-        line = _Line(connection, self._connections, self._watcher, client)
+        """Raises ConnectionBroken, BadGateway, UpstreamTimeout, ClientGone, and what the request's body raises."""
+        line = Line(connection, self._connections, self._watcher, client)
         try:
-            return _Exchange(line, self._prefix, request).run()
+            return Exchange(line, self._prefix, request).run()
         except BaseException as err:
             line.finish(reusable=False)
             if line.client_gone:
@@ -204,125 +143,8 @@ def _connected(connections: Connections, timeout: float) -> HTTPConnection:
         raise BadGateway from err
 
 
-class _Line:
-    """A connection while it serves one request, and an eye on the client who waits."""
-
-    def __init__(self, connection: HTTPConnection, connections: Connections, watcher: Watcher, client: Any) -> None:
-        self.connection = connection
-        self._socket = connection.sock  # http.client forgets it when the answer's end is to be the connection's
-        self._connections = connections
-        self._watcher = watcher
-        self._watch = watcher.watch(client, self._cancel) if client is not None else None
-
-    @property
-    def client_gone(self) -> bool:
-        return self._watch is not None and self._watch.gone
-
-    def finish(self, *, reusable: bool) -> None:
-        if self._watch is not None:
-            self._watcher.end(self._watch)
-        if reusable:
-            self._connections.give_back(self.connection)
-        else:
-            self.connection.close()
-
-    def _cancel(self) -> None:
-        """In the watcher's thread: whoever waits for the service wakes up. The thread that owns the connection closes
-        it, since its descriptor could be another's by then."""
-        with suppress(OSError):
-            self._socket.shutdown(SHUT_RDWR)
-
-
-class _Exchange:
-    """One request on one line, until its answer begins."""
-
-    def __init__(self, line: _Line, prefix: str, request: Outgoing) -> None:
-        self._line = line
-        self._target = prefix + request.target
-        self._request = request
-        self._head_sent = False
-        self._complete = request.body is None
-
-    def run(self) -> Incoming:
-        connection = self._line.connection
-        try:
-            with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered without reading everything
-                self._send(connection)
-            socket = connection.sock
-            response = connection.getresponse()
-        except TimeoutError as err:
-            raise UpstreamTimeout from err
-        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as err:
-            raise _Broken(processed=self._head_sent) from err
-        except (http.client.HTTPException, HTTPError, OSError, ValueError) as err:
-            raise BadGateway("The service's answer is not HTTP.") from err
-        if response.status < HTTPStatus.OK:
-            raise BadGateway("The service wants another protocol.")
-        if self._request.streaming:
-            socket.settimeout(None)
-        return HttpIncoming(response, self._line, reusable=self._complete and connection.sock is not None)
-
-    def _send(self, connection: HTTPConnection) -> None:
-        request = self._request
-        headers = {**_NOT_OURS, **request.headers}
-        if request.length is not None:
-            headers["Content-Length"] = str(request.length)
-        connection.timeout = request.timeout
-        connection.request(
-            request.method,
-            self._target,
-            self._chunks() if request.body is not None else None,
-            headers,
-            chunked=request.body is not None and request.length is None,
-            preload_content=False,
-            decode_content=False,
-        )
-        self._head_sent = True
-
-    def _chunks(self) -> Iterator[bytes]:
-        """Asked for its first chunk when the head was sent."""
-        self._head_sent = True
-        body = self._request.body
-        yield from (body,) if isinstance(body, bytes) else body or ()
-        self._complete = True
-
-
-class HttpIncoming:
-    def __init__(self, response: HTTPResponse, line: _Line, *, reusable: bool) -> None:
-        """reusable: whether the line can serve another request when this answer was read."""
-        self.status = response.status
-        self.reason = response.reason or ""
-        self.headers = list(response.headers.items())
-        self._response = response
-        self._line = line
-        self._reusable = reusable and not _doubtful(response)
-        self._closed = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        while chunk := self._read():
-            yield chunk
-
-    def close(self) -> None:
-        """Safe to call twice."""
-        if not self._closed:
-            self._closed = True
-            over = self._response.closed
-            self._response.close()
-            self._line.finish(reusable=self._reusable and over)
-
-    def _read(self) -> bytes:
-        if self._response.closed:
-            return b""
-        try:
-            return self._response.read1(CHUNK)
-        except (HTTPError, http.client.HTTPException, OSError) as err:
-            self._reusable = False
-            reason = "timeout" if isinstance(err, ReadTimeoutError) else "connection"
-            if not self._line.client_gone:
-                log.warning("upstream_answer_broken", extra={"reason": reason})
-            raise AnswerBroken(reason) from err
-
-
-def _doubtful(response: HTTPResponse) -> bool:
-    """Whether two readers could disagree about where the answer ends (RFC 9112 section 6.3)."""
-    return "transfer-encoding" in response.headers and "content-length" in response.headers
+def _ran_short(error: BaseException | None) -> bool:
+    """Whether it was this process that had no descriptor, port or memory left, for which no service is to blame."""
+    while error is not None and getattr(error, "errno", None) not in _SHORTAGES:
+        error = error.__cause__
+    return error is not None

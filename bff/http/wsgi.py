@@ -11,7 +11,9 @@ import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import HTTPHeaderDict, HTTPResponse
 
-from bff.http.upstream import Incoming, Outgoing
+from bff.errors import BadGateway
+from bff.http.exchange import NOT_HTTP, Incoming, Outgoing
+from bff.http.response_head import Head, MalformedResponse, framing, reframed
 from bff.observability import metrics
 from bff.settings import UpstreamSettings
 
@@ -85,6 +87,7 @@ class WsgiUpstream:
         body = body if isinstance(body, bytes) else b"".join(body)
         url = self._settings.base_url + request.target
         answer = _Answer(self._app, _environ(request.method, url, request.headers, body))
+        answer.reframe(request.method)
         metrics.upstream_call(self._settings.service, str(answer.status), time.perf_counter() - start)
         return answer
 
@@ -108,6 +111,15 @@ class _Answer:
     def close(self) -> None:
         if hasattr(self._parts, "close"):
             self._parts.close()
+
+    def reframe(self, method: str) -> None:
+        """As if it had come over the network. Raises BadGateway."""
+        head = Head(1, self.status, self.reason, self.headers)
+        try:
+            self.headers = reframed(head.fields, framing(head, method).length)
+        except MalformedResponse as err:
+            self.close()
+            raise BadGateway(NOT_HTTP) from err
 
     def _start_response(self, status: str, headers: list[tuple[str, str]], _error: Any = None) -> None:
         code, _, self.reason = status.partition(" ")

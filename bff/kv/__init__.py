@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Self
 
+PROBE, PROBE_LIFE = "probe", 10.0
+"""The key that ping writes, and for how many seconds: a store may answer, and take no writes."""
+
 
 @dataclass(frozen=True)
 class Get:
@@ -59,7 +62,8 @@ Operation = Get | Set | Delete | IndexAdd | IndexRemove | IndexScore | Publish
 
 @dataclass
 class Batch:
-    """Operations that take effect together or not at all, in one round trip.
+    """Operations that take effect together or not at all, in one round trip. A batch that only reads is read in its
+    order, and may see a change of others between two of its reads.
 
     `KeyValue.execute` answers one result per operation, in order: bytes or None for get, float or None for
     index_score, whether something was there for delete and index_remove, None for the others.
@@ -111,7 +115,7 @@ class Appended(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """What a moving window said to one hit. counted: whether it fitted in. hits: how many are in the window now. frees:
+    """What a moving window said to hits. counted: whether it fitted in. hits: how many are in the window now. frees:
     seconds until the oldest of them is out of it."""
 
     counted: bool
@@ -176,9 +180,9 @@ class KeyValue(Protocol):
     def log_length(self, log: str) -> int:
         """How many entries there are, taken ones included."""
 
-    def window_hit(self, window: str, limit: int, period: float) -> Hit:
-        """Count a hit now, unless `limit` of them were counted in the last `period` seconds. By one clock for all who
-        ask, so that no stretch of time that long has more. limit: at least one."""
+    def window_hit(self, window: str, limit: int, period: float, hits: int = 1) -> Hit:
+        """Count a hit now, unless `limit` of them were counted in the last `period` seconds; of several hits all or
+        none. By one clock for all who ask, so that no stretch of time that long has more. limit, hits: at least one."""
 
     def publish(self, channel: str, message: str) -> None: ...
 
@@ -189,6 +193,6 @@ class KeyValue(Protocol):
         some may have been missed. Reconnects by itself until closed."""
 
     def ping(self) -> None:
-        """Raise StoreUnavailable unless the store answers."""
+        """Raise StoreUnavailable unless the store answers, StoreRefuses (one of its kinds) unless it takes a write."""
 
     def close(self) -> None: ...

@@ -11,6 +11,8 @@ from typing import Any
 from bff.breaker import Breaker
 from bff.errors import StoreUnavailable
 from bff.kv import (
+    PROBE,
+    PROBE_LIFE,
     Appended,
     Batch,
     Delete,
@@ -49,12 +51,13 @@ class RedisStore:
         timeout: float = 0.25,
         connect_timeout: float | None = None,
         pool_size: int = 32,
+        pool_wait: float = 5.0,
         namespace: str = "bff:",
         breaker: Breaker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Times in seconds; connect_timeout is `timeout` unless given. pool_size: calls under way at once in this
-        process. Raises ValueError for a bad URL."""
+        process; pool_wait: how long others wait for their turn. Raises ValueError for a bad URL."""
         self._url = redis_url.parse(url)
         self._namespace = redis_pool.one_slot(namespace) if self._url.scheme in redis_url.CLUSTER else namespace
         self._listeners: set[Listener] = set()
@@ -64,6 +67,7 @@ class RedisStore:
             timeout=timeout,
             connect_timeout=timeout if connect_timeout is None else connect_timeout,
             pool_size=pool_size,
+            pool_wait=pool_wait,
             breaker=breaker or Breaker("redis"),
             clock=clock,
         )
@@ -101,7 +105,8 @@ class RedisStore:
             return []
         plan = [self._commands(operation) for operation in batch.operations]
         only_reads = all(isinstance(operation, Get | IndexScore) for operation in batch.operations)
-        replies = iter(self._link.transaction("batch", [command for part in plan for command in part], only_reads))
+        commands = [command for part in plan for command in part]
+        replies = iter(self._link.transaction("batch", commands, only_reads=only_reads))
         answers = [[next(replies) for _ in part] for part in plan]
         return [_result(operation, answer[0]) for operation, answer in zip(batch.operations, answers, strict=True)]
 
@@ -146,10 +151,12 @@ class RedisStore:
     def log_length(self, log: str) -> int:
         return int(self._link.command("log_length", "XLEN", self._log(log), repeatable=True))
 
-    def window_hit(self, window: str, limit: int, period: float) -> Hit:
-        arguments = (limit, math.ceil(period * 1_000_000))
-        counted, hits, frees = self._link.script("window_hit", WINDOW_HIT, [f"{self._namespace}w:{window}"], arguments)
-        return Hit(bool(counted), int(hits), int(frees) / 1_000_000)
+    def window_hit(self, window: str, limit: int, period: float, hits: int = 1) -> Hit:
+        arguments = (limit, math.ceil(period * 1_000_000), hits)
+        counted, length, frees = self._link.script(
+            "window_hit", WINDOW_HIT, [f"{self._namespace}w:{window}"], arguments
+        )
+        return Hit(bool(counted), int(length), int(frees) / 1_000_000)
 
     def publish(self, channel: str, message: str) -> None:
         self._link.command("publish", "PUBLISH", self._channel(channel), message)
@@ -163,7 +170,7 @@ class RedisStore:
         return listener
 
     def ping(self) -> None:
-        self._link.command("ping", "PING", repeatable=True)
+        self._link.command("ping", "SET", self._key(PROBE), b"", *_px(PROBE_LIFE), repeatable=True)
 
     def close(self) -> None:
         for listener in list(self._listeners):

@@ -1,7 +1,8 @@
 """How one call reaches Redis: pool, time limits, breaker, metrics, errors.
 
 How long a call can take. redis-py's own repetitions (ten by default, with pauses of up to a second) are off, so every
-wait happens at most once and the first that runs out ends the call: for a free connection (`timeout`), for the TCP
+wait happens at most once and the first that runs out ends the call: for a free connection (`pool_wait`, since a burst
+of requests is no outage of Redis), for the TCP
 connection if one must be made (`connect_timeout` for each address of the name), for TLS, AUTH and SELECT on it and
 then for the reply (`timeout` each). In practice: `timeout` on a server that hangs, `connect_timeout` on a host that
 is gone. Behind Sentinel a new connection first asks the sentinels in turn, in a cluster its nodes, each under the same
@@ -22,8 +23,9 @@ import redis
 from redis.client import Pipeline
 
 from bff.breaker import Breaker, State
-from bff.errors import StoreTimeout, StoreUnavailable
+from bff.errors import StoreBusy, StoreRefuses, StoreTimeout, StoreUnavailable
 from bff.kv import redis_pool
+from bff.kv.complaints import Complaints
 from bff.kv.listener import Listener
 from bff.kv.redis_url import RedisUrl
 from bff.observability import metrics
@@ -34,6 +36,8 @@ Command = tuple[str | bytes | float, ...]
 WAKE = 0.1
 IDLE = 1.0
 PATIENCE = 1.0
+# It cannot persist what it is told, or has too few replicas to tell it to.
+REFUSALS = ("MISCONF", "NOREPLICAS")
 # What a former master says: the next connection must find the new one.
 DEMOTED = (
     redis.exceptions.ReadOnlyError,
@@ -54,6 +58,7 @@ class RedisLink:
         timeout: float,
         connect_timeout: float,
         pool_size: int,
+        pool_wait: float,
         breaker: Breaker,
         clock: Callable[[], float],
     ) -> None:
@@ -62,8 +67,10 @@ class RedisLink:
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._pool_size = pool_size
+        self._pool_wait = pool_wait
         self._breaker = breaker
         self._clock = clock
+        self._complaints = Complaints(str(url), clock)
         self._starting = threading.Lock()
         self._pid: int | None = None
 
@@ -90,16 +97,18 @@ class RedisLink:
         """Run by its digest; redis-py sends the text to a server that does not know it yet."""
         return self._call(verb, lambda: self._client.register_script(text)(keys, arguments))
 
-    def transaction(self, verb: str, commands: Sequence[Command], repeatable: bool) -> list[Any]:
-        """MULTI/EXEC in one round trip; a single command needs neither."""
+    def transaction(self, verb: str, commands: Sequence[Command], *, only_reads: bool) -> list[Any]:
+        """MULTI/EXEC in one round trip; a single command needs neither, and reads do not, either: a Redis without
+        memory refuses to queue them. They are then answered in their order, but not all at the same moment."""
 
         def work() -> Any:
-            pipeline: Any = _Pipeline(self._pool, self._client.response_callbacks, len(commands) > 1, None)
+            atomic = len(commands) > 1 and not only_reads
+            pipeline: Any = _Pipeline(self._pool, self._client.response_callbacks, atomic, None)
             for command in commands:
                 pipeline.execute_command(*command)
             return pipeline.execute()
 
-        replies: list[Any] = self._call(verb, work, repeatable)
+        replies: list[Any] = self._call(verb, work, repeatable=only_reads)
         return replies
 
     def listen(self, listener: Listener, channel: str) -> None:
@@ -141,8 +150,8 @@ class RedisLink:
     def _call(self, verb: str, work: Callable[[], Any], repeatable: bool = False) -> Any:
         with self._measured(verb), _translated():
             self._ensure_started()
-            if not self._slots.acquire(timeout=self._timeout):
-                raise StoreTimeout("No connection to Redis became free in time")
+            if not self._slots.acquire(timeout=self._pool_wait):
+                raise StoreBusy("No connection to Redis became free in time")
             try:
                 return self._guarded(work, repeatable)
             finally:
@@ -179,16 +188,23 @@ class RedisLink:
 
     @contextmanager
     def _measured(self, verb: str) -> Iterator[None]:
-        begun = self._clock()
-        status = "error"
+        begun, status = self._clock(), "ok"
         try:
             yield
-            status = "ok"
-        except StoreTimeout:
-            status = "timeout"
+        except StoreUnavailable as err:
+            status = _status(err)
+            self._complaints.add(status, err)
             raise
         finally:
             metrics.redis_operation(verb, status, self._clock() - begun)
+
+
+def _status(error: StoreUnavailable) -> str:
+    if isinstance(error, StoreRefuses):
+        return error.reason
+    if isinstance(error, StoreBusy):
+        return "busy"
+    return "timeout" if isinstance(error, StoreTimeout) else "error"
 
 
 class _Pipeline(Pipeline):
@@ -202,5 +218,13 @@ def _translated() -> Iterator[None]:
         yield
     except redis.TimeoutError as err:
         raise StoreTimeout("Redis did not answer in time") from err
+    except redis.exceptions.OutOfMemoryError as err:
+        raise StoreRefuses("Redis is full", reason="full") from err
+    except redis.exceptions.ReadOnlyError as err:
+        raise StoreRefuses("Redis is read-only", reason="read_only") from err
+    except redis.ResponseError as err:
+        if str(err).startswith(REFUSALS):
+            raise StoreRefuses("Redis takes no writes", reason="read_only") from err
+        raise StoreUnavailable(f"Redis cannot be used ({type(err).__name__})") from err
     except redis.RedisError as err:
         raise StoreUnavailable(f"Redis cannot be used ({type(err).__name__})") from err

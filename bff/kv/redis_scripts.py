@@ -31,7 +31,8 @@ local oldest = now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[1]
 return redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f', math.max(oldest, 0)))
 """
 # KEYS: a window, as the times of its hits in microseconds, newest first. ARGV: how many it may have; its length, in
-# microseconds. A hit is added once and removed once, so that asking costs the same however many there are.
+# microseconds; how many come now. A hit is added once and removed once, so that asking costs the same however many
+# there are.
 WINDOW_HIT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -41,9 +42,9 @@ while oldest and tonumber(oldest) <= now - ARGV[2] do
   oldest = redis.call('LINDEX', KEYS[1], -1)
 end
 local hits = redis.call('LLEN', KEYS[1])
-local counted = hits < tonumber(ARGV[1])
+local counted = hits + ARGV[3] <= tonumber(ARGV[1])
 if counted then
-  hits = redis.call('LPUSH', KEYS[1], string.format('%.0f', now))
+  for _ = 1, ARGV[3] do hits = redis.call('LPUSH', KEYS[1], string.format('%.0f', now)) end
   redis.call('PEXPIRE', KEYS[1], math.ceil(ARGV[2] / 1000))
 end
 return {counted and 1 or 0, hits, (oldest or now) + ARGV[2] - now}

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bff.kv import (
+    PROBE,
+    PROBE_LIFE,
     Appended,
     Batch,
     Delete,
@@ -125,9 +127,9 @@ class SqliteStore:
     def log_length(self, log: str) -> int:
         return self._read(lambda db, _now: sqlite_log.length(db, log))
 
-    def window_hit(self, window: str, limit: int, period: float) -> Hit:
+    def window_hit(self, window: str, limit: int, period: float, hits: int = 1) -> Hit:
         # The time is that of the hit's turn: who waited for another writer must not count among the hits before it.
-        return self._write(lambda db, _now: sqlite_window.hit(db, window, limit, period, self._clock()))
+        return self._write(lambda db, _now: sqlite_window.hit(db, window, limit, period, hits, self._clock()))
 
     def publish(self, channel: str, message: str) -> None:
         self._write(lambda db, now: _publish(db, channel, message, now))
@@ -140,7 +142,7 @@ class SqliteStore:
         return listener
 
     def ping(self) -> None:
-        self._read(lambda db, _now: db.execute("SELECT 1 FROM kv LIMIT 1").fetchone())
+        self.set(PROBE, b"", PROBE_LIFE)
 
     def close(self) -> None:
         for listener in list(self._listeners):

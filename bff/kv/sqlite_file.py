@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bff.errors import StoreTimeout, StoreUnavailable
+from bff.errors import StoreRefuses, StoreTimeout, StoreUnavailable
 
 SCHEMA = """
 PRAGMA journal_mode=WAL;
@@ -164,6 +164,9 @@ class SqliteFile:
         return db
 
 
+_REFUSALS = {sqlite3.SQLITE_FULL: "full", sqlite3.SQLITE_READONLY: "read_only"}
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -172,6 +175,8 @@ def _translated() -> Iterator[None]:
         code = getattr(err, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise StoreTimeout("The store's file is locked by another writer") from err
+        if code in _REFUSALS:
+            raise StoreRefuses("The store's file takes no writes", reason=_REFUSALS[code]) from err
         raise StoreUnavailable("The store's file cannot be used") from err
     except OSError as err:
         raise StoreUnavailable("The store's file cannot be opened") from err

@@ -8,11 +8,11 @@ import sqlite3
 from bff.kv import Hit
 
 
-def hit(db: sqlite3.Connection, window: str, limit: int, period: float, now: float) -> Hit:
+def hit(db: sqlite3.Connection, window: str, limit: int, period: float, more: int, now: float) -> Hit:
     """Part of a transaction that the caller holds, so that nobody else counts meanwhile."""
     db.execute("DELETE FROM hits WHERE name = ? AND at <= ?", (window, now - period))
     hits, oldest = db.execute("SELECT count(*), min(at) FROM hits WHERE name = ?", (window,)).fetchone()
-    counted = hits < limit
+    counted = hits + more <= limit
     if counted:
-        db.execute("INSERT INTO hits (name, at, ends_at) VALUES (?, ?, ?)", (window, now, now + period))
-    return Hit(counted, hits + counted, (now if oldest is None else oldest) + period - now)
+        db.executemany("INSERT INTO hits (name, at, ends_at) VALUES (?, ?, ?)", [(window, now, now + period)] * more)
+    return Hit(counted, hits + more * counted, (now if oldest is None else oldest) + period - now)

@@ -32,7 +32,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "http_request_duration_seconds": _HTTP,
     "bff_sessions_destroyed_total": {
         "reason": (
-            "logout", "logout_everywhere", "backchannel", "idle_timeout", "absolute_timeout", "binding",
+            "logout", "logout_everywhere", "backchannel", "idle_timeout", "absolute_timeout",
             "refresh_rejected", "revoked", "replaced",
         ),
     },
@@ -46,7 +46,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_logins_total": {
         "result": (
             "started", "success", "cancelled", "idp_error", "state_missing", "state_expired", "state_mismatch",
-            "state_reused", "nonce", "id_token", "token_endpoint", "store",
+            "state_reused", "nonce", "id_token", "token_endpoint", "store", "overtaken",
         ),
     },
     "bff_session_binding_failures_total": {"reason": ("ip", "user_agent", "both")},
@@ -74,7 +74,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
             "index_range", "publish", "subscribe", "ping", "log_append", "log_open", "log_take", "log_acknowledge",
             "log_trim", "log_length", "window_hit",
         ),
-        "status": ("ok", "error", "timeout"),
+        "status": ("ok", "error", "timeout", "busy", "full", "read_only"),
     },
     "bff_idp_requests_total": {
         "endpoint": ("discovery", "jwks", "authorization_par", "token", "userinfo", "introspection", "revocation"),
@@ -122,6 +122,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_events_lost_total": {"reason": (
         "outbox_full", "too_old", "buffer_full", "stopped", "unreadable", "refused", "undeclared",
     )},
+    "bff_events_sampled_out_total": {"reason": ("rate", "full", "too_old", "stopped")},
     "bff_event_faults_total": {"fault": ("unserialisable", "too_long", "missing", "undeclared")},
     "bff_worker_restarts_total": {"reason": ("max_requests", "stopped", "timeout", "killed")},
     "bff_telemetry_dropped_total": {"signal": ("spans", "metrics")},

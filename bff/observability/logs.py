@@ -29,7 +29,7 @@ _SECRET_FIELD = re.compile(
     r"""(?P<field>(?P<quote>\\{0,3}["'])
         (?:[a-z_-]*(?:token|secret|password|cookie|verifier|assertion)|authorization|code|state|nonce)
         (?P=quote)\s*:\s*)
-        b?(?P=quote)(?:(?!(?P=quote))(?:\\.|.))*(?P=quote)""",
+        b?(?P=quote)(?:(?:(?!(?P=quote))(?>\\.|.))*+(?P=quote)|.*?(?P=quote))""",
     re.I | re.X,
 )
 

@@ -114,6 +114,9 @@ EVENTS_LATE = Counter(
     "bff_events_late_total", "Durable events whose response did not wait for the store, because that was away."
 )
 EVENTS_LOST = Counter("bff_events_lost_total", "Events that nobody will ever receive, by cause.", ["reason"])
+EVENTS_SAMPLED_OUT = Counter(
+    "bff_events_sampled_out_total", "Events that strangers caused beyond the few that are kept, by cause.", ["reason"]
+)
 EVENT_FAULTS = Counter("bff_event_faults_total", "Fields of events that could not be told as they were.", ["fault"])
 RATE_LIMIT_VIOLATIONS = Counter(
     "bff_rate_limit_violations_total", "Requests over a limit, by the client's pseudonym bucket.", ["client_id"]
@@ -289,6 +292,10 @@ def event_late(events: int) -> None:
 
 def event_lost(reason: str, events: int) -> None:
     EVENTS_LOST.labels(reason).inc(events)
+
+
+def events_sampled_out(reason: str, events: int = 1) -> None:
+    EVENTS_SAMPLED_OUT.labels(reason).inc(events)
 
 
 def event_fault(fault: str) -> None:

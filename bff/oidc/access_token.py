@@ -31,7 +31,7 @@ class MayBeIdToken(TokenInvalid):
 class AccessToken(NamedTuple):
     """What a valid token says, in one form for all providers.
 
-    arn: `auth:account:{idp}:{sub}`, unique among providers. client_id: "" when the token does not say who presents it.
+    arn: as bff.oidc.claims has it, unique among providers. client_id: "" when the token does not say who presents it.
     exp and iat are Unix seconds; None where an introspected token does not say.
     """
 

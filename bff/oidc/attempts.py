@@ -18,6 +18,7 @@ from bff.oidc.failure import fail
 
 ATTEMPT_LIFE = 300
 MOST_ATTEMPTS = 5
+MOST_FORGOTTEN = 20  # at once: a client may send as many cookies as a head has room for, and each costs a header
 COOKIE_PREFIX = "bff_login_"
 _COOKIE_NAME = re.compile(rf"{COOKIE_PREFIX}[0-9a-f]{{16}}")
 _KEPT_FOR = 2 * ATTEMPT_LIFE  # a late callback is told that it is late, not that it never was
@@ -26,7 +27,9 @@ _USED = b"used"
 
 @dataclass(frozen=True)
 class Attempt:
-    """browser: SHA-256 of the cookie that binds the attempt to one browser. dpop_key: the coming session's own key."""
+    """browser: SHA-256 of the cookie that binds the attempt to one browser. dpop_key: the coming session's own key.
+    revocations: how many there were at the provider when it began (bff/sessions/shared_grant.py); again: how often a
+    revocation made it begin anew."""
 
     idp: str
     return_to: str
@@ -35,6 +38,8 @@ class Attempt:
     nonce: str = field(repr=False)
     verifier: str = field(repr=False)
     dpop_key: str | None = field(repr=False)
+    revocations: int = 0
+    again: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,12 @@ class Attempts:
         self._sealer = keys.sealer("login-attempt")
         self._clock = clock
 
-    def begin(self, idp: str, return_to: str, dpop_key: str | None = None) -> Begun:
+    def begin(
+        self, idp: str, return_to: str, dpop_key: str | None = None, *, revocations: int = 0, again: int = 0
+    ) -> Begun:
         now = self._clock()
         cookie = f"{int(now)}.{random_id()}"
-        attempt = Attempt(idp, return_to, now, digest(cookie), random_id(), random_id(), dpop_key)
+        attempt = Attempt(idp, return_to, now, digest(cookie), random_id(), random_id(), dpop_key, revocations, again)
         return Begun(attempt, state=random_id(), cookie=cookie)
 
     def keep(self, begun: Begun) -> None:
@@ -95,10 +102,10 @@ class Attempts:
 
 
 def surplus_attempts(cookies: Mapping[str, str]) -> list[str]:
-    """The oldest attempts' cookies beyond what a browser may keep, room made for one more."""
+    """The oldest attempts' cookies beyond what a browser may keep, room made for one more; the rest next time."""
     attempts = [name for name in cookies if _COOKIE_NAME.fullmatch(name)]
     attempts.sort(key=lambda name: cookies[name].partition(".")[0].rjust(12, "0"))
-    return attempts[: max(0, len(attempts) - MOST_ATTEMPTS + 1)]
+    return attempts[: min(MOST_FORGOTTEN, max(0, len(attempts) - MOST_ATTEMPTS + 1))]
 
 
 def cookie_name(state: str) -> str:

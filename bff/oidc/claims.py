@@ -1,11 +1,14 @@
 """From a provider's claims to the BFF's user: names differ between providers, types cannot be trusted."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from bff.sessions.model import User
-from bff.settings import ClaimNames, ProviderSettings
+from bff.settings import ProviderSettings
 
+_ARN = "auth:account:"
+_RESERVED = re.compile(r":|%(?=[0-9A-Fa-f]{2})")
 _MOST_ROLES = 200
 _LONGEST = 256
 
@@ -13,7 +16,7 @@ _LONGEST = 256
 def user_from_claims(claims: Mapping[str, Any], config: ProviderSettings) -> User:
     sub = claims["sub"]
     return User(
-        id=arn(config.id, sub) if config.user_id == "arn" else sub,
+        id=user_id(config, sub),
         sub=sub,
         name=_text(_at(claims, config.claims.name)) or _text(claims.get("preferred_username")),
         email=_text(_at(claims, config.claims.email)),
@@ -22,9 +25,24 @@ def user_from_claims(claims: Mapping[str, Any], config: ProviderSettings) -> Use
     )
 
 
+def user_id(config: ProviderSettings, sub: str) -> str:
+    """What applications and policies know a user of this provider by, and no user of another one (ADR 39).
+
+    A provider chooses its `sub` freely, so one that looks like an ARN, or like what is made here of such a one, is
+    encoded: it names a user of this provider still, and nobody else."""
+    if config.user_id == "arn":
+        return arn(config.id, sub)
+    return _part(sub) if sub.startswith((_ARN, "auth%")) else sub
+
+
 def arn(idp: str, sub: str) -> str:
-    """A name for a person that is unique among providers."""
-    return f"auth:account:{idp}:{sub}"
+    """A name for a person that is unique among providers: no `sub` can say where one of its parts ends."""
+    return f"{_ARN}{_part(idp)}:{_part(sub)}"
+
+
+def _part(text: str) -> str:
+    """RFC 3986 section 2.1, of as little as is needed: decoding gives the text back, so no two texts become one."""
+    return _RESERVED.sub(lambda found: "%3A" if found[0] == ":" else "%25", text)
 
 
 def words(claims: Mapping[str, Any], path: str) -> tuple[str, ...]:
@@ -37,12 +55,8 @@ def words(claims: Mapping[str, Any], path: str) -> tuple[str, ...]:
     return ()
 
 
-def changed_words(before: Mapping[str, Any], after: Mapping[str, Any], names: ClaimNames) -> dict[str, tuple[str, ...]]:
-    """The roles and permissions of `after` that are not those of `before`. What is not in there was left out, as many
-    providers do when they refresh, and says nothing."""
-    paths = {"roles": names.roles, "permissions": names.permissions}
-    new = {name: words(after, path) for name, path in paths.items() if _at(after, path) is not None}
-    return {name: found for name, found in new.items() if set(found) != set(words(before, paths[name]))}
+def has_claim(claims: Mapping[str, Any], path: str) -> bool:
+    return _at(claims, path) is not None
 
 
 def _at(claims: Mapping[str, Any], path: str) -> object:

@@ -3,13 +3,20 @@
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
 from bff.crypto import base64url
-from bff.errors import InvalidReturnUrl, LoginUnconfirmed, ProviderUnavailable, UnknownProvider, UpstreamError
-from bff.http import Response
+from bff.errors import (
+    InvalidReturnUrl,
+    LoginUnconfirmed,
+    ProviderUnavailable,
+    StoreUnavailable,
+    UnknownProvider,
+    UpstreamError,
+)
 from bff.observability import metrics, traces
 from bff.oidc import dpop, token_endpoint
 from bff.oidc.attempts import Attempt, Attempts, Begun, cookie_name
@@ -21,12 +28,16 @@ from bff.oidc.jwt import TokenInvalid
 from bff.oidc.provider import Provider
 from bff.oidc.return_url import ReturnUrls
 from bff.oidc.token_endpoint import GrantRefused, RequestFailed, TokenEndpoint
-from bff.sessions.model import User
+from bff.oidc.userinfo import UserInfo
+from bff.sessions.model import Session, User
+from bff.sessions.shared_grant import SharedGrants
 from bff.sessions.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
 HOME = "/"
+MOST_AGAIN = 2
+"""How often a login begins again because of a revocation."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,19 @@ class Completed:
     sid: str = field(repr=False)
     return_to: str
     seconds: float
+    revocations: int = 0
+    again: int = 0
+
+
+class Overtaken(Exception):
+    """A revocation took this login's tokens back, or its code: it is to begin again, and single sign-on answers at
+    once. again: how often it has."""
+
+    def __init__(self, idp: str, return_to: str, again: int) -> None:
+        super().__init__(idp)
+        self.idp = idp
+        self.return_to = return_to
+        self.again = again
 
 
 class LoginFlow:
@@ -59,28 +83,34 @@ class LoginFlow:
         token_endpoint: TokenEndpoint,
         return_urls: ReturnUrls,
         redirect_uris: Mapping[str, str],
+        grants: SharedGrants,
         clock: Callable[[], float],
     ) -> None:
         """providers: by alias, the default one first. redirect_uris: by alias, one for each."""
         self._providers = providers
         self._attempts = attempts
         self._token_endpoint = token_endpoint
+        self._userinfo = UserInfo(token_endpoint.dpop)
         self._return_urls = return_urls
         self._redirect_uris = redirect_uris
+        self._grants = grants
         self._clock = clock
 
-    def begin(self, *, return_to: str, idp: str | None = None, hints: Mapping[str, str] | None = None) -> Started:
-        """Start an attempt. hints: prompt, acr_values, login_hint as the caller gave them.
+    def begin(
+        self, *, return_to: str, idp: str | None = None, hints: Mapping[str, str] | None = None, again: int = 0
+    ) -> Started:
+        """Start an attempt. hints: prompt, acr_values, login_hint as the caller gave them. again: as Overtaken has it.
 
         Raises InvalidReturnUrl, UnknownProvider, ProviderUnavailable, StoreUnavailable.
         """
         provider = self._provider(idp)
         with traces.span("login", {"bff.idp": provider.id}):
-            return self._begun(provider, return_to, hints or {})
+            return self._begun(provider, return_to, hints or {}, again)
 
-    def _begun(self, provider: Provider, return_to: str, hints: Mapping[str, str]) -> Started:
-        key = dpop.new_key() if provider.config.dpop else None
-        begun = self._attempts.begin(provider.id, self._return_urls.checked(return_to), key)
+    def _begun(self, provider: Provider, return_to: str, hints: Mapping[str, str], again: int) -> Started:
+        key, back = dpop.new_key() if provider.config.dpop else None, self._return_urls.checked(return_to)
+        revocations = self._grants.revocations(provider.id)
+        begun = self._attempts.begin(provider.id, back, key, revocations=revocations, again=again)
         url = self._authorization_url(provider, self._parameters(provider, begun, hints))
         self._attempts.keep(begun)
         metrics.login("started")
@@ -92,8 +122,8 @@ class LoginFlow:
         """Finish the attempt that the callback's `state` names. cookie: the browser's cookie by name. redirect_uri: the
         address that the answer came to.
 
-        Raises LoginFailed with the metric's result as its code, ProviderUnavailable, StoreUnavailable. The code is
-        spent only when state, browser and redirect URI match.
+        Raises LoginFailed with the metric's result as its code, ProviderUnavailable, StoreUnavailable, Overtaken. The
+        code is spent only when state, browser and redirect URI match.
         """
 
         def check_address(attempt: Attempt) -> None:
@@ -118,7 +148,17 @@ class LoginFlow:
             sid=claims["sid"] if isinstance(claims.get("sid"), str) else "",
             return_to=self._still_allowed(attempt.return_to),
             seconds=self._clock() - attempt.started_at,
+            revocations=attempt.revocations,
+            again=attempt.again,
         )
+
+    def check_tokens(self, completed: Completed, session: Session) -> None:
+        """Once the new session can be seen by a revocation. Raises Overtaken when one may have ended its tokens."""
+        if completed.again >= MOST_AGAIN:
+            return
+        with suppress(StoreUnavailable):  # then the tokens are believed
+            if self._grants.overtook(session, completed.revocations):
+                raise Overtaken(completed.idp, completed.return_to, completed.again + 1)
 
     def _still_allowed(self, return_to: str) -> str:
         """Checked a second time: what was allowed at login may not be any more. The person is logged in, so home."""
@@ -164,7 +204,7 @@ class LoginFlow:
     @staticmethod
     def _pushed(provider: Provider, endpoint: str, parameters: dict[str, str]) -> dict[str, str]:
         try:
-            answer = provider.post("authorization_par", endpoint, parameters)
+            answer = provider.post("authorization_par", endpoint, parameters, foreign=True)
             request_uri = printable(answer.json().get("request_uri")) if answer.ok else None
         except UpstreamError as err:
             raise ProviderUnavailable from err
@@ -188,7 +228,9 @@ class LoginFlow:
         form = {"code": code, "redirect_uri": self._redirect_uris[provider.id], "code_verifier": attempt.verifier}
         try:
             issued = self._token_endpoint.request(provider, token_endpoint.CODE, form, key=attempt.dpop_key)
-        except GrantRefused:
+        except GrantRefused as err:
+            if err.error == "invalid_grant" and self._may_be_overtaken(attempt):
+                raise Overtaken(attempt.idp, self._still_allowed(attempt.return_to), attempt.again + 1) from err
             fail("token_endpoint")
         except RequestFailed as err:
             if err.reason == "bad_response":
@@ -199,6 +241,10 @@ class LoginFlow:
         # RFC 6749 section 5.1: an answer that names no scope grants what was asked for.
         access = replace(issued.access, scope=issued.access.scope or provider.config.scopes)
         return Tokens(provider.id, access, issued.refresh_token, issued.id_token, attempt.dpop_key)
+
+    def _may_be_overtaken(self, attempt: Attempt) -> bool:
+        """Whose revocation it was is not known, since the person is not known yet."""
+        return attempt.again < MOST_AGAIN and self._grants.revocations(attempt.idp) > attempt.revocations
 
     def _claims(self, provider: Provider, tokens: Tokens, attempt: Attempt) -> dict[str, Any]:
         try:
@@ -216,27 +262,12 @@ class LoginFlow:
 
     def _with_userinfo(self, provider: Provider, claims: dict[str, Any], tokens: Tokens) -> dict[str, Any]:
         """Ask the userinfo endpoint only when the ID token lacks a claim; its failure costs a name, not a login."""
-        url, names = provider.metadata().userinfo_endpoint, provider.config.claims
+        names = provider.config.claims
         wanted = [path.split(".")[0] for path in (names.name, names.email, names.roles)]
-        if url is None or all(name in claims for name in wanted):
+        if all(name in claims for name in wanted):
             return claims
-        try:
-            answer = self._ask_userinfo(provider, url, tokens)
-            more = answer.json() if answer.ok else {}
-        except UpstreamError:
-            more = {}
-        if more.get("sub") != claims["sub"]:
-            return claims  # OpenID Connect Core section 5.3.2: another subject's answer must not be used
-        return {**more, **claims}
-
-    def _ask_userinfo(self, provider: Provider, url: str, tokens: Tokens) -> Response:
-        proofs = self._token_endpoint.dpop
-
-        def ask() -> Response:
-            return provider.get("userinfo", url, proofs.authorization(tokens.access, tokens.dpop_key, "GET", url))
-
-        answer = ask()
-        return ask() if proofs.wants_another(url, answer) else answer
+        more = self._userinfo.claims(provider, claims["sub"], tokens.access, tokens.dpop_key)
+        return {**(more or {}), **claims}
 
 
 def _bound_to(key: str | None) -> dict[str, str]:

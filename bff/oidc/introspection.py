@@ -29,7 +29,7 @@ def _answer(provider: Provider, token: str) -> dict[str, Any]:
         raise TokenInvalid("malformed")  # text that nobody here can read
     try:
         form = {"token": token, "token_type_hint": "access_token"}
-        response = provider.post("introspection", endpoint, form, repeatable=True)
+        response = provider.post("introspection", endpoint, form, repeatable=True, foreign=True)
         answer = response.json() if response.ok else {}
     except UpstreamError as err:
         raise ProviderUnavailable from err

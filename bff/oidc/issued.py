@@ -5,6 +5,7 @@ only one that works, whatever else is wrong. So reading never fails. It says wha
 """
 
 import random
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ ASSUMED_LIFE = 300.0
 """Seconds after which a token of unknown life is refreshed, if it can be."""
 
 _LONGEST_LIFE = 10 * 365 * 86400.0
+_SECONDS = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,9})?")
 # Named, but nothing is wrong with the token: RFC 6749 only recommends expires_in.
 TOLERATED = "expires_in_missing"
 
@@ -28,10 +30,6 @@ class Issued:
     refresh_token: str | None = field(default=None, repr=False)
     id_token: str | None = field(default=None, repr=False)
     fault: str | None = None
-
-    @property
-    def sound(self) -> bool:
-        return self.access is not None and self.fault in (None, TOLERATED)
 
 
 class Reader:
@@ -68,6 +66,8 @@ def _life(value: object) -> tuple[float | None, str | None]:
     """(seconds, fault)."""
     if value is None:
         return None, TOLERATED
+    if isinstance(value, str) and _SECONDS.fullmatch(value):
+        value = float(value)  # several providers send the number as text
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LONGEST_LIFE:
         return float(value), None
     return None, "expires_in"

@@ -114,7 +114,7 @@ def check_times(claims: Mapping[str, Any], now: float, *, demanded: tuple[str, .
 
 
 def is_time(value: object) -> bool:
-    return isinstance(value, _NUMBERS) and not isinstance(value, bool) and 0 < value < 1e11
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool) and 0 <= value < 1e11
 
 
 def audiences(claims: Mapping[str, Any]) -> list[Any]:

@@ -109,13 +109,21 @@ class Provider:
         headers: Mapping[str, str] | None = None,
         *,
         repeatable: bool = False,
+        foreign: bool = False,
     ) -> Response:
-        """A client-authenticated POST; endpoint is the metric's name for it. Raises UpstreamError."""
+        """A client-authenticated POST; endpoint is the metric's name for it. repeatable, foreign: as HttpClient has it.
+        Raises UpstreamError."""
         prove = partial(self._auth.apply, audience=self.metadata().issuer)
         return self._measured(
             endpoint,
             lambda: self._http.post_form(
-                url, form, target=endpoint, headers=headers, prove=prove, repeatable=repeatable
+                url,
+                form,
+                target=endpoint,
+                headers=headers,
+                prove=prove,
+                repeatable=repeatable,
+                foreign=foreign,
             ),
         )
 

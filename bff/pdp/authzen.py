@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from bff.errors import UpstreamError
 from bff.http import HttpClient, Response
-from bff.pdp.model import Decision, Question, Semantic, Undecided
+from bff.pdp.model import Cause, Decision, Question, Semantic, Undecided
 
 EVALUATION, EVALUATIONS = "/access/v1/evaluation", "/access/v1/evaluations"
 METADATA = "/.well-known/authzen-configuration"
 LONGEST_REASON = 500
+_ABOUT_THE_QUESTION = (400, 413, 422)
 
 
 class Endpoints(NamedTuple):
@@ -104,7 +105,7 @@ class Authzen:
         if answer.status in (401, 403):
             raise Undecided("refused")
         if answer.status != 200:
-            raise Undecided("bad_response")
+            raise Undecided("bad_response", _cause(answer.status))
         try:
             return answer.json()
         except UpstreamError as err:
@@ -123,6 +124,7 @@ class Authzen:
                 headers={**identified, **credential},
                 repeatable=True,
                 seconds=self._left(deadline),
+                foreign=True,
             )
 
         shown = self._credential.headers(url, self._left(deadline)) if self._credential else {}
@@ -153,6 +155,8 @@ class Authzen:
         url = f"{parts.scheme}://{parts.netloc}{METADATA}{parts.path}"
         try:
             answer = self._http.get(url, target="metadata", seconds=self._left(deadline))
+            if (cause := _cause(answer.status)) is Cause.OUTAGE:
+                raise Undecided("metadata", cause)
             if 400 <= answer.status < 500:
                 return Endpoints(self._base + EVALUATION, self._base + EVALUATIONS)
             metadata = answer.json() if answer.status == 200 else {}
@@ -203,6 +207,13 @@ def _length(decisions: Sequence[Decision], asked: int, semantic: Semantic) -> in
     """How many decisions there should be."""
     ended = next((number for number, decision in enumerate(decisions, 1) if semantic.ends(decision)), asked)
     return min(ended, asked)
+
+
+def _cause(status: int) -> Cause:
+    """What an answer with another status than 200 means. A PDP that answers 400 or 413 has read the question."""
+    if status >= 500 or status == 429:
+        return Cause.OUTAGE
+    return Cause.QUESTION if status in _ABOUT_THE_QUESTION else Cause.MISTAKE
 
 
 def _decision(answer: object) -> Decision:

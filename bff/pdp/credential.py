@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 
-from bff.errors import BFFError
+from bff.errors import BFFError, InsufficientScope, TokenRefused
 from bff.flights import Flights
 from bff.http import Response
 from bff.oidc.dpop import Dpop
-from bff.pdp.model import Undecided
+from bff.pdp.model import Cause, Undecided
 from bff.settings import ServiceSettings
 from bff.tokens.client_credentials import OwnTokens
 from bff.tokens.source import Usable
@@ -84,13 +84,15 @@ class OwnToken:
         return self._held
 
     def _renewed(self) -> Usable:
-        self._renewed_at = self._clock()
-        self._held = self._tokens.renew(None, self._service)
+        refused, self._renewed_at = self._held, self._clock()
+        self._held = self._tokens.renew(None, self._service, refused.token if refused else None)
         return self._held
 
 
 def _landed(flight: "Future[Usable]", seconds: float) -> Usable:
     try:
         return flight.result(seconds)
-    except (BFFError, TimeoutError) as err:
+    except (TokenRefused, InsufficientScope) as err:  # the provider has answered, and will not answer otherwise
         raise Undecided("token") from err
+    except (BFFError, TimeoutError) as err:
+        raise Undecided("token", Cause.OUTAGE) from err

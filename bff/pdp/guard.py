@@ -2,7 +2,7 @@
 
 What a decision is made of: who asks (with roles and permissions), what they want to do to what, and the client's
 address as context. A request that is not clearly allowed is denied, unless its route was declared to go on without a
-decision (`on_error: allow`).
+decision (`on_error: allow`) and nobody answers: what a request can bring about itself lets no request pass (ADR 38).
 """
 
 import functools
@@ -16,14 +16,23 @@ from bff.events.audit import Audit
 from bff.observability import labels, metrics, traces
 from bff.observability.traces import exemplar
 from bff.pdp.decisions import Decisions
-from bff.pdp.model import Asked, Decision, Question, Semantic, Subject, Undecided, properties
+from bff.pdp.model import Asked, Cause, Decision, Question, Semantic, Subject, Undecided, properties
 from bff.settings import OnError, RouteSettings, VerifyProfile
 
 log = logging.getLogger(__name__)
 
 ALLOW, DENY, ERROR, NO_MAPPING = "allow", "deny", "error", "no_mapping"
 UNDECIDED = "No decision can be had at the moment."
+WHY = {
+    Cause.OUTAGE: UNDECIDED,
+    Cause.QUESTION: "What the request says is nothing that the policy can decide about.",
+    Cause.MISTAKE: "The policy cannot decide about this.",
+}
+CODES = {Cause.OUTAGE: ERROR, Cause.QUESTION: "property_invalid", Cause.MISTAKE: ERROR}
 ADDRESS = "client_address"
+LONGEST_ASKED = 32 * 1024
+"""Characters of an id and properties that a request may bring in. A longer question could keep a PDP busy until the
+time is over, and what its sender has caused would pass for an outage."""
 _REMEMBERED = 4096
 _Record = Callable[[float, metrics.Exemplar], None]
 
@@ -70,37 +79,38 @@ class Guard:
         user: str,
         on_error: OnError | None = None,
     ) -> None:
-        """Raises AccessDenied: deny, with the policy's reason, or error when no decision can be had."""
+        """Raises AccessDenied: deny, with the policy's reason; when no decision can be had property_invalid, where the
+        request is why, else error. Only an outage lets a request go on that was declared with `on_error: allow`."""
         start = time.perf_counter()
         request = Request(correlation_id, route, user)
         try:
             with traces.span("decision", self._named(asked)) as span:
+                _refuse_long(asked)
                 decision = self._decisions.decide(question(subject, asked, client_address), correlation_id)
                 span.set_attribute("bff.decision", ALLOW if decision.allowed else DENY)
         except Undecided as err:
-            passes = (on_error or self._on_error) is OnError.ALLOW
+            passes = err.cause is Cause.OUTAGE and (on_error or self._on_error) is OnError.ALLOW
             self._tell(ERROR, asked, request, start, err.reason, passes)
             if not passes:
-                raise AccessDenied(UNDECIDED, code=ERROR) from err
+                raise AccessDenied(WHY[err.cause], code=CODES[err.cause]) from err
             return
         self._tell(ALLOW if decision.allowed else DENY, asked, request, start, decision.reason, decision.allowed)
         if not decision.allowed:
             raise AccessDenied(decision.reason)
 
-    def answer(self, questions: Sequence[Question], semantic: Semantic, request: Request) -> list[Decision | None]:
+    def answer(self, questions: Sequence[Question], semantic: Semantic, request: Request) -> list[Decision | Undecided]:
         """The same for callers who want to know rather than to do: one decision per question in order, as far as the
-        semantic goes. None for one that cannot be had, which is as good as a denial whatever `on_error` says."""
-        start, reason = time.perf_counter(), ""
-        decided: list[Decision | None] = []
+        semantic goes. Undecided for one that cannot be had, which is as good as a denial whatever `on_error` says."""
+        start = time.perf_counter()
+        decided: list[Decision | Undecided] = []
         try:
             with traces.span("decisions", {}):
                 decided += self._decided(questions, semantic, request.correlation_id)
         except Undecided as err:
-            reason = err.reason
-            decided += [None] * (1 if semantic is Semantic.DENY_ON_FIRST_DENY else len(questions))
+            decided += [err] * (1 if semantic is Semantic.DENY_ON_FIRST_DENY else len(questions))
         for each, decision in zip(questions, decided, strict=False):
-            if decision is None:
-                self._tell(ERROR, _asked(each), request, start, reason, False)
+            if isinstance(decision, Undecided):
+                self._tell(ERROR, _asked(each), request, start, decision.reason, False)
             else:
                 told = ALLOW if decision.allowed else DENY
                 self._tell(told, _asked(each), request, start, decision.reason, decision.allowed)
@@ -162,6 +172,12 @@ class Guard:
 def _facts(resource: str, action: str, request: Request, passes: bool) -> dict[str, object]:
     """For the log. A policy's reason is not among them, since it may speak of the person or the thing."""
     return {"resource": resource, "action": action, "route": request.route, "passed": passes}
+
+
+def _refuse_long(asked: Asked) -> None:
+    """Raises Undecided."""
+    if len(asked.id) + len(asked.properties) > LONGEST_ASKED:
+        raise Undecided("properties")
 
 
 def question(subject: Subject, asked: Asked, client_address: str) -> Question:

@@ -6,7 +6,7 @@ keys in order, which most questions share.
 
 import json
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, NamedTuple, Protocol
 
 NOTHING = "{}"
@@ -94,12 +94,34 @@ class Semantic(StrEnum):
         return decision.allowed == (self is Semantic.PERMIT_ON_FIRST_PERMIT)
 
 
-class Undecided(Exception):
-    """No decision can be had. reason: one word, such as timeout, connection, circuit_open, bad_response, policy."""
+class Cause(Enum):
+    """What keeps a decision from being had, which says what may be done without one.
 
-    def __init__(self, reason: str) -> None:
+    OUTAGE: the PDP does not answer, whatever it is asked; nobody can bring that about by what they ask. QUESTION: there
+    is no answer to what was asked. MISTAKE: of the policies, the settings or the PDP, which time does not mend."""
+
+    OUTAGE = "outage"
+    QUESTION = "question"
+    MISTAKE = "mistake"
+
+
+_CAUSES = {
+    "timeout": Cause.OUTAGE,
+    "connection": Cause.OUTAGE,
+    "circuit_open": Cause.OUTAGE,
+    "properties": Cause.QUESTION,
+}
+
+
+class Undecided(Exception):
+    """No decision can be had. reason: one word, such as timeout, connection, circuit_open, bad_response, policy.
+
+    cause: as the reason has it. What is not known to be an outage is none, since a request could have caused it."""
+
+    def __init__(self, reason: str, cause: Cause | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.cause = cause or _CAUSES.get(reason, Cause.MISTAKE)
 
 
 class PolicyDecisionPoint(Protocol):

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Iterable, Sequence
 
 from bff.oidc.access_token import AccessToken
+from bff.oidc.claims import user_id
 from bff.pdp.model import Subject, properties
 from bff.sessions.model import User
 from bff.settings import PdpSettings, ProviderSettings
@@ -23,7 +24,7 @@ class Subjects:
     def __init__(self, settings: PdpSettings, providers: Iterable[ProviderSettings]) -> None:
         self._type = settings.subject_type
         self._roles_property = settings.roles_property
-        self._by_arn = frozenset(provider.id for provider in providers if provider.user_id == "arn")
+        self._providers = {provider.id: provider for provider in providers}
         self._written = functools.lru_cache(maxsize=_REMEMBERED)(self._written_anew)
 
     def of_user(self, user: User, idp: str) -> Subject:
@@ -33,7 +34,7 @@ class Subjects:
     def of_token(self, token: AccessToken) -> Subject:
         """A user's token gives the subject that the user's session would."""
         kind = CLIENT if is_own(token) else self._type
-        name = token.arn if token.idp in self._by_arn else token.sub
+        name = user_id(self._providers[token.idp], token.sub)
         return self._written(kind, name, token.roles, token.permissions, token.idp)
 
     def _written_anew(

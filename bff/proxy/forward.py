@@ -1,4 +1,4 @@
-"""A request on its way to a service: with the token that opens it, and once more when that token is not taken.
+"""A request on its way to a service: with the token that opens it, and once more when that token is refused.
 
 A service may refuse a token before its time: the provider revoked it, or changed its keys. Then another one is asked
 for, once for all who notice it at the same moment, and the request is sent again if its body still can be. A service
@@ -17,9 +17,11 @@ from bff.http import Incoming, Outgoing, Upstream, head
 from bff.observability import traces
 from bff.oidc.dpop import Dpop
 from bff.oidc.seen import Seen
+from bff.proxy.challenges import refuses_token
 from bff.proxy.headers import RequestHeaders, within_trace
+from bff.proxy.response_headers import Headers, ResponseHeaders
 from bff.sessions.model import Session
-from bff.settings import TokenKind, UpstreamSettings
+from bff.settings import Auth, TokenKind, UpstreamSettings
 from bff.tokens.keeper import TokenKeeper
 from bff.tokens.source import Usable
 
@@ -40,11 +42,13 @@ class OnBehalfOf:
 
 @dataclass(frozen=True)
 class Service:
-    """One service, ready to be called. request_headers: what it gets of a request's header fields."""
+    """One service, ready to be called. request_headers: what it gets of a request's header fields. response_headers:
+    what the client gets of its answers'."""
 
     settings: UpstreamSettings
     upstream: Upstream
     request_headers: RequestHeaders
+    response_headers: ResponseHeaders
 
     @property
     def id(self) -> str:
@@ -73,6 +77,11 @@ class Forwarder:
         """What a service gets of a request's header fields. environ: its WSGI environment (PEP 3333)."""
         return self._services[service].request_headers.of(environ, client_address)
 
+    def answered(self, service: str, answer: Incoming, auth: Auth) -> Headers:
+        """What the client gets of the answer's header fields. auth: what opened the route."""
+        own_token = auth is Auth.BEARER and self._keeper.kind(service) is TokenKind.USER
+        return self._services[service].response_headers.of(answer.headers, auth, own_token=own_token)
+
     def timeout(self, service: str) -> float:
         """Seconds."""
         return self._services[service].settings.timeout
@@ -92,7 +101,7 @@ class Forwarder:
         if self._dpop.wants_another(to.url(request), head(answer)):
             answer.close()
             answer = self._attempt(to, request, usable, client)
-        if answer.status != HTTPStatus.UNAUTHORIZED:
+        if answer.status != HTTPStatus.UNAUTHORIZED or not refuses_token(answer.headers):
             return answer
         return self._with_another(to, request, caller, usable, answer, client)
 
@@ -104,7 +113,7 @@ class Forwarder:
         self, to: Service, request: Outgoing, caller: OnBehalfOf, usable: Usable, answer: Incoming, client: Any
     ) -> Incoming:
         """The answer to the same request with another token, or this one when there is none."""
-        pair = digest(f"{caller.session.key if caller.session else ''}.{to.id}").encode()
+        pair = self._pair(caller, to)
         if self._believed.get(pair, self._clock()):
             return answer
         try:
@@ -116,9 +125,14 @@ class Forwarder:
             raise
         answer.close()
         answer = self._attempt(to, request, another, client)
-        if answer.status == HTTPStatus.UNAUTHORIZED:
+        if answer.status == HTTPStatus.UNAUTHORIZED and refuses_token(answer.headers):
             self._believed.keep(pair, True, self._clock() + BELIEVED_FOR)
         return answer
+
+    def _pair(self, caller: OnBehalfOf, to: Service) -> bytes:
+        """Of a token's owner and a service. The BFF's own token is the same for every session."""
+        shared = caller.session is None or self._keeper.kind(to.id) is TokenKind.CLIENT_CREDENTIALS
+        return digest(f"{'' if shared or caller.session is None else caller.session.key}.{to.id}").encode()
 
     def _token(self, service: str, caller: OnBehalfOf, refused: Usable | None = None) -> Usable | None:
         former = refused.token if refused else None

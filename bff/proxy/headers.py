@@ -1,19 +1,14 @@
-"""Which header fields pass, in either direction.
+"""Allow-list of the header fields of a request that a service gets. `response_headers` has the other direction.
 
-Towards a service only those pass that are listed here or in the service's `request_headers`. A list of those that must
+Only those pass that are listed here or in the service's `request_headers`. A list of those that must
 not pass could never be complete: it would have to hold every name by which some framework believes who is asking, which
 method is meant or which address (`Remote-User`, `X-HTTP-Method-Override`, `X-Original-URL`), in every spelling.
-
-Towards the browser everything passes that is about the answer; what is about the connection (RFC 9110 section 7.6.1) or
-about the site as a whole is the BFF's to say.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
-
-Headers = list[tuple[str, str]]
 
 PASSED = (
     "Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Cache-Control", "Content-Digest",
@@ -24,24 +19,8 @@ PASSED = (
     "Want-Repr-Digest", "X-Requested-With",
 )  # fmt: skip
 
-_KEPT_HOME = frozenset({
-    # about the connection
-    "connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info", "proxy-connection", "te", "trailer",
-    "transfer-encoding", "upgrade",
-    # about the site: a service cannot end the browser's session, nor say who may call the BFF
-    "access-control-allow-credentials", "access-control-allow-headers", "access-control-allow-methods",
-    "access-control-allow-origin", "access-control-expose-headers", "access-control-max-age", "alt-svc",
-    "clear-site-data", "public-key-pins", "service-worker-allowed", "set-cookie", "set-cookie2",
-    "strict-transport-security",
-    # about credentials that the browser never had
-    "authentication-info", "dpop-nonce", "www-authenticate",
-    # the BFF's own words
-    "x-correlation-id", "x-denied-reason",
-})  # fmt: skip
 _OF_TRACES = frozenset({"traceparent", "tracestate"})
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_FOLD = re.compile(r"[ \t]*\r?\n[ \t]+")  # RFC 9112 section 5.2
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class Origin(NamedTuple):
@@ -81,20 +60,6 @@ def within_trace(headers: Mapping[str, str], trace: Mapping[str, str]) -> Mappin
     if not trace:
         return headers
     return {**{name: value for name, value in headers.items() if name.lower() not in _OF_TRACES}, **trace}
-
-
-def answered(headers: Iterable[tuple[str, str]]) -> Headers:
-    """What the browser gets of a service's header fields. What is no header field is dropped."""
-    headers = list(headers)
-    named = {
-        word.strip().lower() for name, value in headers if name.lower() == "connection" for word in value.split(",")
-    }
-    passed = []
-    for name, value in headers:
-        unfolded, known = _FOLD.sub(" ", value), name.lower()
-        if known not in _KEPT_HOME and known not in named and _NAME.fullmatch(name) and _VALUE.fullmatch(unfolded):
-            passed.append((name, unfolded))
-    return passed
 
 
 def _wsgi_key(name: str) -> str:

@@ -6,6 +6,7 @@ from bff.http import Upstream, Watcher
 from bff.oidc.dpop import Dpop
 from bff.proxy.forward import Forwarder, Service
 from bff.proxy.headers import Origin, RequestHeaders
+from bff.proxy.response_headers import ResponseHeaders
 from bff.settings import Settings, UpstreamSettings
 from bff.tokens.keeper import TokenKeeper
 
@@ -23,6 +24,12 @@ def forwarder(
 ) -> Forwarder:
     origin = Origin.of(settings.base_url)
     services = [
-        Service(each, make(each, watcher), RequestHeaders(each.request_headers, origin)) for each in settings.upstreams
+        Service(
+            each,
+            make(each, watcher),
+            RequestHeaders(each.request_headers, origin),
+            ResponseHeaders(each.response_headers),
+        )
+        for each in settings.upstreams
     ]
     return Forwarder(services, keeper, dpop, clock)

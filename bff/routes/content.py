@@ -6,13 +6,19 @@ and 8, RFC 7493), so nobody can be asked about it.
 """
 
 import json
+import math
 import re
+from decimal import Decimal
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from bff.errors import AccessDenied
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+MOST_PARTS = 50_000
+"""Commas and brackets of a body: each may stand for a value, which costs a hundred times what its bytes do."""
+_PARTS = b",", b"[", b"{"
+_LONGEST_NUMBER = 64  # characters
 _TRIPLET = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -24,9 +30,11 @@ def json_body(body: bytes | None, content_type: str, content_encoding: str) -> A
         raise AccessDenied("The decision needs a body that is not compressed.", code="body_encoded")
     if not _is_json(content_type):
         _not_json()
+    if sum(map(body.count, _PARTS)) > MOST_PARTS:
+        raise AccessDenied("The body has more parts than are read for a decision.", code="body_not_json")
     try:
         text = body.decode()
-        document = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+        document = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_fraction)
         if _SURROGATE.search(text):  # half of a pair is a text that cannot be sent on
             json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as err:
@@ -72,6 +80,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise AccessDenied("The body names a key twice.", code="body_ambiguous")
     return found
+
+
+class Rounded(float):
+    """A number that was written with more digits than it holds, so that an exact reader has another one."""
+
+
+def _fraction(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        return number
+    exact = len(text) <= _LONGEST_NUMBER and Decimal(text) == Decimal(repr(number))
+    return number if exact else Rounded(number)
 
 
 def _constant(_: str) -> NoReturn:

@@ -35,6 +35,8 @@ def request(config: Settings, method: str, target: str, body: bytes | None = Non
     yield "token", _token(settings, service)
     yield "csrf", "X-CSRF-Token is needed" if _needs_csrf(settings, method) else "not needed"
     yield from _limits(settings, upstream)
+    if types := list(_types(match.route)):
+        yield "types", ", ".join(types)
     yield "policy", _question(config, match, query, body)
 
 
@@ -77,6 +79,13 @@ def _limits(route: RouteSettings, upstream: UpstreamSettings) -> Iterator[tuple[
     yield "body limit", f"{route.body_limit} bytes"
     if route.rate_limit:
         yield "rate limit", str(route.rate_limit).partition("=")[2]
+
+
+def _types(route: Route) -> Iterator[str]:
+    """Of the properties that are told to the policy, where one is declared."""
+    for each in route.mapping.properties if route.mapping else ():
+        if each.type is not None:
+            yield f"{each.name} is a {each.type}" + (", or missing" if each.optional else "")
 
 
 def _question(config: Settings, match: Match, query: str, body: bytes | None) -> str:

@@ -11,43 +11,25 @@ from bff.pdp.model import NOTHING, Asked, properties
 from bff.routes import content
 from bff.routes.jsonpath import MISSING, Selector, TooDeep
 from bff.routes.path import CONTROL
+from bff.routes.property import LARGEST, Property
 from bff.settings import AuthzMap
 
 EVERY = "*"
 """The id in a question about a type as a whole; no thing can have it."""
 LONGEST_ID = 1024
-_SAFE = 2**53 - 1  # a larger whole number is another one to a reader with IEEE 754 numbers (RFC 7493 section 2.2)
-_OPTIONAL = "?"
-
-
-class Property:
-    """optional: whether it may be missing, which `?` after its path says."""
-
-    def __init__(self, name: str, text: str) -> None:
-        """Raises ValueError for a bad JSONPath."""
-        self.name = name
-        self.optional = text.endswith(_OPTIONAL)
-        self.selector = Selector(text.removesuffix(_OPTIONAL))
-
-    def value(self, document: Mapping[str, Any]) -> Any:
-        """One value; a list of them when there could be several; MISSING when there is none."""
-        if self.selector.singular:
-            return self.selector.one(document)
-        return self.selector.all(document) or MISSING
 
 
 class AuthzMapping:
-    """An authz_map, compiled. needs_body: whether the question cannot be put without the request's body."""
+    """An authz_map, compiled. properties: of the thing. needs_body: whether the question cannot be put without the
+    request's body."""
 
     def __init__(self, settings: AuthzMap | None) -> None:
         """settings: None to deny every request. Raises ValueError for a bad JSONPath."""
         self._settings = settings
         self._id = Selector(settings.id_from) if settings and settings.id_from else None
-        self._properties = [Property(*each) for each in settings.props] if settings else []
+        self.properties = [Property(*each) for each in settings.props] if settings else []
         selectors = [self._id] if self._id else []
-        self._parts = {
-            part for each in [*selectors, *(one.selector for one in self._properties)] for part in each.parts
-        }
+        self._parts = {part for each in [*selectors, *(one.selector for one in self.properties)] for part in each.parts}
         self.needs_body = "body" in self._parts
 
     def asked(
@@ -77,23 +59,14 @@ class AuthzMapping:
             raise AccessDenied("The request does not say what it is about.", code="id_missing")
         if isinstance(value, list) and "query" in self._id.parts:
             raise AccessDenied("A parameter that names one thing stands twice.", code="query_ambiguous")
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _SAFE:
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST:
             return str(value)
         if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID or value == EVERY or CONTROL.search(value):
             raise AccessDenied("What the request names cannot be the id of a thing.", code="id_invalid")
         return value
 
     def _props(self, document: Mapping[str, Any]) -> str:
-        if not self._properties:
+        if not self.properties:
             return NOTHING
-        values = {}
-        for each in self._properties:
-            value = each.value(document)
-            if value is not MISSING:
-                values[each.name] = value
-            elif not each.optional:
-                raise AccessDenied("The request lacks something that the decision needs.", code="property_missing")
-        try:
-            return properties(values)
-        except ValueError as err:
-            raise AccessDenied("The request holds a number that JSON cannot say.", code="property_invalid") from err
+        found = {each.name: each.value(document) for each in self.properties}
+        return properties({name: value for name, value in found.items() if value is not MISSING})

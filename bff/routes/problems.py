@@ -5,8 +5,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
 from bff.routes.jsonpath import Selector
-from bff.routes.mapping import Property
 from bff.routes.overlaps import overlaps
+from bff.routes.property import Property
 from bff.routes.route import Route, compiled
 from bff.routes.trie import Endpoint, Node, build, endpoints
 from bff.settings import AuthzMap, RouteSettings
@@ -20,10 +20,13 @@ OWN_PATHS = frozenset({"/api/auth/session", "/api/v1/metrics"})
 _WITHOUT_BODY = ("GET", "HEAD")
 
 
-def problems(routes: Sequence[RouteSettings], *, strict: bool = True) -> list[Problem]:
-    """Every mistake, in the order of lines. strict: whether a route that asks the policy needs an authz_map."""
+def problems(routes: Sequence[RouteSettings], *, strict: bool = True, typed: bool = False) -> list[Problem]:
+    """Every mistake, in the order of lines. strict: whether a route that asks the policy needs an authz_map. typed:
+    whether a property that comes from a body needs a type."""
     found = [
-        (route.line, f"route {route.id}: {sentence}") for route in routes for sentence in _alone(route, strict=strict)
+        (route.line, f"route {route.id}: {sentence}")
+        for route in routes
+        for sentence in _alone(route, strict=strict, typed=typed)
     ]
     root = build([route for settings in routes for route in _by_path(settings)])
     return sorted([*found, *_repeated(routes), *_conflicts(root), *_overlapping(root)])
@@ -35,20 +38,20 @@ def _by_path(settings: RouteSettings) -> Iterator[Route]:
         yield compiled(dataclasses.replace(settings, authz=False, upstream_path=None))
 
 
-def _alone(route: RouteSettings, *, strict: bool) -> Iterator[str]:
+def _alone(route: RouteSettings, *, strict: bool, typed: bool) -> Iterator[str]:
     if route.path in OWN_PATHS:
         yield f"path: the BFF answers {route.path} itself, so no request would get here."
     if route.authz and route.authz_map is None and strict:
         yield "authz: pdp needs an authz_map that says what to ask (mapping: deny in pdp.yaml denies instead)."
     if route.authz_map is not None:
-        yield from _mapping(route, route.authz_map)
+        yield from _mapping(route, route.authz_map, typed=typed)
 
 
-def _mapping(route: RouteSettings, settings: AuthzMap) -> Iterator[str]:
+def _mapping(route: RouteSettings, settings: AuthzMap, *, typed: bool) -> Iterator[str]:
     if settings.id_from is not None:
         yield from (f"authz_map.id_from: {line}" for line in _id(route, settings.id_from))
     for name, text in settings.props:
-        yield from (f"authz_map.props.{name}: {line}" for line in _property(route, name, text))
+        yield from (f"authz_map.props.{name}: {line}" for line in _property(route, name, text, typed=typed))
 
 
 def _id(route: RouteSettings, text: str) -> Iterator[str]:
@@ -65,13 +68,15 @@ def _id(route: RouteSettings, text: str) -> Iterator[str]:
     yield from _reachable(route, selector)
 
 
-def _property(route: RouteSettings, name: str, text: str) -> Iterator[str]:
+def _property(route: RouteSettings, name: str, text: str, *, typed: bool) -> Iterator[str]:
     try:
-        selector = Property(name, text).selector
+        compiled = Property(name, text)
     except ValueError as err:
         yield str(err)
         return
-    yield from _reachable(route, selector)
+    yield from _reachable(route, compiled.selector)
+    if typed and compiled.type is None and "body" in compiled.selector.parts:
+        yield "needs a type, such as | number: a policy decision point at an address may take a text for a number."
 
 
 def _reachable(route: RouteSettings, selector: Selector) -> Iterator[str]:
@@ -81,6 +86,8 @@ def _reachable(route: RouteSettings, selector: Selector) -> Iterator[str]:
     names, chain = parse(route.path).names, selector.chain
     if chain is None or chain[0] == "body":
         return
+    if len(chain) == 1:
+        yield f"selects all of the {chain[0]}; name one value in it."
     if chain[0] == "path" and len(chain) > 1 and chain[1] not in names:
         known = f"there is {', '.join(names)}" if names else "there are none"
         yield f"the path has no name {chain[1]!r}; {known}."

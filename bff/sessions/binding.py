@@ -1,6 +1,8 @@
-"""Ties a session to the browser that logged in: its network (IPv4 /24, IPv6 /48) and its User-Agent.
+"""Session binding: compares a request with the browser that logged in, by network (IPv4 /24, IPv6 /48) and User-Agent.
 
-A stolen cookie is then of no use elsewhere, while a phone that moves within its provider's network stays logged in.
+A difference makes a stolen cookie visible, or useless where the binding is enforced. It is no proof: a media player
+sends another User-Agent, a browser updates itself, a phone changes networks. So a difference refuses a request at most,
+and never ends a session.
 """
 
 import functools
@@ -8,6 +10,7 @@ import hashlib
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
+BOUND_TO = BOTH, ADDRESS, AGENT = ("both", "address", "agent")
 IPV4_PREFIX = 24
 IPV6_PREFIX = 48
 
@@ -24,13 +27,22 @@ def binding_of(address: str, user_agent: str) -> Binding:
     return Binding(_network(address), _agent(user_agent))
 
 
-def mismatch(expected: Binding, seen: Binding) -> str | None:
-    """Which half differs: ip, user_agent or both; None when the client is the same."""
+def mismatch(expected: Binding, seen: Binding, compared: str = BOTH) -> str | None:
+    """Which half differs: ip, user_agent or both; None when the client is the same. compared: one of BOUND_TO."""
     if expected == seen:
         return None
-    if expected.network == seen.network:
-        return "user_agent"
-    return "ip" if expected.agent == seen.agent else "both"
+    moved = compared != AGENT and not _may_be_one_client(expected.network, seen.network)
+    changed = compared != ADDRESS and expected.agent != seen.agent
+    if moved and changed:
+        return "both"
+    if moved:
+        return "ip"
+    return "user_agent" if changed else None
+
+
+def _may_be_one_client(expected: str, seen: str) -> bool:
+    """A client that has both families of addresses uses either, so an IPv4 network cannot contradict an IPv6 one."""
+    return expected == seen or (bool(expected and seen) and (":" in expected) != (":" in seen))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -28,7 +28,7 @@ class Directory:
 
     def of_user(self, idp: str, sub: str, limit: int) -> tuple[list[Listed], bool]:
         """The latest used sessions of a provider's user, the last begun first; and whether there are more."""
-        found = list(islice(self._of_user(idp, sub), limit + 1))
+        found = list(islice(self.of_person(idp, sub), limit + 1))
         listed = self._listed(found[:limit])
         return sorted(listed, key=lambda each: each.session.created_at, reverse=True), len(found) > limit
 
@@ -53,7 +53,8 @@ class Directory:
         """The one of all sessions that has this reference. Looks at every key, though not at their records."""
         return self._find(EXPIRY_INDEX, reference)
 
-    def _of_user(self, idp: str, sub: str) -> Iterator[Session]:
+    def of_person(self, idp: str, sub: str) -> Iterator[Session]:
+        """The live sessions of a provider's user, as they are read: a page at a time, the latest used first."""
         seen: set[str] = set()
         for name in self._records.of_user(idp, sub):
             for page in pages(self._kv, name, descending=True):

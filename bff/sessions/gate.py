@@ -6,21 +6,25 @@ Never writes on the way: that a session was used is noted in memory and recorded
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
 from bff.crypto import digest
-from bff.errors import BindingMismatch, SessionEnded, SessionExpired, Unauthenticated
+from bff.errors import BindingMismatch, SessionEnded, SessionExpired, StoreRefuses, Unauthenticated
 from bff.events.audit import Audit
 from bff.events.model import SecurityEvent
 from bff.observability import metrics
-from bff.sessions.binding import binding_of, mismatch
+from bff.sessions.binding import Binding, binding_of, mismatch
 from bff.sessions.cache import Entry, SessionCache, touch_interval
-from bff.sessions.model import EndReason, Session
+from bff.sessions.model import EndReason, Session, User
 from bff.sessions.store import SessionStore
 from bff.settings import SessionSettings
 
 _COOKIE_VALUE = r"[A-Za-z0-9_-]{43}"  # what random_id() makes; anything else costs no look-up
 _MOST_CANDIDATES = 3
+_REPORTED_FOR = 3600.0
+_MOST_REPORTED = 1024
 
 
 class Client(NamedTuple):
@@ -44,6 +48,8 @@ class Gate:
         self._store = store
         self._audit = audit
         self._binding = settings.binding
+        self._bound_to = settings.bound_to
+        self._reported: dict[tuple[str, Binding], float] = {}
         self._touch_interval = touch_interval(settings)
         self._cookie = re.compile(rf'(?:^|;)\s*{re.escape(cookie_name)}="*({_COOKIE_VALUE})"*\s*(?=;|\Z)')
         self._clock = clock
@@ -67,8 +73,8 @@ class Gate:
         session = entry.session
         if now >= session.expires_at:
             self._end_expired(session, now)
-        if self._binding != "off" and binding_of(*client) != session.binding:
-            self._other_browser(session, client)
+        if self._binding != "off" and (seen := binding_of(*client)) != session.binding:
+            self._compare(session, seen, now)
         if touch and now >= entry.touch_after:
             entry.touch_after = now + self._touch_interval
             self._used[session.key] = (session, now)
@@ -83,7 +89,9 @@ class Gate:
         entry = self._cache.held(digest(values[0]), now)
         if entry is None or now >= entry.session.expires_at:
             return False
-        return self._binding == "off" or binding_of(*client) == entry.session.binding
+        if self._binding == "off" or (seen := binding_of(*client)) == entry.session.binding:
+            return True
+        return not self._differs(entry.session, seen) or self._was_reported(entry.session, seen, now)
 
     def end(self, session: Session, reason: EndReason, *, by: str = "") -> bool:
         """End a session: here at once, in the other workers as soon as they hear of it; False when it had ended. by: as
@@ -92,10 +100,22 @@ class Gate:
         self._cache.invalidate(session.key)
         return ended
 
+    def change_user(self, session: Session, user: User) -> bool:
+        """Put what the provider says of the person now into a session, in every worker; False when the session says so
+        already, or is over. Raises StoreUnavailable."""
+        changed = self._store.change_user(session.key, user)
+        if changed:
+            self._cache.invalidate(session.key)
+        return changed
+
     def replace(self, former: Session, new: Session) -> None:
         """End the session that a browser had before it logged in anew. Raises StoreUnavailable."""
         self._store.replace(former, new)
         self._cache.invalidate(former.key)
+
+    def discard(self, session: Session) -> None:
+        """End a new session whose tokens the provider may have ended already. Raises StoreUnavailable."""
+        self.replace(session, session)
 
     def end_all_of(self, session: Session, reason: EndReason) -> int:
         """Likewise every session of this session's user at this provider; how many there were."""
@@ -133,17 +153,34 @@ class Gate:
         A browser may hold several (left over from another BFF_COOKIE_DOMAIN, or set by a sibling host), so the first
         one that opens a session counts.
         """
-        return self._cookie.findall(cookie_header)[:_MOST_CANDIDATES]
+        return [found[1] for found in islice(self._cookie.finditer(cookie_header), _MOST_CANDIDATES)]
 
     def _end_expired(self, session: Session, now: float) -> None:
         reason = session.expired(now) or EndReason.IDLE_TIMEOUT
-        self.end(session, reason)
+        with suppress(StoreRefuses):  # it is over all the same, and the sweep ends it when there is room again
+            self.end(session, reason)
         raise SessionExpired
 
-    def _other_browser(self, session: Session, client: Client) -> None:
-        differs = mismatch(session.binding, binding_of(*client)) or "both"
+    def _compare(self, session: Session, seen: Binding, now: float) -> None:
+        """Raises BindingMismatch where the binding is enforced. The session goes on in any case."""
+        differs = self._differs(session, seen)
+        if differs is None:
+            return
         metrics.binding_failure(differs)
-        self._audit.security(SecurityEvent.SESSION_BINDING, session=session.reference, reason=differs)
+        if not self._was_reported(session, seen, now):
+            self._report(session, seen, differs, now)
         if self._binding == "enforce":
-            self.end(session, EndReason.BINDING)
             raise BindingMismatch
+
+    def _differs(self, session: Session, seen: Binding) -> str | None:
+        return mismatch(session.binding, seen, self._bound_to)
+
+    def _was_reported(self, session: Session, seen: Binding, now: float) -> bool:
+        return now < self._reported.get((session.key, seen), 0.0)
+
+    def _report(self, session: Session, seen: Binding, differs: str, now: float) -> None:
+        """An event for the first request of each other client, not for each request: a video has hundreds."""
+        while len(self._reported) >= _MOST_REPORTED:
+            self._reported.pop(next(iter(self._reported)), None)
+        self._reported[session.key, seen] = now + _REPORTED_FOR
+        self._audit.security(SecurityEvent.SESSION_BINDING, session=session.reference, reason=differs)

@@ -17,7 +17,6 @@ class EndReason(StrEnum):
     BACKCHANNEL = "backchannel"
     IDLE_TIMEOUT = "idle_timeout"
     ABSOLUTE_TIMEOUT = "absolute_timeout"
-    BINDING = "binding"
     REFRESH_REJECTED = "refresh_rejected"
     REVOKED = "revoked"
     REPLACED = "replaced"

@@ -14,6 +14,7 @@ Where they are, `bff/sessions/records.py` says. Beside them:
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from bff.crypto import digest, random_id
 from bff.errors import SessionEnded
@@ -25,7 +26,7 @@ from bff.observability import metrics
 from bff.sessions.binding import Binding
 from bff.sessions.model import EndReason, Session, User
 from bff.sessions.records import EXPIRY_INDEX, Records, hot
-from bff.sessions.token_store import INVALIDATIONS, TokenStore
+from bff.sessions.token_store import INVALIDATIONS, EndedSession, TokenStore
 from bff.sessions.tokens import Tokens
 from bff.settings import SessionSettings
 
@@ -38,6 +39,7 @@ UNCOUNTED_INDEX = "sessions-uncounted"
 TOLD_FOR = 3600
 """Seconds for which a browser is told that its session ended, rather than that there is none."""
 
+_DELIBERATE = frozenset({EndReason.LOGOUT, EndReason.LOGOUT_EVERYWHERE, EndReason.REVOKED})
 _NOT_THE_USERS_DOING = frozenset({EndReason.REFRESH_REJECTED, EndReason.BACKCHANNEL, EndReason.REVOKED})
 
 
@@ -114,6 +116,17 @@ class SessionStore:
                 batch.index_add(name, session.key, when, only_present=True)
         if batch.operations:
             self._kv.execute(batch)
+
+    def change_user(self, key: str, user: User) -> bool:
+        """Replace the user of a live session, and nothing else of its record; False when there is nothing to change."""
+        while True:
+            raw, expires_at = self._kv.execute(Batch().get(hot(key)).index_score(EXPIRY_INDEX, key))
+            session = None if raw is None or expires_at is None else self._records.opened(key, raw, expires_at)
+            if session is None or session.user == user:
+                return False
+            if self._kv.compare_and_set(hot(key), raw, self._records.sealed(replace(session, user=user))):
+                self._kv.publish(INVALIDATIONS, key)
+                return True
 
     def end(self, session: Session, reason: EndReason, *, by: str = "") -> bool:
         """End one session everywhere; False when another worker already had. by: as its event has it."""
@@ -194,7 +207,10 @@ class SessionStore:
                 .delete(hot(session.key))
                 .publish(INVALIDATIONS, session.key)
             )
-            (self._tokens.give_up if revoked else self._tokens.forget)(batch, session.key)
+            if revoked:
+                self._tokens.enqueue_revocation(batch, EndedSession.of(session, deliberate=reason in _DELIBERATE))
+            else:
+                self._tokens.forget(batch, session.key)
             if reason in _NOT_THE_USERS_DOING:
                 batch.set(_ended(session.key), reason.encode(), TOLD_FOR)
             for name in self._records.indexes(session):

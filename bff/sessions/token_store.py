@@ -3,19 +3,22 @@
     cold:{key}         sealed tokens; key is the session's
     token-refresh      index: key at the time when its tokens want to be refreshed
     token-revocation   index: attempt:key at the time when its tokens are to be revoked at the provider
+    revocation:{key}   sealed: whose tokens these are, and whether a person ended the session
 
-An ended session's tokens stay until the provider has revoked them. They open nothing here, since a session is what is
-in the expiry index; and a refresh that was under way when the session ended still finds the record, so that the newest
-refresh token is the one that gets revoked.
+An ended session's tokens stay until the provider has revoked them, or until it is clear that it must not. They open
+nothing here, since a session is what is in the expiry index; and a refresh that was under way when the session ended
+still finds the record, so that the newest refresh token is the one that gets revoked.
 """
 
+import json
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from bff.crypto import Keyring, SealError, digest
 from bff.kv import Batch, KeyValue
+from bff.sessions.model import Session
 from bff.sessions.tokens import Tokens, tokens_from_bytes, tokens_to_bytes
 
 log = logging.getLogger(__name__)
@@ -25,6 +28,10 @@ INVALIDATIONS = "session-invalidations"
 
 REFRESH_INDEX = "token-refresh"
 REVOCATION_INDEX = "token-revocation"
+CODE_LIFE = 60.0
+"""Seconds between the last moment at which a login may come back and the end of its code exchange."""
+MOST_WAITING = 2 * 86400.0
+"""Seconds that tokens wait at most; every attempt to revoke them is over by then."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,22 @@ class Held:
 
     raw: bytes = field(repr=False)
     tokens: Tokens
+
+
+@dataclass(frozen=True)
+class EndedSession:
+    """Whose tokens wait to be revoked. created_at: Unix seconds. deliberate: whether its user or an operator ended the
+    session, rather than time, the provider or a check."""
+
+    key: str = field(repr=False)
+    idp: str
+    sub: str = field(repr=False)
+    created_at: float
+    deliberate: bool
+
+    @classmethod
+    def of(cls, session: Session, *, deliberate: bool) -> "EndedSession":
+        return cls(session.key, session.idp, session.user.sub, session.created_at, deliberate)
 
 
 @dataclass(frozen=True)
@@ -50,9 +73,11 @@ class DueRevocation:
 class TokenStore:
     """Every method that asks the store raises StoreUnavailable when it does not answer."""
 
-    def __init__(self, kv: KeyValue, keys: Keyring, clock: Callable[[], float]) -> None:
+    def __init__(self, kv: KeyValue, keys: Keyring, clock: Callable[[], float], *, login_timeout: float) -> None:
+        """login_timeout: seconds that a login may take."""
         self._kv = kv
         self._sealer = keys.sealer("session-cold")
+        self._quiet_time = login_timeout + CODE_LIFE
         self._clock = clock
 
     def add(self, batch: Batch, key: str, tokens: Tokens, life: float) -> None:
@@ -60,13 +85,25 @@ class TokenStore:
         batch.set(_cold(key), self._sealed(key, tokens), life)
         self._want_refresh(batch, key, tokens)
 
-    def give_up(self, batch: Batch, key: str) -> None:
-        """Into the transaction that ends a session: from now on the tokens wait to be revoked."""
-        batch.index_remove(REFRESH_INDEX, key)
-        batch.index_add(REVOCATION_INDEX, DueRevocation(key, 0).member, self._clock())
+    def enqueue_revocation(self, batch: Batch, ended: EndedSession) -> None:
+        """Into the transaction that ends a session: from now on the tokens wait to be revoked.
+
+        Without a person's deed they wait longer than a login can take: a session that timed out is most often followed
+        by a login of the same person, and the provider may issue its tokens from the same grant.
+        """
+        batch.index_remove(REFRESH_INDEX, ended.key)
+        batch.set(_revocation(ended.key), self._sealed_end(ended), MOST_WAITING)
+        due = self._clock() + (0.0 if ended.deliberate else self._quiet_time)
+        batch.index_add(REVOCATION_INDEX, DueRevocation(ended.key, 0).member, due)
+
+    def enqueue_orphan(self, ended: EndedSession, tokens: Tokens) -> None:
+        """Likewise tokens that a refresh brought for a session whose own tokens are settled already."""
+        batch = Batch().set(_cold(ended.key), self._sealed(ended.key, tokens), MOST_WAITING)
+        self.enqueue_revocation(batch, ended)
+        self._kv.execute(batch)
 
     def forget(self, batch: Batch, key: str) -> None:
-        """Into a transaction: away with tokens that nobody can read, or that the provider is not to take back."""
+        """Into a transaction: deletes tokens that no key opens, or that the provider must not revoke."""
         batch.index_remove(REFRESH_INDEX, key).delete(_cold(key))
 
     def read(self, key: str) -> Held | None:
@@ -74,8 +111,8 @@ class TokenStore:
         return self._opened(key, self._kv.get(_cold(key)))
 
     def read_with(self, key: str, note: str) -> tuple[Held | None, bytes | None]:
-        """The tokens, and the value under another key at the same moment."""
-        raw, noted = self._kv.execute(Batch().get(_cold(key)).get(note))
+        """The tokens, and the value under another key just before: tokens replaced meanwhile show by themselves."""
+        noted, raw = self._kv.execute(Batch().get(note).get(_cold(key)))
         return self._opened(key, raw), noted
 
     def replace(self, key: str, held: Held, tokens: Tokens) -> bool:
@@ -114,10 +151,21 @@ class TokenStore:
         parts = [member.partition(":") for member, _ in due]
         return [DueRevocation(key, int(attempt)) for attempt, _, key in parts]
 
+    def ended(self, key: str) -> EndedSession | None:
+        """Whose tokens these were; None when an earlier version queued them, or no key opens the record."""
+        raw = self._kv.get(_revocation(key))
+        if raw is None:
+            return None
+        try:
+            return EndedSession(key=key, **json.loads(self._sealer.open(raw, _revocation(key))))
+        except (SealError, ValueError, TypeError):
+            return None
+
     def settle(self, due: DueRevocation, held: Held | None) -> None:
-        """These are revoked. Were they replaced meanwhile, the newer ones stay to be revoked."""
+        """These are revoked, or forgotten. Were they replaced meanwhile, the newer ones stay in the queue."""
         if held is None or self._kv.compare_and_set(_cold(due.key), held.raw, None):
-            self._kv.execute(Batch().index_remove(REVOCATION_INDEX, due.member).delete(_cold(due.key)))
+            batch = Batch().index_remove(REVOCATION_INDEX, due.member)
+            self._kv.execute(batch.delete(_cold(due.key)).delete(_revocation(due.key)))
 
     def postpone(self, due: DueRevocation, seconds: float) -> None:
         """Try again later."""
@@ -128,6 +176,11 @@ class TokenStore:
     def _want_refresh(self, batch: Batch, key: str, tokens: Tokens) -> None:
         if tokens.refresh_token is not None:
             batch.index_add(REFRESH_INDEX, key, tokens.access.refresh_at)
+
+    def _sealed_end(self, ended: EndedSession) -> bytes:
+        record = asdict(ended)
+        del record["key"]
+        return self._sealer.seal(json.dumps(record).encode(), _revocation(ended.key))
 
     def _sealed(self, key: str, tokens: Tokens) -> bytes:
         return self._sealer.seal(tokens_to_bytes(tokens), _cold(key))
@@ -144,3 +197,7 @@ class TokenStore:
 
 def _cold(key: str) -> str:
     return f"cold:{key}"
+
+
+def _revocation(key: str) -> str:
+    return f"revocation:{key}"

@@ -95,8 +95,12 @@ class Environment(Schema):
     cookie_secure = _var(fields.Boolean, "BFF_COOKIE_SECURE", None)
     session_lifetime = _var(fields.Integer, "SESSION_LIFETIME", 28800, validate=_positive)
     session_idle_timeout = _var(fields.Integer, "SESSION_IDLE_TIMEOUT", 3600, validate=_positive)
+    login_timeout = _var(fields.Integer, "LOGIN_TIMEOUT", 900, validate=_positive)
     session_binding = _var(
-        fields.String, "SESSION_BINDING", "enforce", validate=validate.OneOf(["enforce", "observe", "off"])
+        fields.String, "SESSION_BINDING", "observe", validate=validate.OneOf(["enforce", "observe", "off"])
+    )
+    session_bound_to = _var(
+        fields.String, "SESSION_BINDING_TO", "both", validate=validate.OneOf(["both", "address", "agent"])
     )
     session_cache_ttl = _var(fields.Float, "SESSION_CACHE_TTL", 5.0, validate=validate.Range(min=0, max=60))
     session_cache_size = _var(fields.Integer, "SESSION_CACHE_SIZE", 20000, validate=_from_zero)

@@ -31,13 +31,24 @@ _HEADER = re.compile(r"[a-z0-9][a-z0-9-]*")
 _HEADER_FAMILIES = (
     "x-user", "x-session", "x-auth", "x-remote", "x-client-", "x-ssl-", "ssl-", "x-forwarded", "x-real-",
     "x-original-", "x-rewrite-", "x-override-", "x-http-", "x-method-", "x-middleware-", "x-envoy-", "proxy-",
-    "content-", "sec-",
+    "sec-",
 )  # fmt: skip
 _HEADERS_REFUSED = frozenset({
     "authorization", "cookie", "set-cookie", "dpop", "host", "connection", "keep-alive", "te", "trailer",
     "transfer-encoding", "upgrade", "expect", "http2-settings", "forwarded", "via", "max-forwards", "remote-user",
     "client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip", "x-cluster-client-ip", "x-host",
     "x-scheme", "x-url-scheme", "x-csrf-token", "front-end-https", "early-data", "traceparent", "tracestate", "baggage",
+})  # fmt: skip
+# What commands the proxies before the BFF, or a browser beyond the answer's own page.
+_RESPONSE_FAMILIES = (
+    "access-control-", "x-accel-", "x-sendfile", "x-lighttpd-", "x-litespeed-", "x-reproxy-", "surrogate-", "cdn-",
+    "cf-", "fly-", "report", "set-", "public-key-pins", "attribution-reporting-",
+)  # fmt: skip
+_RESPONSES_REFUSED = frozenset({
+    "content-length", "date", "server", "status", "www-authenticate", "authentication-info", "dpop-nonce",
+    "strict-transport-security", "expect-ct", "clear-site-data", "alt-svc", "alt-used", "service-worker-allowed", "nel",
+    "origin-agent-cluster", "accept-ch", "accept-ch-lifetime", "critical-ch", "timing-allow-origin",
+    "use-as-dictionary", "activate-storage-access", "observe-browsing-topics", "x-correlation-id", "x-denied-reason",
 })  # fmt: skip
 
 
@@ -64,15 +75,33 @@ class Methods(WordList):
 
 
 class HeaderNames(WordList):
-    """Names of request headers that say nothing about who asks, from where, or for what."""
-
     def word(self, text: str) -> str:
         name = text.lower()
         if not _HEADER.fullmatch(name):
             raise ValidationError("must be names of headers, of letters, digits and dashes.")
-        if name in _HEADERS_REFUSED or name.startswith(_HEADER_FAMILIES):
-            raise ValidationError(f"{name} is for the BFF to set or to keep: a client must not choose it.")
+        self.check(name)
         return name
+
+    def check(self, name: str) -> None:
+        """Raises ValidationError for one that must not pass."""
+        raise NotImplementedError
+
+
+class RequestHeaderNames(HeaderNames):
+    """Names of request headers that say nothing about who asks, from where, or for what."""
+
+    def check(self, name: str) -> None:
+        if name in _HEADERS_REFUSED or name.startswith((*_HEADER_FAMILIES, "content-")):
+            raise ValidationError(f"{name} is for the BFF to set or to keep: a client must not choose it.")
+
+
+class ResponseHeaderNames(HeaderNames):
+    """Names of response headers that name no user and command neither a proxy nor a browser beyond the own page."""
+
+    def check(self, name: str) -> None:
+        refused = name in _HEADERS_REFUSED | _RESPONSES_REFUSED or name.endswith("-cache-control")
+        if refused or name.startswith(_HEADER_FAMILIES + _RESPONSE_FAMILIES):
+            raise ValidationError(f"{name} is for the BFF to set or to keep: a service must not choose it.")
 
 
 class PathTemplate(fields.String):

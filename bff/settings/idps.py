@@ -7,7 +7,15 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate, validates
 
 from bff.settings.fields import ALIAS
-from bff.settings.model import AUTH_METHODS, OPTIONAL, REQUIRED, SIGNING_ALGORITHMS, ClaimNames, ProviderSettings
+from bff.settings.model import (
+    AUTH_METHODS,
+    CLAIMS_REFRESH,
+    OPTIONAL,
+    REQUIRED,
+    SIGNING_ALGORITHMS,
+    ClaimNames,
+    ProviderSettings,
+)
 from bff.settings.words import FilePath
 from bff.settings.yaml_file import Keys, YamlFile
 
@@ -40,6 +48,7 @@ class Provider(Keys):
     dpop = fields.Boolean()
     user_id = fields.String(validate=validate.OneOf(["sub", "arn"]))
     claims = fields.Nested(Claims)
+    claims_refresh = fields.String(validate=validate.OneOf(CLAIMS_REFRESH))
     audiences = fields.List(fields.String())
     opaque_tokens = fields.Boolean()
     introspection_aud = fields.String(validate=validate.OneOf([REQUIRED, OPTIONAL]))

@@ -44,11 +44,13 @@ class CookieSettings:
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """Times in seconds. binding: enforce, observe or off. cache_size 0 or cache_ttl 0 turns the cache off."""
+    """Times in seconds. binding: enforce, observe or off. bound_to: both, address or agent. cache_size 0 or cache_ttl 0
+    turns the cache off."""
 
     lifetime: int
     idle_timeout: int
     binding: str
+    bound_to: str
     cache_ttl: float
     cache_size: int
 
@@ -141,6 +143,9 @@ class ClaimNames:
     permissions: str = "permissions"
 
 
+CLAIMS_REFRESH = ("auto", "id_token", "userinfo", "off")
+
+
 @dataclass(frozen=True)
 class ProviderSettings:
     """One OpenID Provider and this BFF's registration there.
@@ -148,9 +153,10 @@ class ProviderSettings:
     id: the alias used in URLs and ARNs. user_id: `sub`, or `arn` for `auth:account:{id}:{sub}`, which stays unique
     among several providers. par: auto (when the provider offers it), always or never (RFC 9126). dpop: whether tokens
     are bound to a key of the session (RFC 9449). client_certificate, client_certificate_key: PEM files, shown to a
-    server that asks for them. audiences: what an access token may name to be for us; none for BFF_BASE_URL.
-    opaque_tokens: whether this is the one provider that opaque Bearer tokens are shown to; None for where it is alone.
-    introspection_aud: whether it must say for whom a token is (RFC 7662). line: of idps.yaml.
+    server that asks for them. claims_refresh: one of CLAIMS_REFRESH. audiences: what an access token may name to be for
+    us; none for BFF_BASE_URL. opaque_tokens: whether this is the one provider that opaque Bearer tokens are shown to;
+    None for where it is alone. introspection_aud: whether it must say for whom a token is (RFC 7662). line: of
+    idps.yaml.
     """
 
     id: str
@@ -166,6 +172,7 @@ class ProviderSettings:
     dpop: bool = False
     user_id: str = "sub"
     claims: ClaimNames = ClaimNames()
+    claims_refresh: str = "auto"
     audiences: tuple[str, ...] = ()
     opaque_tokens: bool | None = None
     introspection_aud: str = REQUIRED
@@ -219,13 +226,15 @@ class ServiceSettings:
 class UpstreamSettings:
     """Where a service is. base_url: without a trailing slash. timeout: seconds to connect, and again until it says
     something. ca_file: PEM file of who vouches for it, None for those that the machine trusts. request_headers: names
-    in lower case that it gets on top of those that every service gets. line: of routes.yaml."""
+    in lower case that it gets on top of those that every service gets. response_headers: names in lower case that pass
+    to the client on top of those that pass from every service. line: of routes.yaml."""
 
     service: str
     base_url: str
     timeout: float = 30.0
     ca_file: Path | None = None
     request_headers: tuple[str, ...] = ()
+    response_headers: tuple[str, ...] = ()
     line: int = field(default=0, compare=False, repr=False)
 
 
@@ -389,8 +398,8 @@ class TelemetrySettings:
 class Settings:
     """Everything an operator decides. `problems` holds what could not be read; see bff.settings_check.
 
-    verify_bind: the listener for the proxies' questions, None for the public one. trusted_proxies_given: whether
-    TRUSTED_PROXIES was set, rather than left at its default.
+    login_timeout, token_refresh_threshold: seconds. verify_bind: the listener for the proxies' questions, None for the
+    public one. trusted_proxies_given: whether TRUSTED_PROXIES was set, rather than left at its default.
     """
 
     environment: str
@@ -408,6 +417,7 @@ class Settings:
     routes: tuple[RouteSettings, ...]
     pdp: PdpSettings
     verify_profiles: tuple[VerifyProfile, ...]
+    login_timeout: int
     token_refresh_threshold: int
     trusted_proxies: tuple[Network, ...]
     trust_unix_sockets: bool

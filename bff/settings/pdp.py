@@ -45,8 +45,17 @@ class Connection(Keys):
             raise ValidationError(wrong)
 
 
+_OTHER_TYPES = ["client", "role", "Action"]
+"""Of a client that speaks for itself, and two of the embedded policies' own; a user of these could pass for one."""
+
+
 class Subject(Keys):
-    type = fields.String(validate=validate.Length(min=1))
+    type = fields.String(
+        validate=[
+            validate.Length(min=1),
+            validate.NoneOf(_OTHER_TYPES, error="is the type of something else, and users are told apart."),
+        ]
+    )
     roles_property = fields.String(validate=validate.Length(min=1))
 
 

@@ -5,13 +5,13 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validates_schema
 
-from bff.settings.fields import SECONDS, BaseUrl, HeaderNames, absolute_url
+from bff.settings.fields import SECONDS, BaseUrl, RequestHeaderNames, ResponseHeaderNames, absolute_url
 from bff.settings.model import TokenKind
 from bff.settings.words import FilePath
 from bff.settings.yaml_file import Keys
 
 TOKEN_KEYS = ("token", "idp", "audience", "resource", "scope")
-UPSTREAM_KEYS = ("timeout", "ca_file", "request_headers")
+UPSTREAM_KEYS = ("timeout", "ca_file", "request_headers", "response_headers")
 _ONLY_WITH = {
     "idp": (TokenKind.CLIENT_CREDENTIALS,),
     "audience": (TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS),
@@ -29,7 +29,8 @@ class Service(Keys):
     base_url = BaseUrl(embedded=True)
     timeout = fields.Float(validate=SECONDS)
     ca_file = FilePath()
-    request_headers = HeaderNames()
+    request_headers = RequestHeaderNames()
+    response_headers = ResponseHeaderNames()
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _fits_its_token(self, data: Mapping[str, Any], original: Any, **_: Any) -> None:

@@ -1,12 +1,17 @@
 """The BFF's own tokens (RFC 6749 section 4.4), the same for every user: asked for once in the fleet, and kept in the
-store, sealed, and in each worker's memory."""
+store, sealed, and in each worker's memory.
+
+A service may refuse one before its time. Then it is replaced once for the fleet, whichever session noticed: a worker
+that was refused an older one takes the newer one from the store. One that was issued just now in the place of a refused
+one is not replaced when it is refused as well, since the next one would be, too.
+"""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
 from bff.crypto import Keyring, SealError, digest
-from bff.errors import BFFError
+from bff.errors import BFFError, NotRefreshable
 from bff.kv import KeyValue
 from bff.observability import metrics
 from bff.oidc import dpop
@@ -19,6 +24,9 @@ from bff.settings import ServiceSettings
 from bff.tokens.notes import FAILURE_LIFE
 from bff.tokens.single_flight import Busy
 from bff.tokens.source import Issuer, Usable, answered
+
+BELIEVED_FOR = 10.0
+"""Seconds for which the fleet believes a service that refuses a token which replaced a refused one."""
 
 
 class OwnTokens:
@@ -57,10 +65,12 @@ class OwnTokens:
 
     def renew(self, session: Session | None, service: ServiceSettings, refused: AccessToken | None = None) -> Usable:
         present = self._opened(_record(service))
-        if refused is not None and present is not None and not present.access.same(refused):
-            self._known[service.id] = present
-            return Usable(present.access, present.dpop_key)
-        return self._patiently(service, present)
+        if refused is None:
+            return self._patiently(service, present)
+        if present is None or present.access.same(refused):
+            return self._replaced(service, present, refused)
+        self._known[service.id] = present
+        return Usable(present.access, present.dpop_key)
 
     def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken | None:
         known = self._opened(_record(service))
@@ -82,7 +92,29 @@ class OwnTokens:
         with answered():
             return self._asked(service, former, patient=True)
 
-    def _asked(self, service: ServiceSettings, former: Tokens | None, *, patient: bool) -> Usable:
+    def _replaced(self, service: ServiceSettings, present: Tokens | None, refused: AccessToken) -> Usable:
+        """Raises NotRefreshable for one that is a replacement itself."""
+        note = f"{_record(service)}:replacement"
+
+        def issued() -> Tokens:
+            if self._kv.get(note) == _fingerprint(refused):
+                raise NotRefreshable
+            tokens = self._issued(service, _record(service))
+            self._kv.set(note, _fingerprint(tokens.access), BELIEVED_FOR)
+            return tokens
+
+        with answered():
+            return self._asked(service, present, issued, patient=True)
+
+    def _asked(
+        self,
+        service: ServiceSettings,
+        former: Tokens | None,
+        issued: Callable[[], Tokens] | None = None,
+        *,
+        patient: bool,
+    ) -> Usable:
+        """issued: asks for one, as `_issued` does if None."""
         record = _record(service)
 
         def look() -> Tokens | None:
@@ -91,9 +123,8 @@ class OwnTokens:
                 return None
             return found if found.access.fresh(self._clock()) else None
 
-        tokens = look() or self._issuer.once(
-            record, service, look, lambda: self._issued(service, record), patient=patient
-        )
+        work = issued or (lambda: self._issued(service, record))
+        tokens = look() or self._issuer.once(record, service, look, work, patient=patient)
         self._known[service.id] = tokens
         return Usable(tokens.access, tokens.dpop_key)
 
@@ -118,3 +149,7 @@ class OwnTokens:
 def _record(service: ServiceSettings) -> str:
     """Named by what was asked for, too: a changed configuration asks anew."""
     return f"service-token:{service.id}:{digest(repr(service))[:16]}"
+
+
+def _fingerprint(token: AccessToken) -> bytes:
+    return digest(token.value).encode()

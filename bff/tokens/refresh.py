@@ -15,15 +15,15 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from bff.errors import ProviderUnavailable, SessionEnded, StoreUnavailable, TokenExpired
 from bff.events.audit import Audit
 from bff.events.model import EventType, SecurityEvent
 from bff.observability import metrics, traces
-from bff.oidc.claims import changed_words
 from bff.oidc.id_token import validate_refreshed_id_token
 from bff.oidc.issued import Issued
-from bff.oidc.jwt import TokenInvalid, parse
+from bff.oidc.jwt import TokenInvalid
 from bff.oidc.provider import Provider
 from bff.oidc.token_endpoint import REFRESH, GrantRefused, RequestFailed, TokenEndpoint
 from bff.sessions.gate import Gate
@@ -31,6 +31,7 @@ from bff.sessions.model import EndReason, Session
 from bff.sessions.token_store import Held, TokenStore
 from bff.sessions.tokens import Tokens
 from bff.settings import USER_TOKEN
+from bff.tokens.claims_refresh import ClaimsRefresh
 from bff.tokens.notes import REJECTED, STARTED, SUCCESS, Notes
 from bff.tokens.single_flight import SingleFlight, TookTooLong
 from bff.tokens.unsaved import Unsaved
@@ -52,6 +53,7 @@ class Refresher:
         providers: Mapping[str, Provider],
         endpoint: TokenEndpoint,
         flight: SingleFlight,
+        claims: ClaimsRefresh,
         audit: Audit,
         pseudonym: Callable[[str], str],
         clock: Callable[[], float],
@@ -64,6 +66,7 @@ class Refresher:
         self.gate = gate
         self.providers = providers
         self.endpoint = endpoint
+        self.claims = claims
         self.audit = audit
         self.clock = clock
         self.wait = wait
@@ -178,7 +181,8 @@ class _Attempt:
         Raises RequestFailed, SessionEnded.
         """
         old = self._held.tokens
-        good = issued.access is not None and trusted and (issued.sound or not old.access.live(self.refresher.clock()))
+        # A new token of unknown life or of less scope is still better than the old one, which may have ended with it.
+        good = issued.access is not None and trusted
 
         def change(current: Tokens) -> Tokens:
             if current.refresh_token != old.refresh_token or not current.access.same(old.access):
@@ -194,8 +198,7 @@ class _Attempt:
         if not good:
             self.refresher.notes.failed(tokens.refresh_token or "", "bad_response")
             raise self._failed("bad_response")
-        if trusted:
-            self._tell_new_claims(old.id_token, issued.id_token)
+        self._refresh_claims(old, tokens)
         if tokens.refresh_token == self.spent:
             self.refresher.notes.forget(self.spent)
         else:
@@ -252,12 +255,12 @@ class _Attempt:
     def _differ(self, tokens: Tokens) -> bool:
         return tokens.refresh_token != self.spent or not tokens.access.same(self._held.tokens.access)
 
-    def _tell_new_claims(self, before: str | None, after: str | None) -> None:
-        """Of two ID tokens that were believed."""
-        if before is not None and after is not None:
-            changed = changed_words(parse(before).claims, parse(after).claims, self.provider.config.claims)
-            if changed:
-                self._tell(EventType.CLAIMS_CHANGED, **changed)
+    def _refresh_claims(self, old: Tokens, new: Tokens) -> None:
+        """Once the tokens are saved: userinfo may be slow, and a worker may be killed meanwhile."""
+        claims = self.refresher.claims
+        user = claims.user(self.session, self.provider, old, new)
+        if user is not None:
+            self.refresher.unsaved.attempt(f"user:{self.session.key}", partial(claims.apply, self.session, user))
 
     def _tell(self, event: EventType, **facts: object) -> None:
         self.refresher.audit.told(event, self.session.user.id, session=self.session.reference, **facts)

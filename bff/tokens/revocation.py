@@ -1,8 +1,9 @@
-"""Tokens of sessions that ended are revoked at the provider (RFC 7009), however the session ended.
+"""Revocation queue: tokens of sessions that ended are revoked at the provider (RFC 7009), however the session ended.
 
 Some providers keep refresh tokens alive after their own logout, so the BFF revokes what it held. Ending a session puts
-its tokens into a queue in the same transaction, so none is forgotten when a worker dies. A logout tries at once; the
-rest is done in the background, and again after a pause while the provider is away.
+its tokens into a queue in the same transaction, so none is lost when a worker dies. A logout tries at once; a session
+that ended otherwise waits longer than a login can take. Each attempt first asks whether the same person has another
+session from that provider (shared_grant.py): then the tokens are forgotten, since a revocation could end that session.
 """
 
 import logging
@@ -12,8 +13,10 @@ from contextlib import suppress
 from bff.errors import ProviderUnavailable, StoreUnavailable, UpstreamError
 from bff.oidc.issued import Issued
 from bff.oidc.provider import Provider
-from bff.sessions.token_store import DueRevocation, TokenStore
-from bff.sessions.tokens import Tokens
+from bff.sessions.model import Session, reference_of
+from bff.sessions.shared_grant import SharedGrants
+from bff.sessions.token_store import DueRevocation, EndedSession, TokenStore
+from bff.sessions.tokens import AccessToken, Tokens
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +26,9 @@ _LONGEST_PAUSE = 300.0
 
 
 class Revocations:
-    def __init__(self, store: TokenStore, providers: Mapping[str, Provider]) -> None:
+    def __init__(self, store: TokenStore, grants: SharedGrants, providers: Mapping[str, Provider]) -> None:
         self._store = store
+        self._grants = grants
         self._providers = providers
 
     def revoke_now(self, key: str) -> None:
@@ -40,14 +44,17 @@ class Revocations:
                 return
             self._turn(due)
 
-    def orphan(self, provider: Provider, issued: Issued) -> None:
-        """Revoke what was issued for a session that ended meanwhile; nobody holds it, so it is tried once."""
-        _revoked(provider, issued)
+    def orphan(self, session: Session, issued: Issued) -> None:
+        """Queue what was issued for a session that ended meanwhile. Raises StoreUnavailable."""
+        access = issued.access or AccessToken("", 0.0)
+        tokens = Tokens(session.idp, access, issued.refresh_token)
+        if access.value or tokens.refresh_token:
+            self._store.enqueue_orphan(EndedSession.of(session, deliberate=False), tokens)
 
     def _turn(self, due: DueRevocation) -> None:
         held = self._store.read(due.key)
         provider = self._providers.get(held.tokens.idp) if held else None
-        if held is None or provider is None or _revoked(provider, held.tokens):
+        if held is None or provider is None or self._settled(provider, held.tokens, self._store.ended(due.key)):
             self._store.settle(due, held)
         elif due.attempt >= MOST_ATTEMPTS:
             log.error("revocation_given_up", extra={"idp": provider.id})
@@ -55,15 +62,30 @@ class Revocations:
         else:
             self._store.postpone(due, min(2.0**due.attempt, _LONGEST_PAUSE))
 
+    def _settled(self, provider: Provider, tokens: Tokens, ended: EndedSession | None) -> bool:
+        """Whether there is nothing left to do: False when it may work later.
 
-def _revoked(provider: Provider, tokens: Tokens | Issued) -> bool:
+        Tokens that an earlier version queued without their person are revoked without a question.
+        """
+        if ended is None:
+            return _revoked(provider, tokens)
+        if not self._grants.begin_revocation(ended):
+            log.info("revocation_left_out", extra={"idp": provider.id, "session": reference_of(ended.key)})
+            return True
+        try:
+            return _revoked(provider, tokens)
+        finally:
+            self._grants.finish_revocation(ended)
+
+
+def _revoked(provider: Provider, tokens: Tokens) -> bool:
     """Whether there is nothing left to do: False when it may work later."""
     token, kind = tokens.refresh_token, "refresh_token"
     if token is None:
-        token, kind = tokens.access.value if tokens.access else None, "access_token"
+        token, kind = tokens.access.value, "access_token"
     try:
         endpoint = provider.metadata().revocation_endpoint
-        if endpoint is None or token is None:
+        if endpoint is None:
             return True
         form = {"token": token, "token_type_hint": kind}
         answer = provider.post("revocation", endpoint, form, repeatable=True)

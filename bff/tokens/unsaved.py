@@ -4,13 +4,12 @@ The provider has taken back the old refresh token by then, so the answer is all 
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
 from bff.errors import SessionEnded, StoreUnavailable
 from bff.oidc.issued import Issued
-from bff.oidc.provider import Provider
 from bff.sessions.model import Session
 from bff.sessions.token_store import TokenStore
 from bff.sessions.tokens import Tokens
@@ -22,16 +21,15 @@ Change = Callable[[Tokens], Tokens]
 
 
 class Unsaved:
-    def __init__(self, store: TokenStore, providers: Mapping[str, Provider], revocations: Revocations) -> None:
+    def __init__(self, store: TokenStore, revocations: Revocations) -> None:
         self._store = store
-        self._providers = providers
         self._revocations = revocations
-        self._pending: dict[str, Callable[[], Tokens]] = {}
+        self._pending: dict[str, Callable[[], object]] = {}
 
     def save(self, session: Session, change: Change, issued: Issued) -> Tokens | None:
         """Apply what a refresh brought; None when it must wait for the store.
 
-        Raises SessionEnded when the session did meanwhile; then what was issued is revoked.
+        Raises SessionEnded when the session did meanwhile; then what was issued waits to be revoked.
         """
         write = partial(self._write, session, change, issued)
         try:
@@ -40,6 +38,13 @@ class Unsaved:
             self._pending[session.key] = write
             log.warning("tokens_not_saved_yet", extra={"session": session.reference})
             return None
+
+    def attempt(self, key: str, write: Callable[[], object]) -> None:
+        """Make a change now, or when the store is back; a later one under the same key takes its place."""
+        try:
+            write()
+        except StoreUnavailable:
+            self._pending[key] = write
 
     def write(self) -> None:
         """Write what could not be written. Raises StoreUnavailable; what failed is kept."""
@@ -52,6 +57,6 @@ class Unsaved:
     def _write(self, session: Session, change: Change, issued: Issued) -> Tokens:
         saved = self._store.update(session.key, change)
         if saved is None:
-            self._revocations.orphan(self._providers[session.idp], issued)
+            self._revocations.orphan(session, issued)
             raise SessionEnded
         return saved

@@ -8,11 +8,14 @@ from bff.events.audit import Audit
 from bff.kv import KeyValue
 from bff.oidc.provider import Provider
 from bff.oidc.token_endpoint import TokenEndpoint
+from bff.oidc.userinfo import UserInfo
 from bff.sessions.cache import SessionCache
 from bff.sessions.gate import Gate
+from bff.sessions.shared_grant import SharedGrants
 from bff.sessions.store import SessionStore
 from bff.sessions.token_store import TokenStore
 from bff.settings import Settings
+from bff.tokens.claims_refresh import ClaimsRefresh
 from bff.tokens.client_credentials import OwnTokens
 from bff.tokens.exchange import ExchangedTokens
 from bff.tokens.keeper import TokenKeeper
@@ -45,6 +48,7 @@ def token_workflow(
     keys: Keyring,
     sessions: SessionStore,
     tokens: TokenStore,
+    grants: SharedGrants,
     cache: SessionCache,
     gate: Gate,
     providers: Mapping[str, Provider],
@@ -57,9 +61,12 @@ def token_workflow(
 ) -> TokenWorkflow:
     """pseudonym: what stands for a user in a metric's label. wait: seconds, until somebody else's work is looked at
     again. later: does some work while the caller goes on."""
-    flight, revocations = SingleFlight(kv, wait=wait), Revocations(tokens, providers)
-    unsaved = Unsaved(tokens, providers, revocations)
-    refresher = Refresher(Notes(kv), tokens, unsaved, gate, providers, endpoint, flight, audit, pseudonym, clock, wait)
+    flight, revocations = SingleFlight(kv, wait=wait), Revocations(tokens, grants, providers)
+    unsaved = Unsaved(tokens, revocations)
+    claims = ClaimsRefresh(UserInfo(endpoint.dpop), gate.change_user, audit)
+    refresher = Refresher(
+        Notes(kv), tokens, unsaved, gate, providers, endpoint, flight, claims, audit, pseudonym, clock, wait
+    )
     users = UserTokens(tokens, cache, refresher, later, clock)
     issuer = Issuer(endpoint, flight, clock, pseudonym)
     exchanged = ExchangedTokens(users, tokens, providers, issuer, later, clock)

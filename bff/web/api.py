@@ -17,7 +17,6 @@ from bff.observability import traces
 from bff.observability.access_log import ROUTE
 from bff.oidc.claims import arn
 from bff.pdp.model import Asked
-from bff.proxy import headers as fields
 from bff.proxy.body import SMALL, RequestBody
 from bff.proxy.forward import OnBehalfOf
 from bff.routes import AuthzMapping, Match, Table, check_query
@@ -188,16 +187,13 @@ def _headers(service: str, on_behalf: OnBehalfOf) -> dict[str, str]:
 
 def _passed_back(answer: Incoming, route: RouteSettings) -> Response:
     g.own_answer = False
-    response = current_app.response_class(status=answer.status, headers=fields.answered(answer.headers))
-    if not any(name.lower() == "content-type" for name, _ in answer.headers):
+    headers = services().proxy.answered(route.service, answer, route.auth)
+    response = current_app.response_class(status=answer.status, headers=headers)
+    if not any(name.lower() == "content-type" for name, _ in headers):
         del response.headers["Content-Type"]
-    if route.auth is not Auth.NONE:
-        # What a session opened is nobody else's, and not even its own browser's after the session's end.
-        response.headers.setdefault("Cache-Control", "private, no-cache")
     if request.method == "HEAD" or answer.status in _WITHOUT_BODY:
-        with Parts(answer, request.environ) as parts:
-            for _ in parts:
-                pass
+        response.automatically_set_content_length = False  # of HEAD it is what a GET would bring, or unknown
+        answer.close()
     else:
         response.response = Parts(answer, request.environ)
         response.direct_passthrough = True

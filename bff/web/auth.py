@@ -22,7 +22,7 @@ from bff.events.model import SecurityEvent
 from bff.observability import metrics
 from bff.oidc import logout as logout_at_provider
 from bff.oidc.attempts import ATTEMPT_LIFE, cookie_name, surplus_attempts
-from bff.oidc.flow import Completed
+from bff.oidc.flow import Completed, Overtaken, Started
 from bff.sessions import csrf
 from bff.sessions.binding import binding_of
 from bff.sessions.device import device_of
@@ -59,9 +59,14 @@ def login() -> BaseResponse:
         idp=request.args.get("idp"),
         hints={name: request.args[name][:_LONGEST_HINT] for name in _HINTS if request.args.get(name)},
     )
-    response = redirect(started.url)
+    response = _to_provider(started)
     for name in surplus_attempts(request.cookies):
         _forget_attempt(response, name)
+    return response
+
+
+def _to_provider(started: Started) -> BaseResponse:
+    response = redirect(started.url)
     response.set_cookie(
         started.cookie_name,
         started.cookie_value,
@@ -84,12 +89,22 @@ def callback(alias: str | None = None) -> BaseResponse:
             request.args, request.cookies.get, redirect_uri=own if alias is None else f"{own}/{alias}"
         )
         response = _begin_session(completed)
+    except Overtaken as overtaken:
+        return _begin_again(overtaken)
     except (LoginFailed, StoreUnavailable, ProviderUnavailable) as err:
         metrics.login(_LOGIN_RESULTS.get(type(err), err.code))
         raise
     metrics.login("success")
     metrics.oauth_flow("login", completed.seconds)
     metrics.oauth_flow("authorization_code", time.perf_counter() - start)
+    _forget_attempt(response, cookie_name(request.args["state"]))
+    return response
+
+
+def _begin_again(overtaken: Overtaken) -> BaseResponse:
+    metrics.login("overtaken")
+    started = services().login.begin(return_to=overtaken.return_to, idp=overtaken.idp, again=overtaken.again)
+    response = _to_provider(started)
     _forget_attempt(response, cookie_name(request.args["state"]))
     return response
 
@@ -263,6 +278,11 @@ def _begin_session(completed: Completed) -> BaseResponse:
         tokens=completed.tokens,
         device=device_of(client.user_agent),
     )
+    try:
+        service.login.check_tokens(completed, new)
+    except Overtaken:
+        service.gate.discard(new)
+        raise
     if former is not None:
         with contextlib.suppress(StoreUnavailable):  # it ends by itself when idle; this login has succeeded
             service.gate.replace(former, new)

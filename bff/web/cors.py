@@ -7,7 +7,7 @@ from bff.web.context import services
 
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _HEADERS = f"Content-Type, {csrf.HEADER}, X-Correlation-ID"
-_EXPOSED = "X-Correlation-ID, X-Denied-Reason, RateLimit, RateLimit-Policy, Retry-After"
+_EXPOSED = "X-Correlation-ID, X-Denied-Reason, WWW-Authenticate, RateLimit, RateLimit-Policy, Retry-After"
 _PREFLIGHT_LIFE = "600"
 
 

@@ -14,8 +14,9 @@ blueprint = Blueprint("health", __name__)
 def health() -> tuple[Response, int]:
     service = services()
     healthy = service.health.healthy()
+    up = "degraded" if service.health.degraded() else "up"
     content = jsonify(
-        status="up" if healthy else "down",
+        status=up if healthy else "down",
         checks=service.health.report(),
         tasks=tasks().report(),
         version=service.settings.version,

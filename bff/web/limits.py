@@ -6,13 +6,13 @@ from bff.sessions.model import Session
 from bff.web.context import client, services
 
 
-def check(name: str, session: Session | None) -> None:
-    """Count one request of a session, or of whoever sent the request.
+def check(name: str, session: Session | None, *, hits: int = 1) -> None:
+    """Count one request of a session, or of whoever sent the request. hits: as how many it counts, for a session.
 
     Raises RateLimited; StoreUnavailable when the store does not answer and the limit is declared closed.
     """
     limits = services().limits
-    g.quota = limits.by_session(name, session.key) if session else limits.by_address(name, client().address)
+    g.quota = limits.by_session(name, session.key, hits) if session else limits.by_address(name, client().address)
 
 
 def tell(response: Response) -> None:

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, request
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, pre_load, validate
 
 from bff.crypto import equal
 from bff.errors import BadRequest, InvalidToken, NoSuchRoute, OtherSubject
 from bff.pdp import guard
 from bff.pdp.authzen import EVALUATION, EVALUATIONS, METADATA
-from bff.pdp.guard import UNDECIDED, Request
-from bff.pdp.model import Decision, Question, Semantic, Subject, properties
+from bff.pdp.guard import Request
+from bff.pdp.model import Cause, Decision, Question, Semantic, Subject, Undecided, properties
 from bff.web import context, limits
 from bff.web.bearer import bearer_token
 from bff.web.caller import Caller, admit, presented
@@ -28,6 +28,7 @@ blueprint = Blueprint("pdp", __name__)
 LONGEST = 64 * 1024
 MOST = 50
 _LONGEST_REQUEST_ID = 128
+_STATUS = {Cause.OUTAGE: 503, Cause.QUESTION: 422, Cause.MISTAKE: 500}
 _text = validate.Length(min=1, max=1024)
 
 
@@ -66,8 +67,16 @@ class _Options(_Known):
 
 
 class Evaluations(Evaluation):
-    evaluations = fields.List(fields.Nested(Evaluation), validate=validate.Length(max=MOST), load_default=list)
+    evaluations = fields.List(fields.Nested(Evaluation), load_default=list)
     options = fields.Nested(_Options, load_default=lambda: {"evaluations_semantic": Semantic.EXECUTE_ALL})
+
+    @pre_load
+    def _not_too_many(self, sent: Any, **_: Any) -> Any:
+        """Before each of them is judged, which costs much more than to count them."""
+        several = sent.get("evaluations") if isinstance(sent, dict) else None
+        if isinstance(several, list) and len(several) > MOST:
+            raise ValidationError(f"There may be {MOST}.", "evaluations")
+        return sent
 
 
 class _Reference(Schema):
@@ -99,6 +108,8 @@ def evaluations() -> Response:
     """Section 7.1: what stands beside `evaluations` is the default for each; without any it is the only question."""
     caller, wanted = _admitted(), _body(Evaluations())
     several, semantic = wanted.pop("evaluations"), wanted.pop("options")["evaluations_semantic"]
+    if caller.session is not None and len(several) > 1:
+        limits.check("evaluation", caller.session, hits=len(several) - 1)  # one was counted before the body was read
     decided = _decided(caller, [{**wanted, **each} for each in several or [{}]], semantic)
     if not several:
         return _answered(jsonify(_said(decided[0])))
@@ -160,9 +171,20 @@ def _where(messages: Mapping[Any, Any]) -> str:
 _MEMBERS = frozenset({*Evaluations().fields, *Change().fields})
 
 
-def _decided(caller: Caller, wanted: list[dict[str, Any]], semantic: Semantic) -> list[Decision | None]:
+def _decided(caller: Caller, wanted: list[dict[str, Any]], semantic: Semantic) -> list[Decision | Undecided]:
     behind = Request(g.correlation_id, request.path, caller.user)
-    return services().guard.answer([_question(caller, each) for each in wanted], semantic, behind)
+    return services().guard.answer(_questions(caller, wanted), semantic, behind)
+
+
+def _questions(caller: Caller, wanted: list[dict[str, Any]]) -> list[Question]:
+    """Raises BadRequest; at once when they are too long together, since what stands once for all is told with each."""
+    made, left = [], LONGEST
+    for each in wanted:
+        made.append(_question(caller, each))
+        left -= sum(map(len, made[-1])) - len(caller.subject.properties)
+        if left < 0:
+            raise BadRequest(f"The questions have more than {LONGEST} characters, with what they share told in each.")
+    return made
 
 
 def _question(caller: Caller, wanted: dict[str, Any]) -> Question:
@@ -196,10 +218,13 @@ def _subject(caller: Caller, named: Mapping[str, Any]) -> Subject:
     return own
 
 
-def _said(decision: Decision | None) -> dict[str, Any]:
+def _said(decision: Decision | Undecided) -> dict[str, Any]:
     """Sections 5.5 and 7.2.1."""
-    if decision is None:
-        return {"decision": False, "context": {"error": {"status": 503, "message": UNDECIDED}}}
+    if isinstance(decision, Undecided):
+        error = {"status": _STATUS[decision.cause], "message": guard.WHY[decision.cause]}
+        if decision.cause is Cause.QUESTION:
+            error["code"] = guard.CODES[decision.cause]
+        return {"decision": False, "context": {"error": error}}
     if decision.allowed or not decision.reason:
         return {"decision": decision.allowed}
     return {"decision": False, "context": {"reason_user": {"en": decision.reason}}}

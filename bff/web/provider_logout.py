@@ -6,12 +6,15 @@ from flask import Blueprint, Response, make_response, request
 from werkzeug.datastructures import MultiDict
 
 from bff.errors import InvalidRequest
+from bff.oidc.jwt import MAX_TOKEN
 from bff.web import context
 from bff.web.context import services
 from bff.web.policy import policy
 
 blueprint = Blueprint("provider_logout", __name__)
 
+LONGEST = 2 * MAX_TOKEN
+"""Bytes of a form with a logout token."""
 FORM = "application/x-www-form-urlencoded"
 _PAGE = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Logged out</title></html>'
 
@@ -22,6 +25,7 @@ def back_channel() -> Response:
     """OpenID Connect Back-Channel Logout 1.0 section 2.5: the logout token is the credential."""
     if request.mimetype != FORM:
         raise InvalidRequest(f"The content type must be {FORM}.")
+    request.max_content_length = LONGEST
     services().provider_logout.back_channel(_once(request.form, "logout_token"))
     return make_response()
 

@@ -124,6 +124,12 @@ DASHBOARD = Dashboard(
                         Query(f"{rate('bff_event_faults_total', 'fault')} or vector(0)", "incomplete {{fault}}"),
                     ],
                 ),
+                Panel(
+                    "Events of strangers, beyond the sample",
+                    "Somebody tries something very often. `rate` is as intended; bff_security_events_total counts all.",
+                    "ops",
+                    [Query(f"{rate('bff_events_sampled_out_total', 'reason')} or vector(0)", "{{reason}}")],
+                ),
             ],
         ),
     ],

@@ -27,8 +27,8 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "Ended, by cause",
-                    "`refresh_rejected` is a provider that takes grants back; `binding` is a cookie used from"
-                    " elsewhere; a wave of `backchannel` is a provider that logs people out.",
+                    "`refresh_rejected` is a provider that takes grants back; a wave of `backchannel` is a"
+                    " provider that logs people out.",
                     "ops",
                     [Query(rate("bff_sessions_destroyed_total", "reason"), "{{reason}}")],
                     stacked=True,

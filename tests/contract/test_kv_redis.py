@@ -16,7 +16,7 @@ import redis
 from prometheus_client import REGISTRY
 
 from bff.breaker import Breaker, State
-from bff.errors import StoreTimeout, StoreUnavailable
+from bff.errors import StoreBusy, StoreRefuses, StoreTimeout, StoreUnavailable
 from bff.kv import Batch, KeyValue
 from bff.kv.redis import RedisStore
 from tests.contract.backends import PATIENT, RedisBackend, eventually
@@ -164,12 +164,14 @@ class TestFrozen:
         assert isinstance(error, StoreTimeout)
         assert seconds < 2 * TIMEOUT
 
-    def test_more_callers_than_connections_wait_no_longer(self, server: RedisServer) -> None:
+    def test_callers_that_wait_for_a_connection_go_when_the_breaker_opens(self, server: RedisServer) -> None:
         store = RedisStore(server.url, timeout=TIMEOUT, pool_size=2)
         server.pause()
         with ThreadPoolExecutor(12) as pool:
-            seconds = [future.result()[1] for future in [pool.submit(timed, store.ping) for _ in range(12)]]
-        assert max(seconds) < 3 * TIMEOUT, "one wait for a connection, one for the answer"
+            errors = [future.result()[0] for future in [pool.submit(timed, store.ping) for _ in range(12)]]
+        timeouts = [error for error in errors if isinstance(error, StoreTimeout)]
+        assert len(timeouts) in (5, 6), "five open the breaker, and two are under way at once"
+        assert not [error for error in errors if isinstance(error, StoreBusy)]
         server.resume()
         assert eventually(lambda: works(store), RECOVERY)
         store.close()
@@ -182,6 +184,124 @@ class TestFrozen:
         backend.close()
         assert result["error"] == "StoreTimeout"
         assert result["ticks"] >= 5
+
+
+def busy(store: RedisStore) -> bool:
+    try:
+        store.get("k")
+    except StoreBusy:
+        return True
+    except StoreTimeout:
+        pass
+    return False
+
+
+class TestBurst:
+    """More callers at once than connections are no outage of Redis."""
+
+    def test_they_wait_for_their_turn(self, server: RedisServer) -> None:
+        store = RedisStore(server.url, timeout=PATIENT, pool_size=2)
+        store.set("k", b"v")
+        before = operations("busy")
+        with ThreadPoolExecutor(60) as pool:
+            values = list(pool.map(lambda _number: store.get("k"), range(600)))
+        assert values == [b"v"] * 600
+        assert grown(before, operations("busy")) == {}
+        store.close()
+
+    def test_waiting_has_a_limit_and_a_name_of_its_own(
+        self, server: RedisServer, breaker: Breaker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store = RedisStore(server.url, timeout=PATIENT, pool_size=1, pool_wait=0.01, breaker=breaker)
+        assert works(store)
+        before = operations("busy")
+        server.pause()
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(store.get, "k")
+            assert eventually(lambda: busy(store))
+            server.resume()
+            first.result()
+        assert grown(before, operations("busy"))["get"] >= 1
+        assert breaker.state is State.CLOSED, "Redis has done nothing wrong"
+        (line,) = [record for record in caplog.records if record.message == "store_failed"]
+        assert line.__dict__["reason"] == "busy"
+        store.close()
+
+
+class TestFull:
+    """At maxmemory with noeviction, as docs/events.md recommends."""
+
+    @pytest.fixture
+    def full(self, store: RedisStore, server: RedisServer) -> Iterator[RedisStore]:
+        store.set("k", b"v")
+        store.execute(Batch().index_add("i", "m", 1.0).index_add("i", "n", 2.0))
+        server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        server.command("CONFIG", "SET", "maxmemory", "1")
+        yield store
+        server.command("CONFIG", "SET", "maxmemory", "0")
+
+    def test_reads_go_on(self, full: RedisStore) -> None:
+        assert full.get("k") == b"v"
+        assert full.execute(Batch().get("k").index_score("i", "m").get("none")) == [b"v", 1.0, None]
+        assert full.index_count("i", 0, 9) == 2
+        assert full.index_range("i", 0, 9, 9) == [("m", 1.0), ("n", 2.0)]
+        assert full.log_length("l") == 0
+
+    def test_writes_fail_with_their_reason(
+        self, full: RedisStore, breaker: Breaker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        before = operations("full")
+        writes: dict[str, Callable[[], Any]] = {
+            "set": lambda: full.set("k", b"other"),
+            "set_if_absent": lambda: full.set_if_absent("new", b""),
+            "compare_and_set": lambda: full.compare_and_set("k", b"v", b"other"),
+            "batch": lambda: full.execute(Batch().get("k").set("k", b"other")),
+            "log_append": lambda: full.log_append("l", [b"x"], 10),
+            "window_hit": lambda: full.window_hit("w", 1, 1.0),
+            "ping": full.ping,
+        }
+        for write in writes.values():
+            with pytest.raises(StoreRefuses) as caught:
+                write()
+            assert caught.value.reason == "full"
+        assert grown(before, operations("full")) == dict.fromkeys(writes, 1)
+        assert breaker.state is State.CLOSED
+        (line,) = [record for record in caplog.records if record.message == "store_failed"]
+        assert (line.__dict__["reason"], line.__dict__["error"]) == ("full", "OutOfMemoryError")
+        assert str(full._url.hosts[0][1]) in line.__dict__["store"]
+        assert full.get("k") == b"v"
+
+    def test_what_makes_room_is_taken(self, full: RedisStore) -> None:
+        assert full.delete("k")
+        full.publish("c", "m")
+
+
+class TestReadOnly:
+    @pytest.fixture
+    def replica(self, store: RedisStore, server: RedisServer) -> Iterator[RedisStore]:
+        store.set("k", b"v")
+        server.command("REPLICAOF", "127.0.0.1", str(process.free_port()))
+        yield store
+        server.command("REPLICAOF", "NO", "ONE")
+
+    def test_reads_go_on_and_writes_say_why(self, replica: RedisStore) -> None:
+        assert replica.get("k") == b"v"
+        assert replica.execute(Batch().get("k").get("other")) == [b"v", None]
+        before, batch = operations("read_only"), Batch().set("k", b"").get("k")
+        for write in (lambda: replica.set("k", b""), replica.ping, lambda: replica.execute(batch)):
+            with pytest.raises(StoreRefuses) as caught:
+                write()
+            assert caught.value.reason == "read_only"
+        assert grown(before, operations("read_only")) == {"set": 1, "ping": 1, "batch": 1}
+
+    def test_a_server_that_cannot_persist(self, store: RedisStore, server: RedisServer) -> None:
+        store.set("k", b"v")
+        server.command("CONFIG", "SET", "min-replicas-to-write", "3")
+        with pytest.raises(StoreRefuses):
+            store.set("k", b"w")
+        assert store.get("k") == b"v"
+        server.command("CONFIG", "SET", "min-replicas-to-write", "0")
+        store.set("k", b"w")
 
 
 class TestBrokenConnections:

@@ -53,6 +53,15 @@ def test_windows_are_apart_and_no_keys(kv: KeyValue) -> None:
     assert not hit(kv, "a").counted
 
 
+def test_several_hits_are_counted_all_or_none(backend: Backend, kv: KeyValue) -> None:
+    said = [kv.window_hit("w", 5, MINUTE, number) for number in (3, 3, 2, 1)]
+    assert [(one.counted, one.hits) for one in said] == [(True, 3), (False, 3), (True, 5), (False, 5)]
+    assert not kv.window_hit("w", 5, MINUTE, 6).counted
+    backend.advance(61)
+    assert not kv.window_hit("w", 5, MINUTE, 6).counted
+    assert kv.window_hit("w", 5, MINUTE, 5).counted
+
+
 @pytest.mark.parametrize(("before", "after", "more"), [(2, 5, 3), (5, 2, 0)])
 def test_a_limit_that_changes(kv: KeyValue, before: int, after: int, more: int) -> None:
     assert sum(counted(kv, 10, limit=before)) == before

@@ -167,7 +167,7 @@ def stored_tokens(store: RedisServer, cookie: str) -> Tokens:
     """What the BFF with SECRET holds for a session."""
     kv = RedisStore(store.url)
     try:
-        held = TokenStore(kv, Keyring([base64.b64decode(SECRET)]), time.time).read(digest(cookie))
+        held = TokenStore(kv, Keyring([base64.b64decode(SECRET)]), time.time, login_timeout=900).read(digest(cookie))
     finally:
         kv.close()
     assert held is not None

@@ -108,6 +108,7 @@ def stack(folder: Path) -> Iterator[Stack]:
         store = running.enter_context(redis.RedisServer(redis.newest(), folder))
         environ = {
             "REDIS_URL": store.url,
+            "SESSION_BINDING": "enforce",
             "BFF_SECRETS": base64.b64encode(os.urandom(32)).decode(),
             "BFF_BASE_URL": origins[0],
             "BFF_ALLOWED_REDIRECT_HOSTS": ",".join(origins),

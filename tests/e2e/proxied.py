@@ -17,7 +17,7 @@ KINDS = ("gthread", "gevent")
 ROUTES = """
 services:
   files: {{token: none, base_url: "{files}"}}
-  work: {{token: none, base_url: "{work}"}}
+  work: {{token: none, base_url: "{work}", response_headers: [X-Custom]}}
   mine: {{token: user, base_url: "{work}"}}
 routes:
   - {{id: files, path: /api/files/*, service: files, auth: none}}
@@ -29,6 +29,7 @@ routes:
     streaming: true
     methods: [GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS]
     body_limit: 4GiB
+  - {{id: plain, path: /api/plain/*, service: work, auth: none, timeout: 5}}
   - {{id: small, path: /api/small/*, service: work, auth: none, methods: [POST], body_limit: 1MiB}}
   - {{id: impatient, path: /api/impatient/*, service: work, auth: none, methods: [GET, POST], timeout: 0.5}}
   - {{id: mine, path: /api/mine/*, service: mine, methods: [GET, POST], streaming: true}}

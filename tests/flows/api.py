@@ -16,7 +16,7 @@ ORDERS = "https://orders.example"
 BILLING = "https://billing.example"
 ROUTES = """
 services:
-  orders: {base_url: https://orders.example/v1, request_headers: [X-Tenant]}
+  orders: {base_url: https://orders.example/v1, request_headers: [X-Tenant], response_headers: [X-Total-Count]}
   billing: {base_url: https://billing.example, token: exchange, audience: billing}
   reports: {base_url: https://orders.example/reports, token: client_credentials, audience: reports}
   files: {base_url: https://orders.example/files, token: none}

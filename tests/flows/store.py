@@ -96,12 +96,12 @@ class WatchedStore:
         self._up()
         return self.inner.log_length(log)
 
-    def window_hit(self, window: str, limit: int, period: float) -> Hit:
+    def window_hit(self, window: str, limit: int, period: float, hits: int = 1) -> Hit:
         """Not one of the calls that are counted: it is asked before each of them, and changes nothing of theirs."""
         if self.down:
             raise StoreUnavailable
         self.hits.append(window)
-        return self.inner.window_hit(window, limit, period)
+        return self.inner.window_hit(window, limit, period, hits)
 
     def publish(self, channel: str, message: str) -> None:
         self._write("publish", channel)

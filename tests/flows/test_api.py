@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from werkzeug.test import Client
+from werkzeug.wrappers import Response
 
 from bff.http import AnswerBroken
 from tests.flows.api import ROUTES, ApiSites, call, refusal
@@ -190,13 +191,13 @@ def test_what_comes_back(alice: Browser, api: ApiSites) -> None:
     answer = call(alice, "PUT", "/api/orders/7", headers={"X-Correlation-ID": "d" * 20})
     assert (answer.status_code, answer.text) == (201, "made")
     headers = dict(answer.headers)
-    assert headers.pop("Vary", None) is None
     assert headers == {
         "ETag": '"1"',
         "Location": "/v1/orders/9",
         "Content-Type": "text/plain",
         "Content-Length": "4",
         "Cache-Control": "private, no-cache",
+        "Vary": "Cookie",
         "X-Content-Type-Options": "nosniff",
         "X-Correlation-ID": "d" * 20,
     }
@@ -214,10 +215,64 @@ def test_an_answer_is_the_services_own(alice: Browser, api: ApiSites, counters: 
     assert api.orders.closed == 1
 
 
-def test_the_services_word_about_caching_counts(alice: Browser, api: ApiSites, bff: Site) -> None:
-    api.orders.then(200, "", {"Cache-Control": "max-age=60"})
-    assert alice.fetch("/api/orders").headers["Cache-Control"] == "max-age=60"
-    assert "Cache-Control" not in bff.browser().fetch("/api/public").headers
+@pytest.mark.parametrize(
+    ("said", "passed", "varies"),
+    [
+        ({"Cache-Control": "max-age=60"}, "private, max-age=60", "Cookie"),
+        ({"Cache-Control": "s-maxage=60", "Vary": "Accept"}, "private", "Accept, Cookie"),
+        ({"Expires": "Thu, 01 Dec 2094 16:00:00 GMT"}, "private, no-cache", "Cookie"),
+        ({"Surrogate-Control": "max-age=60", "CDN-Cache-Control": "max-age=60"}, "private, no-cache", "Cookie"),
+        ({"Cache-Control": "public, max-age=60"}, "public, max-age=60", None),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 304, 404])
+def test_what_a_session_opened_is_kept_from_others(
+    alice: Browser, api: ApiSites, status: int, said: dict[str, str], passed: str, varies: str | None
+) -> None:
+    api.orders.then(status, "", said)
+    headers = alice.fetch("/api/orders").headers
+    assert (headers["Cache-Control"], headers.get("Vary")) == (passed, varies)
+    assert not {"Expires", "Surrogate-Control", "CDN-Cache-Control"} & set(headers.keys())
+
+
+def test_an_open_route_is_cached_as_its_service_says(bff: Site, api: ApiSites) -> None:
+    stranger = bff.browser()
+    assert "Cache-Control" not in stranger.fetch("/api/public").headers
+    api.orders.then(200, "", {"Cache-Control": "s-maxage=60", "Vary": "Accept"})
+    headers = stranger.fetch("/api/public").headers
+    assert (headers["Cache-Control"], headers["Vary"]) == ("s-maxage=60", "Accept")
+
+
+@pytest.mark.parametrize("path", ["/api/orders", "/api/public"])
+def test_a_service_commands_nobody_but_its_page(alice: Browser, api: ApiSites, path: str) -> None:
+    commands = {
+        "X-Accel-Redirect": "/bff-verify", "X-Envoy-Ratelimited": "true", "NEL": "{}", "Report-To": "{}",
+        "Authorization": "Bearer x", "X-User-ID": "mallory", "Refresh": "0", "SourceMap": "/x",
+        "Access-Control-Allow-Origin": "*", "X-Other": "1",
+    }  # fmt: skip
+    api.orders.then(200, "", {**commands, "X-Total-Count": "7", "Connection": "close, ETag", "ETag": '"1"'})
+    headers = alice.fetch(path).headers
+    assert not {name.lower() for name in (*commands, "ETag", "Connection")} & {name.lower() for name, _ in headers}
+    assert headers.get("X-Total-Count") == ("7" if path == "/api/orders" else None)
+
+
+@pytest.mark.parametrize("length", ["-2", "+5", "0x5", "abc", "1, 2", ""])
+def test_an_answer_of_no_length_is_none(alice: Browser, api: ApiSites, length: str) -> None:
+    def broken(_: Any) -> Response:
+        response = Response("hello")
+        response.automatically_set_content_length = False
+        response.headers["Content-Length"] = length
+        return response
+
+    api.orders.answers.append(broken)
+    assert refusal(alice.fetch("/api/orders")) == (502, "upstream_unreachable")
+    assert api.orders.closed == 1
+
+
+def test_a_205_has_no_body(alice: Browser, api: ApiSites) -> None:
+    api.orders.then(205, "a body")
+    answer = alice.fetch("/api/orders")
+    assert (answer.status_code, answer.headers["Content-Length"], answer.data) == (205, "0", b"")
 
 
 def test_head_has_the_headers_only(alice: Browser, api: ApiSites) -> None:

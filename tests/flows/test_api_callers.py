@@ -80,6 +80,21 @@ def test_a_machines_own_token_is_not_replaced(bff: Site, api: ApiSites) -> None:
     assert len(api.orders.seen) == 1
 
 
+@pytest.mark.parametrize(("path", "shown"), [("/api/machines", 'Bearer error="invalid_token"'), ("/api/own", None)])
+def test_a_machine_gets_the_challenge_to_its_own_token(bff: Site, api: ApiSites, path: str, shown: str | None) -> None:
+    for _ in range(2):
+        api.orders.then(401, "", {"WWW-Authenticate": 'Bearer error="invalid_token", Basic realm="x"'})
+    answer = asked(bff, path, access_token(bff.idp))
+    assert (answer.status_code, answer.headers.get("WWW-Authenticate")) == (401, shown)
+
+
+@pytest.mark.parametrize("path", ["/api/machines", "/api/own", "/api/open"])
+def test_what_a_token_opened_is_kept_from_others(bff: Site, api: ApiSites, path: str) -> None:
+    api.orders.then(200, "", {"Cache-Control": "s-maxage=60, max-age=5"})
+    headers = asked(bff, path, access_token(bff.idp)).headers
+    assert (headers["Cache-Control"], headers["Vary"]) == ("private, max-age=5", "Authorization")
+
+
 @pytest.mark.parametrize(
     ("token", "expected"),
     [(None, (401, "token_required")), ("not-a-token", (401, "invalid_token")), ("a b", (400, "invalid_request"))],

@@ -163,6 +163,7 @@ GOOD_TOKENS: dict[str, Tamper] = {
     "our audience in a list": claims(aud=["bff"]),
     "several audiences and our azp": claims(aud=["b", "bff"], azp="bff"),
     "no auth_time": claims(auth_time=REMOVED),
+    "times that begin with Unix": claims(auth_time=0, nbf=0),
     "fractions of seconds": times(exp=300.5, iat=-0.5, auth_time=-1.25),
     "no at_hash": claims(at_hash=REMOVED),
     "a sid that is a number": claims(sid=7),

@@ -128,7 +128,9 @@ def test_a_record_from_before_devices_were_kept_is_listed(bff: Site) -> None:
 
 
 def test_revoking_another_device(bff: Site, counters: Counters) -> None:
-    here, there = bff.logged_in(), bff.logged_in("198.51.100.1")
+    here = bff.logged_in()
+    bff.clock.now += 1
+    there = bff.logged_in("198.51.100.1")
     reference = own(there)
     answer = revoke(here, reference)
     assert (answer.status_code, answer.data, answer.headers.getlist("Set-Cookie")) == (204, b"", [])

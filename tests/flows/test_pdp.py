@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from bff.pdp.cedar import NOT_PERMITTED
-from bff.pdp.guard import UNDECIDED
+from bff.pdp.guard import WHY
+from bff.pdp.model import Cause
 from bff.settings import OnError
 from bff.web.pdp import LONGEST, MOST
 from tests.clock import Clock
@@ -269,7 +270,8 @@ def test_undecided_is_denied_and_says_so_whatever_on_error(new_site: SiteFactory
     site = new_site(change=with_pdp(policies=rules, on_error=OnError.ALLOW))
     alice = site.logged_in()
     unsayable = {**READ, "context": {"x": None}}
-    undecided = {"decision": False, "context": {"error": {"status": 503, "message": UNDECIDED}}}
+    error = {"status": 422, "message": WHY[Cause.QUESTION], "code": "property_invalid"}
+    undecided = {"decision": False, "context": {"error": error}}
     assert ask(alice, unsayable).get_json() == undecided
     assert ask(alice, {"evaluations": [READ, unsayable]}, SEVERAL).get_json() == {"evaluations": [undecided] * 2}
 

@@ -81,6 +81,20 @@ def test_the_operators_parameters_win_over_the_browsers(bff: Site, browser: Brow
     assert "response_mode" not in asked
 
 
+@pytest.mark.parametrize(
+    ("sub", "user_id"),
+    [
+        ("auth:account:partner:alice", "auth%253Aaccount%253Apartner%253Aalice"),
+        ("f:4711:alice", "f:4711:alice"),
+    ],
+)
+def test_no_sub_makes_somebody_another_provider_s_user(bff: Site, browser: Browser, sub: str, user_id: str) -> None:
+    bff.idp.user["sub"] = sub
+    login(browser)
+    assert browser.fetch("/auth/session").get_json()["user"]["sub"] == sub
+    assert browser.verify().headers["X-User-ID"] == user_id
+
+
 @pytest.mark.parametrize("idp", ["nobody", "", "CORPORATE", "corporate/../partner"])
 def test_an_unknown_one_is_refused(bff: Site, browser: Browser, idp: str) -> None:
     answer = begin(browser, f"?idp={idp}")

@@ -27,7 +27,7 @@ UNUSABLE: list[tuple[dict[str, Any], str]] = [
 ]
 DOUBTFUL: list[tuple[dict[str, Any], str]] = [
     ({"expires_in": life}, "expires_in")
-    for life in (-1, 0, "600", "soon", 1e300, 10**400, True, [600], {"a": 1}, float("nan"))
+    for life in (-1, 0, "-600", "soon", 1e300, 10**400, True, [600], {"a": 1}, float("nan"))
 ]
 
 
@@ -76,7 +76,7 @@ def test_at_login_no_answer_at_all(at_work: Site, counters: Counters, answer: An
     assert counters.gained(FAULTS) == {f"authorization_code {fault}": 1}
 
 
-@pytest.mark.parametrize(("change", "fault"), [*UNUSABLE, *DOUBTFUL, ({"scope": "openid"}, "scope")])
+@pytest.mark.parametrize(("change", "fault"), UNUSABLE)
 def test_at_refresh_the_old_token_serves_and_the_new_refresh_token_is_kept(
     at_work: Site, clock: Clock, counters: Counters, change: dict[str, Any], fault: str
 ) -> None:
@@ -115,16 +115,36 @@ def test_at_refresh_of_an_expired_token(
     assert counters.gained(FAULTS) == {f"refresh_token {fault}": 1}
 
 
-@pytest.mark.parametrize(("change", "fault"), DOUBTFUL)
-def test_a_doubtful_token_is_better_than_an_expired_one(
-    at_work: Site, clock: Clock, counters: Counters, change: dict[str, Any], fault: str
+@pytest.mark.parametrize("when", [NEAR_END, EXPIRED])
+@pytest.mark.parametrize(("change", "fault"), [*DOUBTFUL, ({"scope": "openid"}, "scope")])
+def test_a_doubtful_new_token_is_better_than_an_old_one(
+    at_work: Site, clock: Clock, counters: Counters, change: dict[str, Any], fault: str, when: float
 ) -> None:
+    """The provider may have ended the old one with its refresh token."""
+    browser = at_work.logged_in()
+    key, first = session_key(browser), used(browser)
+    at_work.idp.later_grants.response = change
+    clock.now += when
+    second = used(browser)
+    assert second not in (first, None)
+    assert counters.gained(FAULTS) == {f"refresh_token {fault}": 1}
+    assert counters.gained(FAILED) == {}
+    assert held(at_work, key).access.scope == change.get("scope", "openid profile email")
+    clock.now += EXPIRED
+    at_work.idp.later_grants.response = {}
+    assert used(browser) not in (second, None), "and is replaced in its turn"
+
+
+def test_a_life_in_text_is_a_life(at_work: Site, clock: Clock, counters: Counters) -> None:
     browser = at_work.logged_in()
     first = used(browser)
-    at_work.idp.later_grants.response = change
+    at_work.idp.later_grants.response = {"expires_in": "3600"}
     clock.now += EXPIRED
-    assert used(browser) not in (first, None)
-    assert counters.gained(FAULTS) == {f"refresh_token {fault}": 1}
+    second = used(browser)
+    assert second not in (first, None)
+    clock.now += 2000
+    assert used(browser) == second
+    assert counters.gained(FAULTS) == {}
 
 
 def test_a_missing_expires_in_is_no_lie(at_work: Site, clock: Clock, counters: Counters) -> None:

@@ -75,7 +75,9 @@ def live(at_work: Site, browser: Browser, clock: Clock) -> str:
     idp.later_grants.response = {"expires_in": "echo", "scope": "openid"}
     clock.now += 3
     answers.append(post(browser, "refresh"))
-    idp.claims, idp.later_grants.response = {"sub": "mallory"}, {}
+    idp.later_grants.response = {}
+    answers.append(post(browser, "refresh"))
+    idp.claims = {"sub": "mallory"}
     clock.now += 3
     answers.append(post(browser, "refresh"))
     idp.claims = {}

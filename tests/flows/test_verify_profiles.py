@@ -1,5 +1,6 @@
 """Verify by profile: headers, tokens, redirects, and an application behind the policy that knows nothing of it."""
 
+import json
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -9,6 +10,7 @@ from bff import settings, settings_check
 from tests.flows.browser import ON_VERIFY_BIND, VERIFY_BIND, Browser
 from tests.flows.instruments import Counters
 from tests.flows.internet import BFF, SESSION, Site, SiteFactory
+from tests.flows.token_use import post
 
 PAGE = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
 PROFILES = """
@@ -218,3 +220,14 @@ def test_which_profiles_are_answered_at_once(bff: Site, path: str, profile: str,
     body = verify.at_once({**environ, **ON_VERIFY_BIND}, lambda status, _headers: answered.append(status))
     assert (body is not None, answered) == (expected, ["401 Login required"] if expected else [])
     assert verify.at_once(environ, lambda status, _headers: answered.append(status)) is None
+
+
+def test_a_role_that_the_provider_took_away_is_gone_after_the_next_refresh(bff: Site, alice: Browser) -> None:
+    """From the identity headers, the session and the policy, whose remembered answer was for the old role."""
+    assert alice.verify(profile="@legacy", uri="/page").status_code == 200
+    assert alice.verify(profile="@everything").headers["X-User-Roles"] == "user"
+    bff.idp.user |= {"roles": []}
+    assert post(alice, "refresh").status_code == 200
+    assert alice.verify(profile="@everything").headers["X-User-Roles"] == ""
+    assert json.loads(alice.fetch("/auth/session").text)["user"]["roles"] == []
+    assert alice.verify(profile="@legacy", uri="/page").status_code == 403

@@ -97,6 +97,31 @@ def test_a_late_failure_does_not_prolong_the_opening(breaker: Breaker, clock: Cl
     assert breaker.allow()
 
 
+def test_doubts_ask_to_be_settled_and_open_nothing(breaker: Breaker) -> None:
+    assert [breaker.doubted() for _ in range(7)] == [False, False, True, False, False, True, False]
+    assert breaker.allow()
+    breaker.succeeded()
+    assert [breaker.doubted() for _ in range(3)] == [False, False, True], "only doubts in a row count"
+    breaker.broken()
+    assert breaker.state is State.OPEN
+
+
+def test_a_probes_doubt_is_settled_at_once(breaker: Breaker, clock: Clock) -> None:
+    before = openings()
+    breaker.broken()
+    assert not breaker.doubted(), "a late one says nothing new"
+    clock.now += 1
+    assert breaker.allow()
+    assert breaker.doubted()
+    breaker.broken()
+    assert (breaker.state, openings()) == (State.OPEN, before + 1)
+    clock.now += 1
+    assert breaker.allow()
+    assert breaker.doubted()
+    breaker.succeeded()
+    assert breaker.state is State.CLOSED
+
+
 def test_counts_one_opening_per_outage(breaker: Breaker, clock: Clock) -> None:
     before = openings()
     fail(breaker, 10)

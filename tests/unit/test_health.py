@@ -2,7 +2,7 @@
 
 import pytest
 
-from bff.errors import StoreTimeout
+from bff.errors import StoreRefuses, StoreTimeout
 from bff.health import Health
 from tests.clock import Clock
 
@@ -116,3 +116,17 @@ def test_latency_is_the_checks_own(clock: Clock) -> None:
     health.refresh("quick")
     report = health.report()
     assert 0 <= float(str(report["quick"]["latency_ms"])) < float(str(report["slow"]["latency_ms"])) < 5000
+
+
+def test_a_store_that_takes_no_writes_is_degraded_and_stays_in_service(
+    health: Health, store: Component, idp: Component
+) -> None:
+    store.error = StoreRefuses("", reason="full")
+    assert health.refresh("store")
+    health.refresh("idp")
+    assert (health.healthy(), health.ready(), health.degraded()) == (True, True, True)
+    assert (health.report()["store"]["status"], health.report()["store"]["reason"]) == ("degraded", "full")
+    store.error = None
+    health.refresh("store")
+    assert not health.degraded()
+    assert "reason" not in health.report()["store"]

@@ -382,6 +382,96 @@ def test_the_breaker_opens_for_one_target_alone(upstream: Upstream, client: Http
     assert client.post_form(failing, {}, target="token").ok, "closed again"
 
 
+def poisoned(upstream: Upstream, fault: Answer) -> str:
+    """An endpoint that one question is too much for, and that only takes POST."""
+
+    def answer(handler: Handler) -> None:
+        if handler.command == "GET":
+            handler.reply(405)
+        elif b"poison" in upstream.last_body:
+            fault(handler)
+        else:
+            handler.reply(200, b"{}")
+
+    return upstream.on("/ask", answer)
+
+
+FAULTS: dict[str, Answer] = {
+    "closes": Handler.break_off,
+    "is silent": lambda handler: handler.server.hang(handler),
+    "fails": lambda handler: handler.reply(500),
+    "is unavailable": lambda handler: handler.reply(503),
+    "says too much": lambda handler: handler.reply(200, b"x" * (MAX_BODY + 1)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("repeatable", [False, True])
+def test_somebodys_words_open_no_breaker_for_everybody(
+    upstream: Upstream, clock: Clock, pauses: Pauses, fault: str, repeatable: bool
+) -> None:
+    timeout = TIMEOUT if fault == "is silent" else PATIENT
+    client = HttpClient("test", timeout=timeout, clock=clock, wait=pauses, random=lambda: 0.5)
+    url = poisoned(upstream, FAULTS[fault])
+    for _ in range(12):
+        with contextlib.suppress(UpstreamError):
+            client.post_json(url, {"a": "poison"}, target="t", repeatable=repeatable, foreign=True)
+    assert client.post_json(url, {"a": "b"}, target="t", foreign=True).ok
+    client.close()
+
+
+def test_a_doubt_is_settled_in_our_own_words(upstream: Upstream, clock: Clock) -> None:
+    jobs: list[Callable[[], None]] = []
+    client = HttpClient("test", timeout=PATIENT, clock=clock, later=jobs.append)
+    url = upstream.on("/ask", lambda handler: handler.reply(503))
+
+    def post() -> Response:
+        return client.post_form(url, {"code": "secret"}, target="t", headers={"A": "b"}, foreign=True)
+
+    before = counted("circuit_breaks_total", service="test_t")
+    for _ in range(5):
+        assert post().status == 503
+    assert len(jobs) == 1, "one asks for all"
+    assert post().status == 503, "and nobody waits for it"
+    jobs.pop()()
+    assert (upstream.last_body, "a" in upstream.last_headers, upstream.calls["GET /ask"]) == (b"", False, 1)
+    assert outcome(post) == "circuit_open"
+    assert counted("circuit_breaks_total", service="test_t") == before + 1
+    clock.now += 1
+    assert post().status == 503
+    jobs.pop()()
+    assert outcome(post) == "circuit_open", "a probe's doubt is settled at once"
+    clock.now += 1
+    upstream.on("/ask", lambda handler: handler.reply(200))
+    assert [post().status for _ in range(2)] == [200, 200]
+    client.close()
+
+
+def test_after_an_outage_a_poisoned_probe_keeps_nobody_out(
+    upstream: Upstream, client: HttpClient, clock: Clock
+) -> None:
+    upstream.on("/ask", lambda handler: handler.reply(503))
+    url = upstream.url("/ask")
+    for _ in range(5):
+        client.post_json(url, {}, target="t", foreign=True)
+    assert outcome(lambda: client.post_json(url, {}, target="t", foreign=True)) == "circuit_open"
+    poisoned(upstream, Handler.break_off)
+    clock.now += 1
+    assert outcome(lambda: client.post_json(url, {"a": "poison"}, target="t", foreign=True)) == "connection"
+    assert client.post_json(url, {}, target="t", foreign=True).ok
+
+
+def test_a_closed_port_leaves_no_doubt(clock: Clock) -> None:
+    jobs: list[Callable[[], None]] = []
+    client = HttpClient("test", timeout=PATIENT, clock=clock, later=jobs.append)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
+        outcomes = [outcome(lambda: client.post_form(url, {}, target="t", foreign=True)) for _ in range(6)]
+    assert (outcomes, jobs) == (["connection"] * 5 + ["circuit_open"], [])
+    client.close()
+
+
 def test_the_breakers_metrics_tell_the_whole_story(upstream: Upstream, clock: Clock) -> None:
     client = HttpClient("idp_story", timeout=PATIENT, clock=clock)
     seen: list[float] = []

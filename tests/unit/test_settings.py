@@ -468,7 +468,7 @@ KEYS = st.sampled_from(
         "services", "routes", "profiles", "providers", "connection", "subject", "cache", "token", "base_url", "id",
         "path", "service", "methods", "auth", "authz", "authz_map", "resource", "action", "id_from", "props", "headers",
         "timeout", "upstream_path", "scopes", "rate_limit", "body_limit", "request_headers", "issuer", "value", "key",
-        "_schema", "a", 5, True, None, 1.5, "",
+        "response_headers", "_schema", "a", 5, True, None, 1.5, "",
     ]
 )  # fmt: skip
 SCALARS = st.sampled_from(

@@ -51,14 +51,22 @@ services:
     timeout: 2.5
     ca_file: /etc/ca.pem
     request_headers: [X-Tenant, Prefer]
+    response_headers: X-Total-Count
   sample: {base_url: embedded}
 """,
     )
     assert config.upstreams == (
-        UpstreamSettings("orders", "https://[2001:db8::1]:8443/v1", 2.5, Path("/etc/ca.pem"), ("x-tenant", "prefer")),
+        UpstreamSettings(
+            "orders",
+            "https://[2001:db8::1]:8443/v1",
+            2.5,
+            Path("/etc/ca.pem"),
+            ("x-tenant", "prefer"),
+            ("x-total-count",),
+        ),
         UpstreamSettings("sample", "http://127.0.0.1:8000/dev/api"),
     )
-    assert [(upstream.line, upstream.service) for upstream in config.upstreams] == [(3, "orders"), (8, "sample")]
+    assert [(upstream.line, upstream.service) for upstream in config.upstreams] == [(3, "orders"), (9, "sample")]
 
 
 @pytest.mark.parametrize(
@@ -103,13 +111,32 @@ def test_headers_that_a_client_must_not_choose(tmp_path: Path, name: str) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X-Accel-Redirect", "X-Sendfile", "X-Envoy-Ratelimited", "Surrogate-Control", "CDN-Cache-Control",
+        "Vercel-CDN-Cache-Control", "Fly-Replay", "Authorization", "WWW-Authenticate", "Set-Cookie", "Set-Cookie2",
+        "Cookie", "DPoP-Nonce", "X-User-ID", "X-Auth-Request-User", "Remote-User", "X-Forwarded-User", "X-Session-ID",
+        "Access-Control-Allow-Origin", "Strict-Transport-Security", "Clear-Site-Data", "Alt-Svc", "NEL", "Report-To",
+        "Reporting-Endpoints", "Service-Worker-Allowed", "Connection", "Transfer-Encoding", "Content-Length", "Trailer",
+        "Upgrade", "Proxy-Authenticate", "X-Correlation-ID", "X-Denied-Reason", "Timing-Allow-Origin", "Server",
+    ],
+)  # fmt: skip
+def test_headers_that_a_service_must_not_choose(tmp_path: Path, name: str) -> None:
+    (problem,) = problems(tmp_path, f"services: {{a: {{base_url: 'http://a', response_headers: [X-Page, {name}]}}}}")
+    refusal = f"{name.lower()} is for the BFF to set or to keep: a service must not choose it."
+    assert problem == f"1: services.a.response_headers: {refusal}"
+
+
 @pytest.mark.parametrize("names", ["[X_User_ID]", "['a b']", "['']", "[5]", "5", "[X-A, X-A]"])
 def test_what_are_no_names_of_headers(tmp_path: Path, names: str) -> None:
     (problem,) = problems(tmp_path, f"services: {{a: {{base_url: 'http://a', request_headers: {names}}}}}")
     assert problem.startswith("1: services.a.request_headers: ")
 
 
-@pytest.mark.parametrize("key", ["timeout: 5", "ca_file: /etc/ca.pem", "request_headers: [X-A]"])
+@pytest.mark.parametrize(
+    "key", ["timeout: 5", "ca_file: /etc/ca.pem", "request_headers: [X-A]", "response_headers: [X-A]"]
+)
 def test_what_needs_a_base_url(tmp_path: Path, key: str) -> None:
     (problem,) = problems(tmp_path, f"services: {{a: {{{key}}}}}")
     assert problem.startswith(f"1: services.a.{key.partition(':')[0]}: needs a base_url")

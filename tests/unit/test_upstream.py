@@ -1,5 +1,6 @@
 """Requests passed on to a service: a real one on the loopback address, which says byte for byte what a test wants."""
 
+import errno
 import socket
 import threading
 import time
@@ -377,14 +378,74 @@ def test_a_service_that_is_not_there(watcher: Watcher, clock: Clock) -> None:
     assert len(waits) == 1
 
 
-def test_after_five_failures_nobody_waits_any_more_for_a_second(
-    server: Server, upstream: HttpUpstream, clock: Clock
+FAULTS: dict[str, Script] = {
+    "closes": goodbye,
+    "resets": reset,
+    "is silent": silence,
+    "is no HTTP": replies(b"SSH-2.0-OpenSSH\r\n\r\n"),
+    "frames its answer badly": replies(b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok"),
+    "breaks off": replies(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"),
+    "fails": replies(b"HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_address_that_is_broken_shuts_none_of_the_others(server: Server, upstream: HttpUpstream, fault: str) -> None:
+    """Or whoever finds one such address shuts the service for everybody."""
+    before = counted("circuit_breaks_total", service="upstream_orders")
+    server.then(*[FAULTS[fault]] * 12, replies(OK))
+    for _ in range(12):
+        status_of(upstream, outgoing("POST", timeout=0.05 if fault == "is silent" else PATIENT))
+    assert status_of(upstream, outgoing()) == 200
+    assert counted("circuit_breaks_total", service="upstream_orders") == before
+
+
+@pytest.fixture
+def away(watcher: Watcher, clock: Clock) -> Iterator[tuple[HttpUpstream, int]]:
+    """A service that is not there, and its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    settings = UpstreamSettings("orders", f"http://127.0.0.1:{port}")
+    with closing(HttpUpstream(settings, watcher, clock=clock, wait=lambda _: None)) as upstream:
+        yield upstream, port
+
+
+def test_after_five_failures_to_connect_nobody_waits_any_more_for_a_second(
+    away: tuple[HttpUpstream, int], clock: Clock
 ) -> None:
-    server.then(*[goodbye] * 5, replies(OK))
-    assert [status_of(upstream, outgoing("POST")) for _ in range(5)] == [BadGateway] * 5
-    assert status_of(upstream, outgoing()) is UpstreamUnavailable
-    assert server.connections == 5
+    upstream, port = away
+    before = counted("circuit_breaks_total", service="upstream_orders")
+    assert [status_of(upstream, outgoing()) for _ in range(5)] == [BadGateway] * 5
+    assert counted("circuit_breaks_total", service="upstream_orders") == before + 1
+    with closing(Server(port)) as server:
+        server.then(replies(OK))
+        assert status_of(upstream, outgoing()) is UpstreamUnavailable
+        assert server.connections == 0
+        clock.now += 1.0
+        assert status_of(upstream, outgoing()) == 200
+
+
+def test_a_connection_is_a_success_whatever_comes_of_it(away: tuple[HttpUpstream, int], clock: Clock) -> None:
+    upstream, port = away
+    assert [status_of(upstream, outgoing()) for _ in range(5)] == [BadGateway] * 5
     clock.now += 1.0
+    with closing(Server(port)) as server:
+        server.then(goodbye, replies(OK))
+        assert [status_of(upstream, outgoing("POST")) for _ in range(2)] == [BadGateway, 200]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL])
+def test_what_this_process_runs_short_of_is_no_services_fault(
+    server: Server, upstream: HttpUpstream, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def short(*_: Any, **__: Any) -> socket.socket:
+        raise OSError(number, "short")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket.socket, "connect", short)
+        assert [status_of(upstream, outgoing()) for _ in range(6)] == [BadGateway] * 6
+    server.then(replies(OK))
     assert status_of(upstream, outgoing()) == 200
 
 

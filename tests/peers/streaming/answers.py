@@ -25,6 +25,9 @@ class Query:
     def seconds(self, name: str) -> float:
         return float(self._values.get(name, 0))
 
+    def text(self, name: str) -> str:
+        return self._values.get(name, "")
+
     def has(self, name: str) -> bool:
         return name in self._values
 
@@ -122,18 +125,27 @@ async def die(request: Request) -> None:
     request.writer.close()
 
 
+async def wire(request: Request) -> None:
+    """Exactly the bytes that the query has as `hex`, and then the end, or with `stay` the next request."""
+    request.writer.write(bytes.fromhex(Query(request.target).text("hex")))
+    await request.writer.drain()
+    if not Query(request.target).has("stay"):
+        request.writer.close()
+
+
 async def private(request: Request) -> None:
     """Header fields that are the connection's and the site's own."""
     fields = (
         "Set-Cookie: bff_session=stolen\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n"
         "Strict-Transport-Security: max-age=0\r\nClear-Site-Data: *\r\nAccess-Control-Allow-Origin: *\r\n"
-        "Proxy-Authenticate: Basic\r\nUpgrade: h2c\r\nX-Custom: kept\r\n"
+        "Proxy-Authenticate: Basic\r\nUpgrade: h2c\r\nX-Accel-Redirect: /bff-verify\r\nX-User-ID: mallory\r\n"
+        "X-Unknown: 1\r\nX-Custom: kept\r\n"
     )
     await answer(request, {}, fields)
 
 
 ANSWERS: dict[str, Callable[[Request], Awaitable[None]]] = {
-    function.__name__: function for function in (sse, never, trailers, early, sink, source, die, private)
+    function.__name__: function for function in (sse, never, trailers, early, sink, source, die, wire, private)
 }
 
 

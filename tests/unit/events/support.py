@@ -13,7 +13,7 @@ from bff.events.delivery import Delivery
 from bff.events.envelope import Event
 from bff.events.losses import Losses
 from bff.events.model import EVENTS, EventType
-from bff.events.outbox import LOG, Outbox
+from bff.events.outbox import LOGS, Outbox
 from bff.kv import KeyValue
 from tests.clock import Clock
 
@@ -42,10 +42,12 @@ def outbox(kv: KeyValue, clock: Clock, limit: int = LIMIT) -> Outbox:
     return Outbox(kv, sealer(), SOURCE, limit, clock, Losses(clock))
 
 
-def kept(kv: KeyValue, box: Outbox) -> list[Event]:
-    """Everything in the store, oldest first; whoever reads is no longer the reader."""
-    kv.log_open(LOG, "a test")
-    entries = kv.log_take(LOG, "a test", 100_000) or []
+def kept(kv: KeyValue, box: Outbox, *logs: str) -> list[Event]:
+    """Everything in the store, of each log the oldest first; whoever reads is no longer the reader."""
+    entries = []
+    for log in logs or LOGS:
+        kv.log_open(log, "a test")
+        entries += kv.log_take(log, "a test", 100_000) or []
     return [event for event in map(box.read, entries) if event is not None]
 
 

@@ -98,7 +98,6 @@ def test_a_session_that_ended(keys: SigningKeys) -> None:
                 "replaced": "user",
                 "idle_timeout": "policy",
                 "absolute_timeout": "policy",
-                "binding": "policy",
                 "backchannel": "system",
                 "refresh_rejected": "system",
                 "revoked": "system",

@@ -9,8 +9,10 @@ import pytest
 
 from bff.errors import StoreUnavailable
 from bff.events import outbox as outbox_module
-from bff.events.model import MARK, EventType
-from bff.events.outbox import LOG, Outbox
+from bff.events import sample as sample_module
+from bff.events.model import EVENTS, MARK, EventType, Origin
+from bff.events.outbox import LOG, SAMPLED, SHARE, Outbox
+from bff.events.sample import PER_SECOND
 from bff.kv import Appended
 from bff.observability import logs
 from tests.clock import Clock
@@ -22,6 +24,10 @@ from tests.unit.support import counted
 
 def lost(reason: str) -> float:
     return counted("bff_events_lost_total", reason=reason)
+
+
+def sampled_out(reason: str) -> float:
+    return counted("bff_events_sampled_out_total", reason=reason)
 
 
 def types(kv: WatchedStore, box: Outbox) -> list[str]:
@@ -96,21 +102,75 @@ class Slow(WatchedStore):
 class TestOthers:
     def test_wait_for_the_flush(self, kv: WatchedStore, box: Outbox) -> None:
         box.emit(EventType.LOGIN_FAILED, FAILURE)
-        assert kv.log_length(LOG) == 0
+        box.emit(EventType.SESSION_CREATED, {**LOGIN, "user": "u"})
+        assert (kv.log_length(LOG), kv.log_length(SAMPLED)) == (0, 0)
+        box.flush()
+        assert types(kv, box) == ["session.created", "auth.login.failed"]
+        assert counted("bff_outbox_depth") == 2
+
+
+class TestOfStrangers:
+    def test_only_some_of_each_second_are_kept(self, kv: WatchedStore, box: Outbox, clock: Clock) -> None:
+        before = sampled_out("rate")
+        for second in range(3):
+            clock.now = 1000 + second
+            for _ in range(50):
+                box.emit(EventType.LOGIN_FAILED, FAILURE)
+                box.emit(EventType.RETURN_URL_REFUSED, {})
+            box.flush()
+        assert types(kv, box).count("auth.login.failed") == 3 * PER_SECOND
+        assert types(kv, box).count("security.return_url.refused") == 3 * PER_SECOND
+        assert sampled_out("rate") == before + 2 * 3 * (50 - PER_SECOND)
+
+    def test_none_of_them_takes_the_place_of_another(self, kv: WatchedStore, clock: Clock) -> None:
+        """With brokers away: as many of them as there may be, before, between and after the others."""
+        box, lost_before, before = outbox(kv, clock, limit=100), lost("outbox_full"), sampled_out("full")
+        for number in range(100):
+            clock.now += 1
+            for _ in range(20):
+                box.emit(EventType.LOGIN_FAILED, FAILURE)
+                box.emit(EventType.FRONTCHANNEL_LOGOUT, {"idp": "default", "sessions": "0"})
+            login(box, str(number))
+            box.flush()
+        kept_sessions = [event.content["data"]["session"] for event in kept(kv, box, LOG)]
+        assert kept_sessions == [str(number) for number in range(100)]
+        assert kv.log_length(SAMPLED) == 100 // SHARE
+        assert (lost("outbox_full"), sampled_out("full")) == (lost_before, before + 100 * 2 * PER_SECOND - 10)
+
+    def test_none_of_them_takes_the_place_of_another_in_memory(
+        self, kv: WatchedStore, box: Outbox, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(outbox_module, "BUFFER", 5)
+        before, kv.down = lost("buffer_full"), True
+        for number in range(5):
+            login(box, str(number))
+            for _ in range(sample_module.BUFFER):
+                clock.now += 1
+                box.emit(EventType.LOGIN_FAILED, FAILURE)
+        assert len(box._sample) == sample_module.BUFFER
+        kv.down = False
+        box.flush()
+        assert [event.content["data"]["session"] for event in kept(kv, box, LOG)] == ["0", "1", "2", "3", "4"]
+        assert lost("buffer_full") == before
+
+    def test_nobody_waits_for_the_store(self, kv: WatchedStore, box: Outbox) -> None:
+        for event_type in EventType:
+            if EVENTS[event_type].origin is Origin.STRANGER:
+                box.emit(event_type, {})
+        assert kv.writes == []
+
+    def test_what_the_store_does_not_take_waits(self, kv: WatchedStore, box: Outbox) -> None:
+        box.emit(EventType.LOGIN_FAILED, FAILURE)
+        kv.down = True
+        with pytest.raises(StoreUnavailable):
+            box.flush()
+        kv.down = False
         box.flush()
         assert types(kv, box) == ["auth.login.failed"]
-        assert counted("bff_outbox_depth") == 1
 
-    def test_never_fill_more_than_half_of_it(self, kv: WatchedStore, clock: Clock) -> None:
-        box, before = outbox(kv, clock, limit=100), lost("outbox_full")
-        for _ in range(300):
-            box.emit(EventType.LOGIN_FAILED, FAILURE)
-            box.flush()
-        assert kv.log_length(LOG) == 50
-        assert lost("outbox_full") == before + 250
-        for number in range(50):
-            login(box, str(number))
-        assert types(kv, box).count("auth.login.failed") == 50, "and what is durable finds room"
+    def test_a_logout_that_ended_a_session_is_the_providers(self, kv: WatchedStore, box: Outbox) -> None:
+        box.emit(EventType.FRONTCHANNEL_LOGOUT, {"idp": "default", "sessions": "1"})
+        assert kv.log_length(LOG) == 1
 
 
 class TestBounds:
@@ -157,7 +217,7 @@ class TestStoreAway:
         late, kv.down = counted("bff_events_late_total"), True
         for number in range(3):
             login(box, str(number))
-        box.emit(EventType.LOGIN_FAILED, FAILURE)
+        box.emit(EventType.SESSION_CREATED, {**LOGIN, "session": "-", "user": "u"})
         assert counted("bff_events_late_total") == late + 3, "each once, however often it is tried"
         assert "events_not_durable" in caplog.text
         with pytest.raises(StoreUnavailable):
@@ -175,7 +235,7 @@ class TestStoreAway:
         for number in range(7):
             login(box, str(number))
         for _ in range(3):
-            box.emit(EventType.LOGIN_FAILED, FAILURE)
+            box.emit(EventType.SESSION_CREATED, {**LOGIN, "user": "u"})
         assert lost("buffer_full") == before + 5
         kv.down = False
         box.flush()

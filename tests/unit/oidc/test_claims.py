@@ -1,12 +1,14 @@
 """From any provider's claims to a user, whatever they look like."""
 
+from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bff.oidc.claims import arn, user_from_claims
+from bff.oidc.claims import arn, user_from_claims, user_id
 from bff.sessions.model import User
 from bff.settings import ClaimNames, ProviderSettings
 from tests.flows.instruments import examples
@@ -64,6 +66,43 @@ def test_paths_that_lead_nowhere(claims: dict[str, Any]) -> None:
 def test_the_users_id() -> None:
     assert user_from_claims({"sub": "s"}, provider("arn")).id == arn("corp", "s") == "auth:account:corp:s"
     assert user_from_claims({"sub": "s"}, provider("arn")).sub == "s"
+
+
+LIKE_AN_ARN = "auth:account:partner:alice"
+
+
+@pytest.mark.parametrize(
+    ("kind", "sub", "expected"),
+    [
+        ("sub", "alice", "alice"),
+        ("sub", "f:4711:alice", "f:4711:alice"),
+        ("sub", "100%", "100%"),
+        ("sub", "Auth:account", "Auth:account"),
+        ("sub", LIKE_AN_ARN, "auth%3Aaccount%3Apartner%3Aalice"),
+        ("sub", "auth%3Aaccount%3Apartner%3Aalice", "auth%253Aaccount%253Apartner%253Aalice"),
+        ("arn", "alice@example.com|7", "auth:account:corp:alice@example.com|7"),
+        ("arn", "a:b", "auth:account:corp:a%3Ab"),
+        ("arn", "älice 7%", "auth:account:corp:älice 7%"),
+        ("arn", "a%3Ab", "auth:account:corp:a%253Ab"),
+        ("arn", LIKE_AN_ARN, "auth:account:corp:auth%3Aaccount%3Apartner%3Aalice"),
+    ],
+)
+def test_a_sub_names_a_user_of_its_own_provider_only(kind: str, sub: str, expected: str) -> None:
+    assert user_id(provider(kind), sub) == user_from_claims({"sub": sub}, provider(kind)).id == expected
+    assert unquote(arn("corp", sub).removeprefix("auth:account:corp:")) == sub
+
+
+PIECES = ["auth", "account", ":", "%", "3A", "25", "%3A", "%3a", "a", "corp", "partner"]
+subs = st.lists(st.sampled_from(PIECES), max_size=9)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["corp", "partner"]), subs.map("".join)), min_size=2, max_size=8))
+@examples(500)
+def test_no_two_people_share_an_id(people: list[tuple[str, str]]) -> None:
+    """corp tells users by `sub`, partner by ARN, as settings_check allows; both also have ARNs."""
+    kinds = {"corp": "sub", "partner": "arn"}
+    ids = {user_id(replace(provider(kinds[idp]), id=idp), sub) for idp, sub in people}
+    assert len(ids) == len({arn(*person) for person in people}) == len(set(people))
 
 
 json_value = st.recursive(

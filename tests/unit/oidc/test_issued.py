@@ -28,7 +28,6 @@ def token(content: dict[str, Any], **changes: Any) -> AccessToken:
 
 def test_an_answer_as_it_should_be() -> None:
     issued = read({**GOOD, "scope": "openid email"}, scope="openid")
-    assert issued.sound
     assert issued.fault is None
     assert issued.access is not None
     assert (issued.access.value, issued.access.scope) == ("a", "openid email")
@@ -37,33 +36,40 @@ def test_an_answer_as_it_should_be() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "fault", "usable", "sound"),
+    ("changes", "fault", "usable"),
     [
-        ({"expires_in": None}, "expires_in_missing", True, True),
-        ({"expires_in": -1}, "expires_in", True, False),
-        ({"expires_in": 0}, "expires_in", True, False),
-        ({"expires_in": "600"}, "expires_in", True, False),
-        ({"expires_in": True}, "expires_in", True, False),
-        ({"expires_in": 1e300}, "expires_in", True, False),
-        ({"expires_in": math.nan}, "expires_in", True, False),
-        ({"expires_in": -math.inf}, "expires_in", True, False),
-        ({"expires_in": {}}, "expires_in", True, False),
-        ({"scope": "profile"}, "scope", True, False),
-        ({"scope": ["openid"]}, None, True, True),  # no scope: as it was asked for
-        ({"scope": "profile", "expires_in": -1}, "scope", True, False),
-        ({"token_type": "mac"}, "token_type", False, False),
-        ({"token_type": None}, "token_type", False, False),
-        ({"token_type": "bearer"}, None, True, True),
-        ({"access_token": None}, "access_token", False, False),
-        ({"access_token": "a\n"}, "access_token", False, False),
-        ({"access_token": "a\x7f"}, "access_token", False, False),
-        ({"access_token": None, "token_type": "mac"}, "access_token", False, False),
+        ({"expires_in": None}, "expires_in_missing", True),
+        ({"expires_in": -1}, "expires_in", True),
+        ({"expires_in": 0}, "expires_in", True),
+        ({"expires_in": "600"}, None, True),
+        ({"expires_in": "600.5"}, None, True),
+        ({"expires_in": "-1"}, "expires_in", True),
+        ({"expires_in": "0"}, "expires_in", True),
+        ({"expires_in": " 600"}, "expires_in", True),
+        ({"expires_in": "6e2"}, "expires_in", True),
+        ({"expires_in": "\u0666"}, "expires_in", True),
+        ({"expires_in": "9" * 400}, "expires_in", True),
+        ({"expires_in": True}, "expires_in", True),
+        ({"expires_in": 1e300}, "expires_in", True),
+        ({"expires_in": math.nan}, "expires_in", True),
+        ({"expires_in": -math.inf}, "expires_in", True),
+        ({"expires_in": {}}, "expires_in", True),
+        ({"scope": "profile"}, "scope", True),
+        ({"scope": ["openid"]}, None, True),  # no scope: as it was asked for
+        ({"scope": "profile", "expires_in": -1}, "scope", True),
+        ({"token_type": "mac"}, "token_type", False),
+        ({"token_type": None}, "token_type", False),
+        ({"token_type": "bearer"}, None, True),
+        ({"access_token": None}, "access_token", False),
+        ({"access_token": "a\n"}, "access_token", False),
+        ({"access_token": "a\x7f"}, "access_token", False),
+        ({"access_token": None, "token_type": "mac"}, "access_token", False),
     ],
 )
-def test_a_fault_has_a_name(changes: dict[str, Any], fault: str | None, usable: bool, sound: bool) -> None:
+def test_a_fault_has_a_name(changes: dict[str, Any], fault: str | None, usable: bool) -> None:
     issued = read({**GOOD, **changes}, scope="openid")
     assert issued.fault == fault
-    assert (issued.access is not None, issued.sound) == (usable, sound)
+    assert (issued.access is not None) == usable
     assert (issued.refresh_token, issued.id_token) == ("r", "i.d.t")
 
 
@@ -73,7 +79,7 @@ def test_a_token_is_of_the_kind_that_was_asked_for() -> None:
     assert read({**GOOD, "token_type": "DPoP"}).fault == "token_type"
 
 
-@pytest.mark.parametrize("life", [None, "600"])
+@pytest.mark.parametrize("life", [None, "soon"])
 def test_a_life_that_nobody_knows(life: Any) -> None:
     access = token({**GOOD, "expires_in": life})
     assert (access.expires_at, access.refresh_at) == (None, NOW() + ASSUMED_LIFE)
@@ -125,7 +131,6 @@ def test_reading_never_fails(content: dict[str, Any], threshold: float, now: flo
         assert value is None or (value and all(" " <= each <= "~" for each in value))
     if issued.access is None:
         assert issued.fault in ("access_token", "token_type")
-        assert not issued.sound
         return
     access = issued.access
     assert now <= access.refresh_at < math.inf
@@ -133,7 +138,6 @@ def test_reading_never_fails(content: dict[str, Any], threshold: float, now: flo
         assert access.refresh_at <= access.expires_at
         life = access.expires_at - now
         assert access.expires_at - access.refresh_at <= life / 5 + 1e-3
-    assert issued.sound == (issued.fault in (None, "expires_in_missing"))
     assert set(scope.split()) <= set(access.scope.split()) or issued.fault == "scope"
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bff.pdp.cedar import LONGEST_REASON, NOT_PERMITTED, Cedar, problems
 from bff.pdp.model import Decision, Question, Undecided, properties
+from tests.flows.instruments import examples
 from tests.flows.policy import policies
 
 EVERYTHING = "permit(principal, action, resource);"
@@ -148,6 +149,7 @@ TEXT = st.text(st.characters(codec=None, categories=None), max_size=20)
     said=st.dictionaries(st.text() | st.just("roles"), JSON, max_size=4),
     about=st.dictionaries(st.text(), JSON, max_size=4),
 )
+@examples(100)
 def test_hostile_questions_are_decided_or_not_but_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, kind: str, name: str, said: dict[str, Any], about: dict[str, Any]
 ) -> None:

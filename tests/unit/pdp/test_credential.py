@@ -36,7 +36,7 @@ class Tokens:
         self.go = threading.Event()
         self.go.set()
 
-    def ensure(self, session: None, service: ServiceSettings) -> Usable:
+    def ensure(self, session: None, service: ServiceSettings, refused: AccessToken | None = None) -> Usable:
         assert self.go.wait(5)
         if self.failing:
             raise TokenUnavailable

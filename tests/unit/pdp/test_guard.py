@@ -13,8 +13,8 @@ from bff.events.audit import Audit
 from bff.events.model import AUTHZ_DECISION, Data
 from bff.kv import KeyValue
 from bff.pdp.decisions import Decisions
-from bff.pdp.guard import UNDECIDED, Guard, Names, Request, context, context_with
-from bff.pdp.model import Asked, Decision, Semantic, Subject, properties
+from bff.pdp.guard import LONGEST_ASKED, UNDECIDED, WHY, Guard, Names, Request, context, context_with
+from bff.pdp.model import Asked, Cause, Decision, Semantic, Subject, properties
 from bff.settings import AuthzMap, OnError, PdpSettings, RouteSettings, VerifyProfile
 from tests.clock import Clock
 from tests.unit.pdp.support import ALLOW, DENY, Channel, Told, question
@@ -127,6 +127,15 @@ def test_without_a_decision(pdp: Told, sink: Sink, general: OnError, own: OnErro
     assert (event["decision"], event["passed"], event["reason"]) == ("error", passes, "timeout")
 
 
+def test_no_question_is_so_long_that_its_answer_takes_long(pdp: Told, sink: Sink) -> None:
+    guard = made(pdp, sink, OnError.ALLOW)
+    longest = Asked("orders", "read", "7" * 1000, properties({"a": "x" * (LONGEST_ASKED - 1000 - len('{"a":""}'))}))
+    guard.require(ALICE, longest, **ABOUT)
+    longer = longest._replace(id=longest.id + "7")
+    assert denied(lambda: guard.require(ALICE, longer, **ABOUT)) == ("property_invalid", WHY[Cause.QUESTION])
+    assert len(pdp.asked) == 1
+
+
 def test_on_error_lets_no_denial_pass(guard: Guard) -> None:
     asked = Asked("orders", "read", "secret")
     assert denied(lambda: guard.require(ALICE, asked, **ABOUT, on_error=OnError.ALLOW))[0] == "deny"
@@ -230,12 +239,13 @@ def test_answers_are_decisions(guard: Guard, sink: Sink) -> None:
     ("semantic", "answers"),
     [(Semantic.EXECUTE_ALL, 2), (Semantic.DENY_ON_FIRST_DENY, 1), (Semantic.PERMIT_ON_FIRST_PERMIT, 2)],
 )
-def test_what_is_undecided_is_none_even_where_requests_may_go_on(
+def test_what_is_undecided_is_said_even_where_requests_may_go_on(
     pdp: Told, sink: Sink, semantic: Semantic, answers: int
 ) -> None:
     pdp.failing = "connection"
     guard = made(pdp, sink, OnError.ALLOW)
-    assert guard.answer([question("7"), question("8")], semantic, BEHIND) == [None] * answers
+    answered = guard.answer([question("7"), question("8")], semantic, BEHIND)
+    assert [each.reason for each in answered] == ["connection"] * answers
     assert [(data["decision"], data["passed"]) for _, data in sink.events] == [("error", False)] * answers
 
 

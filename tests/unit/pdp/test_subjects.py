@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from bff.oidc.access_token import AccessToken
 from bff.pdp.model import Subject
 from bff.pdp.subjects import Subjects
@@ -48,6 +50,16 @@ def test_a_user_is_the_same_subject_by_session_and_by_token() -> None:
     assert known.of_token(token()) == known.of_user(ALICE, "main")
     partner = User("auth:account:partner:alice", "alice", roles=("clerk",), permissions=("orders.read",))
     assert known.of_token(token("partner")) == known.of_user(partner, "partner")
+
+
+@pytest.mark.parametrize("sub", ["auth:account:partner:alice", "auth%3Aaccount%3Apartner%3Aalice", "alice:7"])
+def test_nobody_is_the_subject_of_another_provider_s_user(sub: str) -> None:
+    known = subjects()
+    partner = known.of_token(token("partner"))
+    assert partner.id == "auth:account:partner:alice"
+    assert known.of_token(token(sub=sub)).id != partner.id
+    assert known.of_token(token("partner", sub=sub)).id.startswith("auth:account:partner:a")
+    assert known.of_token(token("partner", sub=sub)).id.count(":") == 3
 
 
 def test_a_client_that_speaks_for_itself_is_no_user_of_that_name() -> None:

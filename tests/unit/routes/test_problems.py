@@ -115,6 +115,12 @@ def test_a_path_that_the_bff_answers_itself(path: str) -> None:
         (asking("/api/{id}/*", a="$.path.x"), "authz_map.props.a: the path has no name 'x'; there is id, *."),
         (asking("/api/{id}", "$.body.id"), "authz_map.id_from: looks into the body, and GET has none."),
         (replace(asking("/api/a", a="$.body.x"), methods=("HEAD", "GET", "POST")), "authz_map.props.a: looks"),
+        (asking("/api/{id}", a="$.path"), "authz_map.props.a: selects all of the path; name one value in it."),
+        (asking("/api/{id}", "$.query"), "authz_map.id_from: selects all of the query; name one value in it."),
+        (asking("/api/{id}", a="$.path.id | numbr"), "authz_map.props.a: names no type: 'numbr'; there are string,"),
+        (asking("/api/{id}", a="$.query.x?|text[]"), "authz_map.props.a: names no type: 'text[]'; there are string,"),
+        (asking("/api/{id}", a="$.query[*] | string"), "authz_map.props.a: could select several values, so its"),
+        (asking("/api/{id}", "$.path.id | string"), "authz_map.id_from: is not a JSONPath"),
         (replace(asking("/api/{id}"), authz_map=None), "authz: pdp needs an authz_map that says what to ask"),
     ],
 )  # fmt: skip
@@ -127,13 +133,26 @@ def test_a_question_that_could_never_be_put(asked: RouteSettings, sentence: str)
 @pytest.mark.parametrize(
     "asked",
     [
-        asking("/api/{id}", "$.path.id", a="$.query.a?", b="$.query['x y']", c="$.query.list[0]", d="$.path"),
+        asking(
+            "/api/{id}", "$.path.id", a="$.query.a?", b="$.query['x y']", c="$.query.list[0]", d="$.path.id | string"
+        ),
         asking("/api/*", "$.path['*']"),
         replace(asking("/api/a", "$.body.id", a="$.body.lines[*].x"), methods=("POST", "PUT", "PATCH", "DELETE")),
         asking("/api/a"),
     ],
 )
 def test_a_question_that_can_be_put(asked: RouteSettings) -> None:
+    assert problems([asked]) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [("$.body.n", True), ("$.body.n?", True), ("$.body.n? | number", False), ("$.query.n", False)],
+)
+def test_what_comes_from_a_body_needs_a_type_where_the_policy_is_elsewhere(path: str, wrong: bool) -> None:
+    asked = replace(asking("/api/a", a=path), methods=("POST",), line=7)
+    sentence = "route /api/a: authz_map.props.a: needs a type, such as | number: a policy decision point at an address"
+    assert [(line, said.startswith(sentence)) for line, said in problems([asked], typed=True)] == [(7, True)] * wrong
     assert problems([asked]) == []
 
 

@@ -61,12 +61,13 @@ def _layer(path: Path, clock: Clock, secrets: tuple[bytes, ...], changes: dict[s
         "lifetime": 28800,
         "idle_timeout": 3600,
         "binding": "enforce",
+        "bound_to": "both",
         "cache_ttl": 5.0,
         "cache_size": 100,
     }
     settings = SessionSettings(**(values | changes))
     kv = WatchedStore(SqliteStore(path, clock))
-    tokens = TokenStore(kv, Keyring(secrets), clock)
+    tokens = TokenStore(kv, Keyring(secrets), clock, login_timeout=900)
     audit = Audit(NullSink(), Keyring(secrets).mac("audit-user"))
     records = Records(kv, Keyring(secrets))
     store = SessionStore(kv, records, settings, clock, tokens, audit)

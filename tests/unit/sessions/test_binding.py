@@ -45,3 +45,39 @@ def test_agents_are_digests(agent: str) -> None:
 )
 def test_which_half_differs(seen: Binding, differs: str | None) -> None:
     assert mismatch(Binding("n", "a"), seen) == differs
+
+
+V4, OTHER_V4 = "192.0.2.0/24", "198.51.100.0/24"
+V6, OTHER_V6 = "2001:db8:1::/48", "2001:db8:2::/48"
+
+
+@pytest.mark.parametrize(
+    ("network", "seen", "differs"),
+    [
+        (V4, V4, None),
+        (V4, OTHER_V4, "ip"),
+        (V6, OTHER_V6, "ip"),
+        (V4, V6, None),
+        (V6, V4, None),
+        (V4, "", "ip"),
+        ("", V6, "ip"),
+        ("", "", None),
+    ],
+)
+def test_families_of_addresses_do_not_contradict_each_other(network: str, seen: str, differs: str | None) -> None:
+    assert mismatch(Binding(network, "a"), Binding(seen, "a")) == differs
+    assert mismatch(Binding(network, "a"), Binding(seen, "b")) == ("user_agent" if differs is None else "both")
+
+
+@pytest.mark.parametrize(
+    ("seen", "address", "agent"),
+    [
+        (Binding(OTHER_V4, "a"), "ip", None),
+        (Binding(V4, "b"), None, "user_agent"),
+        (Binding(OTHER_V4, "b"), "ip", "user_agent"),
+        (Binding(V4, "a"), None, None),
+    ],
+)
+def test_either_half_alone(seen: Binding, address: str | None, agent: str | None) -> None:
+    assert mismatch(Binding(V4, "a"), seen, "address") == address
+    assert mismatch(Binding(V4, "a"), seen, "agent") == agent

@@ -67,14 +67,18 @@ def test_a_session_extended_by_another_worker_is_not_expired_here(
     sessions.gate.admit(cookie, CLIENT)
 
 
-def test_another_client_ends_the_session_also_for_this_workers_cache(sessions: Layer) -> None:
+def test_another_client_is_refused_and_ends_nothing(sessions: Layer) -> None:
     sessions.cache._listening(True)
     cookie, _ = sessions.create()
+    other = Client("198.51.100.1", CLIENT.user_agent)
     sessions.gate.admit(cookie, CLIENT)
-    with pytest.raises(BindingMismatch):
-        sessions.gate.admit(cookie, Client("198.51.100.1", CLIENT.user_agent))
-    with pytest.raises(Unauthenticated):
-        sessions.gate.admit(cookie, CLIENT)
+    assert not sessions.gate.knows(cookie, other), "there is an event to write"
+    for _ in range(2):
+        with pytest.raises(BindingMismatch):
+            sessions.gate.admit(cookie, other)
+    assert sessions.gate.knows(cookie, other)
+    sessions.gate.admit(cookie, CLIENT)
+    assert sessions.store.active() == 1
 
 
 def test_use_moves_the_idle_end_when_it_is_recorded(sessions: Layer, clock: Clock) -> None:

@@ -1,6 +1,6 @@
 """Workers of one fleet without Flask: their own memories, one embedded store, and the provider that they ask."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from bff import services as service_layer
 from bff import settings as settings_layer
 from bff.http import WsgiTransport
 from bff.kv.sqlite import SqliteStore
+from bff.oidc.claims import user_from_claims
 from bff.services import Services
 from bff.sessions.binding import binding_of
 from bff.sessions.model import Session, User
@@ -75,7 +76,7 @@ class Fleet:
         self.idp = OpenIdProvider(ISSUER, self.key, self.clock)
         self.wait = self._pass
 
-    def worker(self, *services: ServiceSettings, **environ: str) -> Worker:
+    def worker(self, *services: ServiceSettings, claims_refresh: str = "auto", **environ: str) -> Worker:
         settings = settings_layer.load(
             {
                 "ENVIRONMENT": "staging",
@@ -89,9 +90,10 @@ class Fleet:
                 **environ,
             }
         )
+        provider = replace(settings.providers[0], claims_refresh=claims_refresh)
         store = WatchedStore(SqliteStore(settings.store.path, self.clock))
         built = service_layer.build(
-            replace(settings, services=services),
+            replace(settings, services=services, providers=(provider,)),
             clock=self.clock,
             kv=store,
             transport=WsgiTransport({ISSUER: self.idp}),
@@ -101,8 +103,16 @@ class Fleet:
         self.workers.append(Worker(built, store))
         return self.workers[-1]
 
-    def login(self, worker: Worker, *, life: float | None = LIFE, **changes: Any) -> Session:
-        """A session whose tokens the provider issued just now. changes: to the Tokens."""
+    def login(
+        self,
+        worker: Worker,
+        *,
+        life: float | None = LIFE,
+        sub: str = "alice",
+        user: Mapping[str, Any] | None = None,
+        **changes: Any,
+    ) -> Session:
+        """A session whose tokens the provider issued just now. user: its claims. changes: to the Tokens."""
         issued = self.idp.tokens(None)
         self.idp.later_grants.begin_family(issued["refresh_token"])
         now = self.clock()
@@ -110,7 +120,7 @@ class Fleet:
         token = AccessToken(issued["access_token"], wanted_at, ends_at, SCOPE)
         tokens = Tokens("default", token, issued["refresh_token"], issued["id_token"])
         _, session = worker.services.store.create(
-            User("alice", "alice"),
+            User(sub, sub) if user is None else user_from_claims(user, worker.services.settings.providers[0]),
             idp="default",
             auth_time=0,
             sid="",

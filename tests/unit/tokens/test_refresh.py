@@ -13,6 +13,7 @@ import requests
 from bff.errors import SessionEnded, StoreUnavailable, TokenExpired, TokenUnavailable
 from bff.oidc.token_endpoint import RequestFailed
 from bff.sessions.model import EndReason, Session
+from bff.sessions.token_store import CODE_LIFE
 from bff.sessions.tokens import AccessToken
 from bff.tokens.notes import FAILURE_LIFE
 from bff.tokens.single_flight import Busy
@@ -420,6 +421,12 @@ def die_after_the_answer(fleet: Fleet, worker: Worker, session: Session) -> None
         worker.store.delete(f"lock:refresh:{session.key}")
 
 
+def no_login_under_way(worker: Worker, clock: Clock) -> None:
+    """The queue's turn when no login that could share the grant can be under way any more."""
+    clock.now += 900 + CODE_LIFE
+    worker.services.tokens.revocations.revoke_due()
+
+
 def log_out(worker: Worker, session: Session) -> None:
     worker.services.gate.end(session, EndReason.LOGOUT)
     worker.services.tokens.revocations.revoke_now(session.key)
@@ -470,6 +477,7 @@ class TestTheStoreFailsAfterTheAnswer:
         worker.store.down = False
         log_out(other, session)
         worker.services.tokens.unsaved.write()
+        no_login_under_way(worker, fleet.clock)
         assert renewed.refresh_token in fleet.idp.revoked
         fleet.idp.revoked.clear()
         worker.services.tokens.unsaved.write()
@@ -513,7 +521,9 @@ class TestTheSessionEndsMeanwhile:
         fleet.then(lambda: log_out(other, session))
         with pytest.raises(SessionEnded):
             worker.refresh(session)
-        assert len(fleet.idp.revoked) == 2  # what the session held, and what was on its way
+        assert len(fleet.idp.revoked) == 1  # what the session held
+        no_login_under_way(worker, fleet.clock)
+        assert len(fleet.idp.revoked) == 2  # what was on its way
         assert not fleet.idp.later_grants.alive(fleet.idp.revoked[1])
         assert worker.store.get(f"cold:{session.key}") is None
 
@@ -525,6 +535,7 @@ class TestTheSessionEndsMeanwhile:
         fleet.then(lambda: log_out(other, session))
         with pytest.raises(SessionEnded):
             worker.refresh(session)
+        no_login_under_way(worker, fleet.clock)
         assert len(fleet.idp.revoked) == 2
 
     def test_it_is_revoked_later_when_its_record_is_still_there(

@@ -14,12 +14,16 @@ from werkzeug.wrappers import Response
 from bff.errors import StoreUnavailable
 from bff.oidc.issued import Issued
 from bff.sessions.model import EndReason, Session
-from bff.sessions.token_store import REFRESH_INDEX, REVOCATION_INDEX, DueRevocation
+from bff.sessions.shared_grant import CLOCKS_APART, LONGEST_CALL
+from bff.sessions.token_store import CODE_LIFE, REFRESH_INDEX, REVOCATION_INDEX, DueRevocation
 from bff.sessions.tokens import AccessToken
 from bff.tokens.revocation import MOST_ATTEMPTS
 from tests.clock import Clock
 from tests.flows.provider import REMOVED, html, raising
 from tests.unit.tokens.fleet import Fleet, Worker
+
+QUIET = 900 + CODE_LIFE
+"""Seconds that a login may take, its code exchange included."""
 
 
 def queue(worker: Worker) -> list[tuple[str, float]]:
@@ -34,16 +38,28 @@ def turn(worker: Worker) -> None:
     worker.services.tokens.revocations.revoke_due()
 
 
+def later(worker: Worker, clock: Clock) -> None:
+    """A turn when no login that could share a grant is under way any more."""
+    clock.now += QUIET
+    turn(worker)
+
+
 def nothing_left(worker: Worker, session: Session) -> bool:
     refreshes = worker.store.index_range(REFRESH_INDEX, -math.inf, math.inf, 100)
     return not queue(worker) and not refreshes and worker.store.get(f"cold:{session.key}") is None
 
 
 @pytest.mark.parametrize("reason", EndReason)
-def test_every_end(reason: EndReason, fleet: Fleet, worker: Worker, session: Session) -> None:
+def test_every_end(reason: EndReason, fleet: Fleet, worker: Worker, session: Session, clock: Clock) -> None:
+    """A person's deed revokes at once, any other end when no login can still be under way."""
     token = worker.tokens(session).refresh_token
     end(worker, session, reason)
-    assert queue(worker) == [(f"0:{session.key}", fleet.clock())]
+    pause = 0 if reason in (EndReason.LOGOUT, EndReason.LOGOUT_EVERYWHERE, EndReason.REVOKED) else QUIET
+    assert queue(worker) == [(f"0:{session.key}", clock() + pause)]
+    clock.now += pause - 0.1
+    turn(worker)
+    assert fleet.idp.revoked == []
+    clock.now += 0.1
     turn(worker)
     assert fleet.idp.revoked == [token]
     form = fleet.idp.last("revoke").form
@@ -56,7 +72,7 @@ def test_every_end(reason: EndReason, fleet: Fleet, worker: Worker, session: Ses
 def test_a_timeout_that_the_sweep_finds(fleet: Fleet, worker: Worker, session: Session, clock: Clock) -> None:
     clock.now = session.expires_at
     assert worker.services.store.sweep() == 1
-    turn(worker)
+    later(worker, clock)
     assert len(fleet.idp.revoked) == 1
     assert nothing_left(worker, session)
 
@@ -69,12 +85,110 @@ def test_all_sessions_of_a_person(fleet: Fleet, worker: Worker) -> None:
     assert set(fleet.idp.revoked) == tokens
 
 
+class TestAnotherSessionOfThePerson:
+    """Its tokens may come from the same grant, which a revocation ends as a whole (RFC 7009 section 2.1)."""
+
+    @pytest.mark.parametrize("reason", EndReason)
+    def test_a_newer_one_keeps_the_grant(
+        self, reason: EndReason, fleet: Fleet, worker: Worker, session: Session, clock: Clock
+    ) -> None:
+        clock.now += 100
+        end(worker, session, reason)
+        clock.now += 100
+        fleet.login(worker)
+        later(worker, clock)
+        assert fleet.idp.revoked == []
+        assert queue(worker) == []
+        assert worker.store.get(f"cold:{session.key}") is None
+        assert worker.store.get(f"revocation:{session.key}") is None
+
+    @pytest.mark.parametrize("reason", EndReason)
+    def test_an_older_one_keeps_it_unless_a_person_ended_the_newer_one(
+        self, reason: EndReason, fleet: Fleet, worker: Worker, session: Session, clock: Clock
+    ) -> None:
+        clock.now += 100
+        newer = fleet.login(worker)
+        end(worker, newer, reason)
+        later(worker, clock)
+        deliberate = reason in (EndReason.LOGOUT, EndReason.LOGOUT_EVERYWHERE, EndReason.REVOKED)
+        assert len(fleet.idp.revoked) == deliberate
+
+    def test_it_is_asked_again_before_each_repetition(
+        self, fleet: Fleet, worker: Worker, session: Session, clock: Clock
+    ) -> None:
+        fleet.idp.break_endpoint("revoke", html(503))
+        end(worker, session)
+        turn(worker)
+        assert fleet.idp.count("revoke") == 3, "it is tried, and the client repeats it"
+        fleet.login(worker)
+        fleet.idp.repair()
+        worker.close_breakers()
+        clock.now += 10
+        turn(worker)
+        assert fleet.idp.revoked == []
+        assert queue(worker) == []
+
+    def test_an_ended_one_keeps_nothing(self, fleet: Fleet, worker: Worker, session: Session, clock: Clock) -> None:
+        other = fleet.login(worker)
+        end(worker, other, EndReason.IDLE_TIMEOUT)
+        end(worker, session, EndReason.IDLE_TIMEOUT)
+        later(worker, clock)
+        assert len(fleet.idp.revoked) == 2
+
+    def test_another_person_keeps_nothing(self, fleet: Fleet, worker: Worker, session: Session, clock: Clock) -> None:
+        fleet.login(worker, sub="bob")
+        end(worker, session, EndReason.IDLE_TIMEOUT)
+        later(worker, clock)
+        assert len(fleet.idp.revoked) == 1
+
+    def test_a_login_sees_a_revocation_that_it_ran_into(
+        self, fleet: Fleet, worker: Worker, other: Worker, session: Session
+    ) -> None:
+        grants = other.services.grants
+        before = grants.revocations("default")
+        seen: list[bool] = []
+
+        def meanwhile() -> Response:
+            seen.append(grants.overtook(session, grants.revocations("default")))
+            return Response(status=200)
+
+        fleet.idp.break_endpoint("revoke", meanwhile)
+        end(worker, session)
+        turn(worker)
+        assert seen == [True], "while it is under way"
+        new = fleet.login(other)
+        assert grants.overtook(new, before), "and when it was made since the login began"
+        assert not grants.overtook(new, grants.revocations("default"))
+
+    def test_a_revocation_that_is_left_out_disturbs_no_login(
+        self, fleet: Fleet, worker: Worker, session: Session, clock: Clock
+    ) -> None:
+        before = worker.services.grants.revocations("default")
+        end(worker, session, EndReason.IDLE_TIMEOUT)
+        new = fleet.login(worker)
+        later(worker, clock)
+        assert not worker.services.grants.overtook(new, before)
+
+    def test_a_worker_killed_in_the_middle_disturbs_logins_for_a_while(
+        self, fleet: Fleet, worker: Worker, session: Session, clock: Clock
+    ) -> None:
+        grants = worker.services.grants
+        end(worker, session)
+        ended = worker.services.token_store.ended(session.key)
+        assert ended is not None
+        assert grants.begin_revocation(ended)
+        new, number = fleet.login(worker), grants.revocations("default")
+        assert grants.overtook(new, number)
+        clock.now += LONGEST_CALL + CLOCKS_APART + 1
+        assert not grants.overtook(new, number)
+
+
 def test_a_refused_refresh(fleet: Fleet, worker: Worker, session: Session, clock: Clock) -> None:
     fleet.idp.later_grants.end_families()
     clock.now += 600
     with pytest.raises(Exception, match="ended"):
         worker.token(session)
-    turn(worker)
+    later(worker, clock)
     assert nothing_left(worker, session)
 
 
@@ -274,16 +388,28 @@ class TestAnOrphan:
             (Issued(None, fault="access_token"), []),
         ],
     )
-    def test_what_is_revoked(self, issued: Issued, revoked: list[str], fleet: Fleet, worker: Worker) -> None:
-        worker.services.tokens.revocations.orphan(worker.services.providers["default"], issued)
+    def test_what_is_revoked(
+        self, issued: Issued, revoked: list[str], fleet: Fleet, worker: Worker, session: Session, clock: Clock
+    ) -> None:
+        end(worker, session)
+        turn(worker)
+        fleet.idp.revoked.clear()
+        worker.services.tokens.revocations.orphan(session, issued)
+        assert fleet.idp.revoked == [], "a login that shares the grant may be under way"
+        later(worker, clock)
         assert fleet.idp.revoked == revoked
+        assert nothing_left(worker, session)
 
-    def test_it_is_tried_once(self, fleet: Fleet, worker: Worker) -> None:
-        fleet.idp.break_endpoint("revoke", html(500))
-        worker.services.tokens.revocations.orphan(
-            worker.services.providers["default"], Issued(AccessToken("access", 1.0))
-        )
-        assert fleet.idp.count("revoke") == 1
+    def test_it_is_forgotten_beside_a_newer_session(
+        self, fleet: Fleet, worker: Worker, session: Session, clock: Clock
+    ) -> None:
+        end(worker, session)
+        turn(worker)
+        fleet.idp.revoked.clear()
+        fleet.login(worker)
+        worker.services.tokens.revocations.orphan(session, Issued(AccessToken("access", 1.0), "refresh"))
+        later(worker, clock)
+        assert fleet.idp.revoked == []
         assert queue(worker) == []
 
 

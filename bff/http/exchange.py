@@ -1,0 +1,219 @@
+"""One request on one connection, and its answer as it arrives (RFC 9112)."""
+
+import errno
+import http.client
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from socket import SHUT_RDWR
+from typing import Any, Protocol, cast
+
+from urllib3 import HTTPHeaderDict
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import HTTPError
+from urllib3.util import SKIP_HEADER
+
+from bff.errors import BadGateway, UpstreamTimeout
+from bff.http.client import Response
+from bff.http.connections import Connections
+from bff.http.response import StrictResponse
+from bff.http.response_head import MalformedResponse, reframed
+from bff.http.watch import Watcher
+
+log = logging.getLogger(__name__)
+
+NOT_HTTP = "The service's answer is not HTTP."
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_NOT_OURS = dict.fromkeys(("Accept-Encoding", "User-Agent"), SKIP_HEADER)
+"""What urllib3 would say about itself where the client said nothing."""
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """One request. target: what follows the service's base_url. body: bytes can be sent again, an iterable cannot.
+    length: of the body, None when unknown. timeout: seconds to connect, and again until the answer begins.
+    streaming: the answer may then pause for longer."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str] = field(repr=False)
+    timeout: float
+    body: bytes | Iterable[bytes] | None = field(default=None, repr=False)
+    length: int | None = None
+    streaming: bool = False
+
+    @property
+    def replayable(self) -> bool:
+        return self.body is None or isinstance(self.body, bytes)
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether sending it twice is as good as once (RFC 9110 section 9.2.2), by its method or its sender's word."""
+        return self.method in _SAFE or "Idempotency-Key" in self.headers
+
+
+class Incoming(Protocol):
+    """An answer whose body is still on its way: iterate over it, and close it in any case."""
+
+    status: int
+    reason: str
+    headers: list[tuple[str, str]]
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The body as it arrives. Raises AnswerBroken."""
+
+    def close(self) -> None: ...
+
+
+def head(answer: Incoming) -> Response:
+    """An answer as far as it is known, for who wants to look at that."""
+    return Response(answer.status, HTTPHeaderDict(answer.headers), b"")
+
+
+class AnswerBroken(ConnectionResetError):
+    """The rest of an answer never came. To a WSGI server it is a broken connection, so that it breaks its client's: a
+    body that was cut off must not look complete."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(errno.ECONNRESET, reason)
+
+
+class ConnectionBroken(Exception):
+    """The connection ended before an answer began. processed: whether the request may have been acted upon."""
+
+    def __init__(self, *, processed: bool) -> None:
+        super().__init__()
+        self.processed = processed
+
+
+class Line:
+    """A connection while it serves one request, and an eye on the client who waits."""
+
+    def __init__(self, connection: HTTPConnection, connections: Connections, watcher: Watcher, client: Any) -> None:
+        self.connection = connection
+        self._socket = connection.sock  # http.client forgets it when the answer's end is to be the connection's
+        self._connections = connections
+        self._watcher = watcher
+        self._watch = watcher.watch(client, self._cancel) if client is not None else None
+
+    @property
+    def client_gone(self) -> bool:
+        return self._watch is not None and self._watch.gone
+
+    def finish(self, *, reusable: bool) -> None:
+        if self._watch is not None:
+            self._watcher.end(self._watch)
+        if reusable:
+            self._connections.give_back(self.connection)
+        else:
+            self.connection.close()
+
+    def _cancel(self) -> None:
+        """In the watcher's thread: whoever waits for the service wakes up. The thread that owns the connection closes
+        it, since its descriptor could be another's by then."""
+        with suppress(OSError):
+            self._socket.shutdown(SHUT_RDWR)
+
+
+class Exchange:
+    """One request on one line, until its answer begins."""
+
+    def __init__(self, line: Line, prefix: str, request: Outgoing) -> None:
+        self._line = line
+        self._target = prefix + request.target
+        self._request = request
+        self._head_sent = False
+        self._complete = request.body is None
+
+    def run(self) -> Incoming:
+        response = self._response()
+        try:
+            first = self._first(response)
+        except TimeoutError as err:
+            raise UpstreamTimeout from err
+        except (MalformedResponse, OSError) as err:
+            raise BadGateway(NOT_HTTP) from err
+        return HttpIncoming(response, self._line, first, reusable=self._complete)
+
+    def _response(self) -> StrictResponse:
+        connection = self._line.connection
+        try:
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered without reading everything
+                self._send(connection)
+            response: Any = connection.getresponse()  # a _Strict one's
+        except TimeoutError as err:
+            raise UpstreamTimeout from err
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as err:
+            raise ConnectionBroken(processed=self._head_sent) from err
+        except (MalformedResponse, http.client.HTTPException, HTTPError, OSError, ValueError) as err:
+            raise BadGateway(NOT_HTTP) from err
+        connection.sock.settimeout(None if self._request.streaming else self._request.timeout)
+        return cast(StrictResponse, response)
+
+    def _first(self, response: StrictResponse) -> bytes:
+        """Content that is at fault from its first byte is answered with an error while that is possible. An answer that
+        may pause is not waited for."""
+        return b"" if self._request.streaming else response.read()
+
+    def _send(self, connection: HTTPConnection) -> None:
+        request = self._request
+        headers = {**_NOT_OURS, **request.headers}
+        if request.length is not None:
+            headers["Content-Length"] = str(request.length)
+        connection.timeout = request.timeout
+        connection.request(
+            request.method,
+            self._target,
+            self._chunks() if request.body is not None else None,
+            headers,
+            chunked=request.body is not None and request.length is None,
+            preload_content=False,
+            decode_content=False,
+        )
+        self._head_sent = True
+
+    def _chunks(self) -> Iterator[bytes]:
+        """Asked for its first chunk when the head was sent."""
+        self._head_sent = True
+        body = self._request.body
+        yield from (body,) if isinstance(body, bytes) else body or ()
+        self._complete = True
+
+
+class HttpIncoming:
+    def __init__(self, response: StrictResponse, line: Line, first: bytes, *, reusable: bool) -> None:
+        """first: content that was read already. reusable: whether the line may serve another request when this answer
+        was read."""
+        self.status = response.head.status
+        self.reason = response.head.reason
+        self.headers = reframed(response.head.fields, response.framing.length)
+        self._response = response
+        self._line = line
+        self._first = first
+        self._reusable = reusable
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        first, self._first = self._first, b""
+        if first:
+            yield first
+        while part := self._read():
+            yield part
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            self._response.close()
+            self._line.finish(reusable=self._reusable and self._response.reusable)
+
+    def _read(self) -> bytes:
+        try:
+            return self._response.read()
+        except (MalformedResponse, OSError) as err:
+            self._reusable = False
+            reason = "timeout" if isinstance(err, TimeoutError) else "connection"
+            if not self._line.client_gone:
+                log.warning("upstream_answer_broken", extra={"reason": reason})
+            raise AnswerBroken(reason) from err

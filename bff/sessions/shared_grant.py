@@ -1,0 +1,122 @@
+"""Mutual exclusion by flags (Dekker): a revocation never takes a new login's tokens with it unnoticed.
+
+Many providers keep one grant for a person and a client, and a revocation ends all of it (RFC 7009 section 2.1): the
+tokens of a later login of the same person, and even a code that is being exchanged. So each side first shows itself and
+then looks for the other:
+
+    revocation                              login
+                                            0. reads how many revocations there were at this provider
+    1. puts up a flag for the person        1. creates the session
+    2. looks for another session            2. looks for the flag, and for a revocation for the person since step 0
+    3. counts it, and revokes, only if      3. begins again if it finds one
+       there is none
+    4. counts it, and takes the flag down
+
+Of steps 2 the later one sees the other side's step 1. The provider's single sign-on answers a login that begins again
+at once. A code that the provider refuses may be one that a revocation took, for a person who is not known yet: then
+any revocation at this provider since step 0 is a reason to begin again. Revocations are counted, not timed, since the
+clocks of two instances may differ; once before they are made and once after, so that a login that meets one sees it.
+
+    revoking:{user index}  index: key of an ended session at the time when its revocation began
+    revoked:{user index}   number of the latest revocation for this person
+    revocations:{idp}      how many beginnings and ends of revocations there were at this provider
+"""
+
+import math
+from collections.abc import Callable
+
+from bff.kv import Batch, KeyValue
+from bff.sessions.directory import Directory
+from bff.sessions.model import Session
+from bff.sessions.records import Records
+from bff.sessions.token_store import EndedSession
+
+CLOCKS_APART = 60.0
+"""Seconds by which the clocks of two instances may differ."""
+LONGEST_CALL = 30.0
+"""Seconds after which a revocation is no longer under way, even if its worker was killed in the middle."""
+
+
+class SharedGrants:
+    """Every method raises StoreUnavailable when the store does not answer."""
+
+    def __init__(
+        self,
+        kv: KeyValue,
+        records: Records,
+        directory: Directory,
+        clock: Callable[[], float],
+        *,
+        login_timeout: float,
+    ) -> None:
+        """login_timeout: seconds that a login may take."""
+        self._kv = kv
+        self._records = records
+        self._directory = directory
+        self._clock = clock
+        self._life = login_timeout + LONGEST_CALL + CLOCKS_APART
+
+    def begin_revocation(self, ended: EndedSession) -> bool:
+        """Whether these tokens may be revoked; then `finish_revocation` must follow.
+
+        A person's own logout is a reason to revoke beside older sessions, but never beside a newer one. Any other end
+        is no reason to put a live session at risk.
+        """
+        batch, now = Batch(), self._clock()
+        for name in self._of_person("revoking", ended.idp, ended.sub):
+            batch.index_add(name, ended.key, now, ttl=self._life)
+        self._kv.execute(batch)
+        since = ended.created_at if ended.deliberate else -math.inf
+        live = self._directory.of_person(ended.idp, ended.sub)
+        if any(session.key != ended.key and session.created_at >= since for session in live):
+            self._kv.execute(self._flag_down(ended))
+            return False
+        self._count(ended.idp)
+        return True
+
+    def finish_revocation(self, ended: EndedSession) -> None:
+        """The provider was asked, whatever it answered."""
+        number = str(self._count(ended.idp)).encode()
+        batch = self._flag_down(ended)
+        for name in self._of_person("revoked", ended.idp, ended.sub):
+            batch.set(name, number, self._life)
+        self._kv.execute(batch)
+
+    def revocations(self, idp: str) -> int:
+        """A number that grows with each beginning and end of one: what a login remembers when it begins."""
+        return int(self._kv.get(_counter(idp)) or 0)
+
+    def overtook(self, session: Session, remembered: int) -> bool:
+        """Whether a revocation may have ended the tokens of this new session, whose login remembered that number."""
+        under_way = self._of_person("revoking", session.idp, session.user.sub)
+        oldest = self._clock() - LONGEST_CALL - CLOCKS_APART
+        if any(self._kv.index_count(name, oldest, math.inf) for name in under_way):
+            return True
+        last = (self._kv.get(name) for name in self._of_person("revoked", session.idp, session.user.sub))
+        return any(number is not None and int(number) > remembered for number in last)
+
+    def _flag_down(self, ended: EndedSession) -> Batch:
+        batch = Batch()
+        for name in self._of_person("revoking", ended.idp, ended.sub):
+            batch.index_remove(name, ended.key)
+        return batch
+
+    def _count(self, idp: str) -> int:
+        name = _counter(idp)
+        while True:
+            known = self._kv.get(name)
+            number = int(known or 0) + 1
+            value = str(number).encode()
+            counted = (
+                self._kv.set_if_absent(name, value) if known is None else self._kv.compare_and_set(name, known, value)
+            )
+            if counted:
+                return number
+
+    def _of_person(self, kind: str, idp: str, sub: str) -> list[str]:
+        """Under every current key, as a rotation of keys may be under way."""
+        return [f"{kind}:{name}" for name in self._records.of_user(idp, sub)]
+
+
+def _counter(idp: str) -> str:
+    return f"revocations:{idp}"
