@@ -34,10 +34,18 @@ class StoreSettings:
 
 @dataclass(frozen=True)
 class CookieSettings:
+    """name: the session's. login_prefix: what stands before the names of login attempts' cookies."""
+
     name: str
     domain: str | None
     samesite: str
     secure: bool
+    login_prefix: str = ""
+
+    @property
+    def login_path(self) -> str:
+        """A `__Host-` cookie is for every path (RFC 6265bis)."""
+        return "/" if self.login_prefix else "/auth"
 
 
 @dataclass(frozen=True)
@@ -389,8 +397,8 @@ class TelemetrySettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything an operator decides. login_timeout, token_refresh_threshold: seconds. `problems` holds what could not
-    be read; see bff.settings_check."""
+    """Everything an operator decides. login_timeout, token_refresh_threshold: seconds; hsts: seconds, 0 for none.
+    `problems` holds what could not be read; see bff.settings_check."""
 
     environment: str
     version: str
@@ -414,6 +422,7 @@ class Settings:
     forwarded_header: str
     allowed_redirect_origins: frozenset[str]
     cors_allow_origins: frozenset[str]
+    hsts: int
     readiness_checks: tuple[str, ...]
     rate_limits: tuple[RateLimit, ...]
     metrics: MetricsSettings

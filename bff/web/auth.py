@@ -21,14 +21,14 @@ from bff.errors import (
 from bff.events.model import SecurityEvent
 from bff.observability import metrics
 from bff.oidc import logout as logout_at_provider
-from bff.oidc.attempts import ATTEMPT_LIFE, cookie_name, surplus_attempts
+from bff.oidc.attempts import cookie_name, surplus_attempts
 from bff.oidc.flow import Completed, Overtaken, Started
 from bff.sessions import csrf
 from bff.sessions.binding import binding_of
 from bff.sessions.device import device_of
 from bff.sessions.model import EndReason, Session
 from bff.settings import CALLBACK_PATH
-from bff.web import context, problem
+from bff.web import context, cookies, problem
 from bff.web.context import cookie_options, services
 from bff.web.pipeline import answer
 from bff.web.policy import policy
@@ -60,19 +60,14 @@ def login() -> BaseResponse:
         hints={name: request.args[name][:_LONGEST_HINT] for name in _HINTS if request.args.get(name)},
     )
     response = _to_provider(started)
-    for name in surplus_attempts(request.cookies):
-        _forget_attempt(response, name)
+    for name in surplus_attempts(cookies.login_attempts()):
+        cookies.forget_login_attempt(response, name)
     return response
 
 
 def _to_provider(started: Started) -> BaseResponse:
     response = redirect(started.url)
-    response.set_cookie(
-        started.cookie_name,
-        started.cookie_value,
-        max_age=ATTEMPT_LIFE,
-        **cookie_options(path="/auth", domain=None, httponly=True, samesite="Lax"),
-    )
+    cookies.keep_login_attempt(response, started.cookie_name, started.cookie_value)
     return response
 
 
@@ -86,7 +81,7 @@ def callback(alias: str | None = None) -> BaseResponse:
     try:
         _refuse_duplicates()
         completed = services().login.complete(
-            request.args, request.cookies.get, redirect_uri=own if alias is None else f"{own}/{alias}"
+            request.args, cookies.login_attempt, redirect_uri=own if alias is None else f"{own}/{alias}"
         )
         response = _begin_session(completed)
     except Overtaken as overtaken:
@@ -97,7 +92,7 @@ def callback(alias: str | None = None) -> BaseResponse:
     metrics.login("success")
     metrics.oauth_flow("login", completed.seconds)
     metrics.oauth_flow("authorization_code", time.perf_counter() - start)
-    _forget_attempt(response, cookie_name(request.args["state"]))
+    cookies.forget_login_attempt(response, cookie_name(request.args["state"]))
     return response
 
 
@@ -105,7 +100,7 @@ def _begin_again(overtaken: Overtaken) -> BaseResponse:
     metrics.login("overtaken")
     started = services().login.begin(return_to=overtaken.return_to, idp=overtaken.idp, again=overtaken.again)
     response = _to_provider(started)
-    _forget_attempt(response, cookie_name(request.args["state"]))
+    cookies.forget_login_attempt(response, cookie_name(request.args["state"]))
     return response
 
 
@@ -295,7 +290,3 @@ def _begin_session(completed: Completed) -> BaseResponse:
         **cookie_options(httponly=True, samesite=service.settings.cookies.samesite),
     )
     return response
-
-
-def _forget_attempt(response: BaseResponse, name: str) -> None:
-    response.delete_cookie(name, **cookie_options(path="/auth", domain=None, httponly=True, samesite="Lax"))

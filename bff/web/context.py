@@ -50,8 +50,8 @@ def login_url(return_to: str | None = None) -> str:
 
 
 def forget_session(response: Response) -> None:
-    """Clear the cookies of a session that has ended."""
-    response.delete_cookie(services().settings.cookies.name, **cookie_options())
+    """Clear the cookies of a session that has ended, with the attributes that their names ask for."""
+    response.delete_cookie(services().settings.cookies.name, **cookie_options(httponly=True))
     response.delete_cookie(csrf.COOKIE, **cookie_options())
 
 

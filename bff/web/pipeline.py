@@ -20,7 +20,7 @@ from bff.errors import (
 from bff.events.model import SecurityEvent
 from bff.observability import logs, metrics
 from bff.sessions import csrf
-from bff.web import context, cors, limits, problem
+from bff.web import context, cookies, cors, limits, problem
 from bff.web.policy import policy_of
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def check_csrf(header: str | None) -> None:
     try:
         context.services().csrf.check(
             g.session,
-            cookie=request.cookies.get(csrf.COOKIE),
+            cookies=cookies.values(csrf.COOKIE),
             header=header,
             origin=request.headers.get("Origin"),
         )
