@@ -15,7 +15,10 @@ from bff.settings.cookies import CSRF
 COOKIE = CSRF
 HEADER = "X-CSRF-Token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-Reason = Literal["missing_cookie", "missing_header", "mismatch", "bad_signature", "foreign_origin"]
+Reason = Literal[
+    "missing_cookie", "missing_header", "mismatch", "bad_signature", "foreign_origin", "cross_site", "same_site"
+]
+"""Why a request is not ours; the last two are found by bff.web.isolation alone."""
 
 
 class Csrf:

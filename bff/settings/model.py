@@ -280,8 +280,8 @@ class RouteSettings:
     path: literal segments, `{name}` for one segment, `*` at the end for the rest. upstream_path: the same with the
     names of path; None for path itself, without /api unless preserve_path. authz: whether the policy is asked; without
     an authz_map it then denies. on_error: None as PdpSettings has it. timeout: seconds, None as the service has it.
-    streaming: an answer may pause for longer than that once it has begun. body_limit: bytes. scopes: what the caller's
-    token must be good for. line: of routes.yaml.
+    streaming: an answer may pause for longer than that once it has begun. navigable: links of other sites may lead
+    here. body_limit: bytes. scopes: what the caller's token must be good for. line: of routes.yaml.
     """
 
     id: str
@@ -295,6 +295,7 @@ class RouteSettings:
     upstream_path: str | None = None
     preserve_path: bool = False
     streaming: bool = False
+    navigable: bool = False
     timeout: float | None = None
     body_limit: int = 10 * 1024 * 1024
     rate_limit: RateLimit | None = None

@@ -50,7 +50,7 @@ _LOGIN_EVENTS = {
 
 
 @blueprint.get("/auth/login")
-@policy(session=False, csrf=False, limit="login")
+@policy(session=False, csrf=False, cross_site=True, limit="login")
 def login() -> BaseResponse:
     if not problem.is_navigation(request.environ):
         raise Unauthenticated("Send the browser to login_url as a navigation.")
@@ -73,7 +73,7 @@ def _to_provider(started: Started) -> BaseResponse:
 
 @blueprint.get(CALLBACK_PATH)
 @blueprint.get(f"{CALLBACK_PATH}/<alias>")
-@policy(session=False, csrf=False, limit="callback")
+@policy(session=False, csrf=False, cross_site=True, limit="callback")
 def callback(alias: str | None = None) -> BaseResponse:
     """alias: of one provider among several, each of which has an address of its own."""
     start = time.perf_counter()
@@ -170,7 +170,7 @@ def logout() -> BaseResponse:
 
 
 @blueprint.get("/auth/logout")
-@policy(session=False, csrf=False)
+@policy(session=False, csrf=False, cross_site=True)
 def logout_by_navigation() -> BaseResponse:
     """With a valid csrf parameter it logs out; without one it asks, so that no foreign link can log anybody out."""
     current = context.present_session()
@@ -186,7 +186,7 @@ def logout_by_navigation() -> BaseResponse:
 
 
 @blueprint.get(logout_at_provider.END_SESSION_PATH)
-@policy(session=False, csrf=False, limit="end_session")
+@policy(session=False, csrf=False, cross_site=True, limit="end_session")
 def end_session() -> BaseResponse:
     """The one-time address that a page got as logout_url. One that is used, too old or another browser's is no error:
     whoever has it is logged out here."""

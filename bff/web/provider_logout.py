@@ -31,7 +31,7 @@ def back_channel() -> Response:
 
 
 @blueprint.get("/auth/frontchannel-logout")
-@policy(session=False, csrf=False, limit="frontchannel_logout")
+@policy(session=False, csrf=False, cross_site=True, limit="frontchannel_logout")
 def front_channel() -> Response:
     """OpenID Connect Front-Channel Logout 1.0 section 2, in an iframe that the browser hardly ever sends cookies to:
     so iss and sid must say whose session ends. Who knows a sid is the provider or the user.
