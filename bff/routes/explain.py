@@ -34,8 +34,8 @@ def request(config: Settings, method: str, target: str, body: bytes | None = Non
     yield "auth", settings.auth
     yield "token", _token(settings, service)
     yield "csrf", "X-CSRF-Token is needed" if _needs_csrf(settings, method) else "not needed"
-    if settings.auth is Auth.SESSION:
-        yield "pages", "of this site, and links from anywhere" if settings.navigable else "of this site"
+    if settings.navigable:
+        yield "navigable", "links of other sites may lead here"
     yield from _limits(settings, upstream)
     if types := list(_types(match.route)):
         yield "types", ", ".join(types)

@@ -15,6 +15,7 @@ from bff.settings.model import PRODUCTION, CookieSettings, Settings
 HOST_HTTP = "__Host-Http-"
 SESSION = "bff_session"
 LOGIN = "bff_login_"
+END_SESSION = "bff_end_session"
 CSRF = "_eid_csrf_v1"
 
 # Names below which registries let anybody register (co.uk, com.au); the list of all of them is a megabyte and changes.
@@ -26,14 +27,14 @@ def cookie_settings(values: Mapping[str, Any], base_url: str) -> CookieSettings:
     secure = base_url.startswith("https:") if values["cookie_secure"] is None else values["cookie_secure"]
     protected = secure and values["environment"] == PRODUCTION
     name = values["cookie_name"] or (HOST_HTTP if protected and not values["cookie_domain"] else "") + SESSION
-    # Cookies of login attempts never have a Domain, so nothing keeps the prefix from them but http.
+    # Cookies of logins and logouts under way never have a Domain, so nothing keeps the prefix from them but http.
     prefixed = protected or (secure and _starts(name, "__host-"))
     return CookieSettings(
         name,
         values["cookie_domain"],
         values["cookie_samesite"],
         secure,
-        login_prefix=HOST_HTTP if prefixed else "",
+        flow_prefix=HOST_HTTP if prefixed else "",
     )
 
 
@@ -52,7 +53,7 @@ def _name(cookies: CookieSettings) -> Iterator[str]:
         if _starts(cookies.name, prefix.lower()) and not cookies.secure:
             yield f"BFF_COOKIE_NAME: a {prefix} cookie must be Secure (RFC 6265bis)."
     bare = cookies.name.lower().removeprefix(HOST_HTTP.lower())
-    if bare == CSRF or bare.startswith(LOGIN):
+    if bare in (CSRF, END_SESSION) or bare.startswith(LOGIN):
         yield f"BFF_COOKIE_NAME: {cookies.name!r} is the name of another cookie of ours; {SESSION} is not."
 
 

@@ -34,18 +34,19 @@ class StoreSettings:
 
 @dataclass(frozen=True)
 class CookieSettings:
-    """name: the session's. login_prefix: what stands before the names of login attempts' cookies."""
+    """name: the session's. flow_prefix: what stands before the names of the
+    cookies of logins and logouts under way."""
 
     name: str
     domain: str | None
     samesite: str
     secure: bool
-    login_prefix: str = ""
+    flow_prefix: str = ""
 
     @property
-    def login_path(self) -> str:
+    def flow_path(self) -> str:
         """A `__Host-` cookie is for every path (RFC 6265bis)."""
-        return "/" if self.login_prefix else "/auth"
+        return "/" if self.flow_prefix else "/auth"
 
 
 @dataclass(frozen=True)

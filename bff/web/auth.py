@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, g, jsonify, make_response, redirect, render_template, request
 from marshmallow import RAISE, Schema, ValidationError, fields
@@ -21,7 +22,7 @@ from bff.errors import (
 from bff.events.model import SecurityEvent
 from bff.observability import metrics
 from bff.oidc import logout as logout_at_provider
-from bff.oidc.attempts import cookie_name, surplus_attempts
+from bff.oidc.attempts import ATTEMPT_LIFE, cookie_name, surplus_attempts
 from bff.oidc.flow import Completed, Overtaken, Started
 from bff.sessions import csrf
 from bff.sessions.binding import binding_of
@@ -32,6 +33,7 @@ from bff.web import context, cookies, problem
 from bff.web.context import cookie_options, services
 from bff.web.pipeline import answer
 from bff.web.policy import policy
+from bff.web.security_headers import page_policy
 
 blueprint = Blueprint("auth", __name__)
 
@@ -60,14 +62,14 @@ def login() -> BaseResponse:
         hints={name: request.args[name][:_LONGEST_HINT] for name in _HINTS if request.args.get(name)},
     )
     response = _to_provider(started)
-    for name in surplus_attempts(cookies.login_attempts()):
-        cookies.forget_login_attempt(response, name)
+    for name in surplus_attempts(cookies.of_flows()):
+        cookies.forget_flow(response, name)
     return response
 
 
 def _to_provider(started: Started) -> BaseResponse:
     response = redirect(started.url)
-    cookies.keep_login_attempt(response, started.cookie_name, started.cookie_value)
+    cookies.keep_flow(response, started.cookie_name, started.cookie_value, max_age=ATTEMPT_LIFE)
     return response
 
 
@@ -81,7 +83,7 @@ def callback(alias: str | None = None) -> BaseResponse:
     try:
         _refuse_duplicates()
         completed = services().login.complete(
-            request.args, cookies.login_attempt, redirect_uri=own if alias is None else f"{own}/{alias}"
+            request.args, cookies.of_flow, redirect_uri=own if alias is None else f"{own}/{alias}"
         )
         response = _begin_session(completed)
     except Overtaken as overtaken:
@@ -92,7 +94,7 @@ def callback(alias: str | None = None) -> BaseResponse:
     metrics.login("success")
     metrics.oauth_flow("login", completed.seconds)
     metrics.oauth_flow("authorization_code", time.perf_counter() - start)
-    cookies.forget_login_attempt(response, cookie_name(request.args["state"]))
+    cookies.forget_flow(response, cookie_name(request.args["state"]))
     return response
 
 
@@ -100,7 +102,7 @@ def _begin_again(overtaken: Overtaken) -> BaseResponse:
     metrics.login("overtaken")
     started = services().login.begin(return_to=overtaken.return_to, idp=overtaken.idp, again=overtaken.again)
     response = _to_provider(started)
-    cookies.forget_login_attempt(response, cookie_name(request.args["state"]))
+    cookies.forget_flow(response, cookie_name(request.args["state"]))
     return response
 
 
@@ -177,11 +179,20 @@ def logout_by_navigation() -> BaseResponse:
     if current is None:
         return redirect("/")
     if not services().csrf.valid(current, request.args.get("csrf", "")):
-        return make_response(render_template("logout.html", csrf=services().csrf.issue(current)))
+        return _confirmation(current)
     response = redirect("/")
     url = _end(current, response, everywhere=False)
     # A script that follows a redirect may learn where it led; a navigation shows that to nobody but the person.
     response.location = url if url and problem.is_navigation(request.environ) else _one_time(url, response)
+    return response
+
+
+def _confirmation(current: Session) -> Response:
+    """The form leads on to the provider, and from there to wherever its own logout leads."""
+    response = make_response(render_template("logout.html", csrf=services().csrf.issue(current)))
+    issuers = (urlsplit(provider.issuer) for provider in services().settings.providers)
+    over_http = sorted({f"http://{parts.netloc}" for parts in issuers if parts.scheme == "http"})
+    response.headers["Content-Security-Policy"] = page_policy(("https:", *over_http))
     return response
 
 
@@ -194,14 +205,13 @@ def end_session() -> BaseResponse:
         raise BadRequest("Send the browser to logout_url as a navigation.")
     url = None
     with contextlib.suppress(StoreUnavailable):
-        url = services().end_session.take(
-            request.args.get("ticket", ""), request.cookies.get(logout_at_provider.COOKIE, "")
-        )
+        sent = cookies.of_flow(logout_at_provider.COOKIE)
+        url = services().end_session.take(request.args.get("ticket", ""), sent[0] if sent else "")
     if url is None:
         return redirect("/") if _logged_in() else make_response(render_template("logged_out.html"))
     response = redirect("/")
     response.location = url  # set afterwards, so that the body does not repeat it
-    response.delete_cookie(logout_at_provider.COOKIE, **_ticket_cookie())
+    cookies.forget_flow(response, logout_at_provider.COOKIE, samesite=services().settings.cookies.samesite)
     return response
 
 
@@ -215,15 +225,14 @@ def _one_time(url: str | None, response: BaseResponse) -> str:
         ticket = services().end_session.keep(url)
     except StoreUnavailable:  # the session has ended here, and only the provider's lives on
         return f"{base_url}/"
-    response.set_cookie(
-        logout_at_provider.COOKIE, ticket.cookie, max_age=logout_at_provider.TICKET_LIFE, **_ticket_cookie()
+    cookies.keep_flow(
+        response,
+        logout_at_provider.COOKIE,
+        ticket.cookie,
+        max_age=logout_at_provider.TICKET_LIFE,
+        samesite=services().settings.cookies.samesite,
     )
     return base_url + ticket.path
-
-
-def _ticket_cookie() -> dict[str, Any]:
-    samesite = services().settings.cookies.samesite
-    return cookie_options(path="/auth", domain=None, httponly=True, samesite=samesite)
 
 
 def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str | None:

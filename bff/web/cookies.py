@@ -11,7 +11,6 @@ from typing import Any
 from flask import request
 from werkzeug.wrappers import Response
 
-from bff.oidc.attempts import ATTEMPT_LIFE
 from bff.web.context import cookie_options, services
 
 MOST_TRIED = 3
@@ -23,30 +22,30 @@ def values(name: str) -> list[str]:
     return [value for found, value in _pairs() if found == name][:MOST_TRIED]
 
 
-def login_attempt(name: str) -> list[str]:
-    """The cookies of one login attempt. name: as bff.oidc.attempts has it."""
-    return values(services().settings.cookies.login_prefix + name)
+def of_flow(name: str) -> list[str]:
+    """The cookies of one login or logout under way. name: without the prefix that production adds."""
+    return values(services().settings.cookies.flow_prefix + name)
 
 
-def login_attempts() -> dict[str, str]:
-    """Those of all attempts, by the names that bff.oidc.attempts has for them, among others."""
-    prefix = services().settings.cookies.login_prefix
+def of_flows() -> dict[str, str]:
+    """Those of all logins and logouts under way, by their names without the prefix, among others."""
+    prefix = services().settings.cookies.flow_prefix
     return {name.removeprefix(prefix): value for name, value in _pairs() if name.startswith(prefix)}
 
 
-def keep_login_attempt(response: Response, name: str, value: str) -> None:
-    cookies = services().settings.cookies
-    response.set_cookie(cookies.login_prefix + name, value, max_age=ATTEMPT_LIFE, **_of_attempts())
+def keep_flow(response: Response, name: str, value: str, *, max_age: int, samesite: str = "Lax") -> None:
+    """samesite: Lax for what comes back from another site, which Strict would keep the cookie from."""
+    prefix = services().settings.cookies.flow_prefix
+    response.set_cookie(prefix + name, value, max_age=max_age, **_of_flow(samesite))
 
 
-def forget_login_attempt(response: Response, name: str) -> None:
-    response.delete_cookie(services().settings.cookies.login_prefix + name, **_of_attempts())
+def forget_flow(response: Response, name: str, *, samesite: str = "Lax") -> None:
+    response.delete_cookie(services().settings.cookies.flow_prefix + name, **_of_flow(samesite))
 
 
-def _of_attempts() -> dict[str, Any]:
-    """The provider's answer comes from another site, which Strict would keep the cookie from."""
-    path = services().settings.cookies.login_path
-    return cookie_options(path=path, domain=None, httponly=True, samesite="Lax")
+def _of_flow(samesite: str) -> dict[str, Any]:
+    path = services().settings.cookies.flow_path
+    return cookie_options(path=path, domain=None, httponly=True, samesite=samesite)
 
 
 def _pairs() -> Iterator[tuple[str, str]]:

@@ -46,8 +46,9 @@ def front_channel() -> Response:
         context.forget_session(response)
     parts = urlsplit(issuer)
     response.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; frame-ancestors {parts.scheme}://{parts.netloc}; base-uri 'none'"
+        f"default-src 'none'; form-action 'none'; frame-ancestors {parts.scheme}://{parts.netloc}; base-uri 'none'"
     )
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"  # or a page with COEP could not hold the iframe
     return response
 
 

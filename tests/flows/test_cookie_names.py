@@ -15,7 +15,7 @@ NAME = HOST_HTTP + SESSION
 
 def as_in_production(settings: Settings) -> Settings:
     """Their names only; production itself wants Redis."""
-    return replace(settings, cookies=replace(settings.cookies, name=NAME, login_prefix=HOST_HTTP))
+    return replace(settings, cookies=replace(settings.cookies, name=NAME, flow_prefix=HOST_HTTP))
 
 
 @pytest.fixture

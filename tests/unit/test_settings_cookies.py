@@ -13,7 +13,7 @@ HTTP = {"BFF_BASE_URL": "http://app.example.com"}
 
 
 @pytest.mark.parametrize(
-    ("change", "name", "login_prefix", "login_path"),
+    ("change", "name", "flow_prefix", "flow_path"),
     [
         ({}, "__Host-Http-bff_session", HOST_HTTP, "/"),
         ({"BFF_COOKIE_DOMAIN": "example.com"}, "bff_session", HOST_HTTP, "/"),
@@ -28,14 +28,15 @@ HTTP = {"BFF_BASE_URL": "http://app.example.com"}
     ],
 )  # fmt: skip
 def test_the_names_of_our_cookies(
-    tmp_path: Path, change: dict[str, str], name: str, login_prefix: str, login_path: str
+    tmp_path: Path, change: dict[str, str], name: str, flow_prefix: str, flow_path: str
 ) -> None:
     cookies = settings.load({"BFF_DATA_DIR": str(tmp_path), **PRODUCTION, **change}, tmp_path).cookies
-    assert (cookies.name, cookies.login_prefix, cookies.login_path) == (name, login_prefix, login_path)
+    assert (cookies.name, cookies.flow_prefix, cookies.flow_path) == (name, flow_prefix, flow_path)
 
 
 @pytest.mark.parametrize(
-    "name", ["_eid_csrf_v1", "_EID_CSRF_V1", "bff_login_", "bff_login_0123456789abcdef", "BFF_Login_x"]
+    "name",
+    ["bff_end_session", "_eid_csrf_v1", "_EID_CSRF_V1", "bff_login_", "bff_login_0123456789abcdef", "BFF_Login_x"],
 )
 @pytest.mark.parametrize("prefix", ["", "__Host-Http-", "__host-http-"])
 def test_the_name_of_another_cookie_of_ours_is_taken(tmp_path: Path, name: str, prefix: str) -> None:
