@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from bff.settings import Settings
-from bff.settings.cookies import HOST_HTTP, LOGIN, SESSION
+from bff.settings.cookies import END_SESSION, HOST_HTTP, LOGIN, SESSION
 from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
-from tests.flows.internet import BFF, Site, SiteFactory, begin, log_out, login, proof, to_callback
+from tests.flows.internet import BFF, ISSUER, Site, SiteFactory, begin, log_out, login, proof, to_callback
 
 NAME = HOST_HTTP + SESSION
 
@@ -34,7 +34,12 @@ def test_a_whole_login_and_logout(bff: Site) -> None:
     assert (session.name, session.path, session.secure, session.httponly) == (NAME, "/", True, True)
     assert browser.verify().status_code == 200
     assert browser.fetch("/auth/tokens").status_code == 200
-    assert log_out(browser).status_code == 200
+    answer = log_out(browser)
+    (ticket,) = browser.named("")
+    assert ticket.name == HOST_HTTP + END_SESSION
+    assert (ticket.path, ticket.secure, ticket.httponly) == ("/", True, True)
+    leaving = browser.navigate(answer.get_json()["logout_url"])
+    assert leaving.headers["Location"].startswith(f"{ISSUER}/logout?")
     assert browser.named("") == []
 
 
