@@ -134,7 +134,8 @@ class OtherSubject(Forbidden):
 
 
 class CsrfViolation(Forbidden):
-    """code is the metric's reason: missing_cookie, missing_header, mismatch, bad_signature, foreign_origin."""
+    """code is the metric's reason: missing_cookie, missing_header, mismatch, bad_signature, foreign_origin; cross_site,
+    same_site."""
 
     title = "The request did not prove that it comes from this site"
 

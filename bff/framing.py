@@ -4,6 +4,8 @@ gunicorn refuses most of these. Its fast parser lets some pass: folded lines, wh
 name; transfer codings that nobody here undoes; a missing or impossible Host. Its reader of chunked bodies believes
 extensions that hold a line feed, keeps lines however long they get, and leaves a connection open on which nobody can
 tell any more where the next request begins.
+
+One thing is not refused but read: cookies that arrive in several fields.
 """
 
 import re
@@ -23,6 +25,7 @@ from gunicorn.http.errors import (
 )
 
 LONGEST_LINE = 1024
+COOKIE, COOKIE_JOINT = "COOKIE", "; "
 LONGEST_TRAILERS = 16 * 1024
 
 _HOST = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")  # RFC 3986 section 3.2
@@ -31,6 +34,7 @@ _HOST = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-
 def check(request: Any) -> None:
     """request: gunicorn's, whose head was read. Raises errors that gunicorn answers, and closes the connection."""
     fields = dict(request.headers)
+    request.headers = with_one_cookie_field(request.headers)
     if "" in fields:
         raise ObsoleteFolding("a header field")
     host = fields.get("HOST")
@@ -42,6 +46,15 @@ def check(request: Any) -> None:
     if "TRANSFER-ENCODING" in fields:
         _check_coding(request)
         request.body = Body(Chunks(request, request.unreader))
+
+
+def with_one_cookie_field(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """A proxy that speaks HTTP/2 in front and HTTP/1.1 to us may pass on several Cookie fields. RFC 9113 section 8.2.3
+    joins them by a semicolon; gunicorn would by a comma, which is a part of a cookie's value like any other."""
+    values = [value for name, value in headers if name == COOKIE]
+    if len(values) < 2:
+        return headers
+    return [(COOKIE, COOKIE_JOINT.join(values)), *[field for field in headers if field[0] != COOKIE]]
 
 
 @lru_cache(maxsize=64)

@@ -73,7 +73,9 @@ IDP_REQUESTS = Counter("bff_idp_requests_total", "Requests to an OpenID Provider
 IDP_LATENCY = Histogram(
     "bff_idp_latency_seconds", "Seconds one request to an OpenID Provider took.", ["endpoint"], buckets=IDP_BUCKETS
 )
-CSRF_VIOLATIONS = Counter("bff_csrf_violations_total", "Unsafe requests without a valid CSRF proof.", ["reason"])
+CSRF_VIOLATIONS = Counter(
+    "bff_csrf_violations_total", "Requests of other pages, and unsafe ones without a valid CSRF proof.", ["reason"]
+)
 SECURITY_EVENTS = Counter("bff_security_events_total", "Security events, by type.", ["event_type", "severity"])
 BACKGROUND_TASKS = Counter("bff_background_tasks_total", "Runs of periodic jobs.", ["task_type", "status"])
 BACKGROUND_DURATION = Histogram(

@@ -14,6 +14,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from bff.settings import environment, idps, pdp, routes, telemetry, verify, words
+from bff.settings.cookies import cookie_settings
 from bff.settings.model import (
     CALLBACK_PATH,
     DEVELOPMENT,
@@ -90,12 +91,7 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         log_level=values["log_level"],
         secrets=keys,
         store=StoreSettings(values["redis_url"], Path(values["data_dir"]) / "store.sqlite3", values["redis_timeout"]),
-        cookies=CookieSettings(
-            values["cookie_name"],
-            values["cookie_domain"],
-            values["cookie_samesite"],
-            base_url.startswith("https:") if values["cookie_secure"] is None else values["cookie_secure"],
-        ),
+        cookies=cookie_settings(values, base_url),
         sessions=SessionSettings(
             values["session_lifetime"],
             values["session_idle_timeout"],
@@ -117,6 +113,7 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         forwarded_header=values["forwarded_header"],
         allowed_redirect_origins=frozenset(values["allowed_redirect_origins"]),
         cors_allow_origins=frozenset(values["cors_allow_origins"]),
+        hsts=values["hsts"],
         readiness_checks=values["readiness_checks"],
         rate_limits=values["rate_limits"],
         metrics=MetricsSettings(

@@ -34,10 +34,19 @@ class StoreSettings:
 
 @dataclass(frozen=True)
 class CookieSettings:
+    """name: the session's. flow_prefix: what stands before the names of the
+    cookies of logins and logouts under way."""
+
     name: str
     domain: str | None
     samesite: str
     secure: bool
+    flow_prefix: str = ""
+
+    @property
+    def flow_path(self) -> str:
+        """A `__Host-` cookie is for every path (RFC 6265bis)."""
+        return "/" if self.flow_prefix else "/auth"
 
 
 @dataclass(frozen=True)
@@ -272,8 +281,8 @@ class RouteSettings:
     path: literal segments, `{name}` for one segment, `*` at the end for the rest. upstream_path: the same with the
     names of path; None for path itself, without /api unless preserve_path. authz: whether the policy is asked; without
     an authz_map it then denies. on_error: None as PdpSettings has it. timeout: seconds, None as the service has it.
-    streaming: an answer may pause for longer than that once it has begun. body_limit: bytes. scopes: what the caller's
-    token must be good for. line: of routes.yaml.
+    streaming: an answer may pause for longer than that once it has begun. navigable: links of other sites may lead
+    here. body_limit: bytes. scopes: what the caller's token must be good for. line: of routes.yaml.
     """
 
     id: str
@@ -287,6 +296,7 @@ class RouteSettings:
     upstream_path: str | None = None
     preserve_path: bool = False
     streaming: bool = False
+    navigable: bool = False
     timeout: float | None = None
     body_limit: int = 10 * 1024 * 1024
     rate_limit: RateLimit | None = None
@@ -389,8 +399,8 @@ class TelemetrySettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything an operator decides. login_timeout, token_refresh_threshold: seconds. `problems` holds what could not
-    be read; see bff.settings_check."""
+    """Everything an operator decides. login_timeout, token_refresh_threshold: seconds; hsts: seconds, 0 for none.
+    `problems` holds what could not be read; see bff.settings_check."""
 
     environment: str
     version: str
@@ -414,6 +424,7 @@ class Settings:
     forwarded_header: str
     allowed_redirect_origins: frozenset[str]
     cors_allow_origins: frozenset[str]
+    hsts: int
     readiness_checks: tuple[str, ...]
     rate_limits: tuple[RateLimit, ...]
     metrics: MetricsSettings

@@ -73,7 +73,7 @@ def _name_route(endpoint: str | None, path: str) -> None:
 def _answered(match: Match, query: str, target: str) -> Response:
     """target: what the service gets to see."""
     route, body = match.route.settings, _body(match.route.settings.body_limit)
-    caller = None if route.auth is Auth.NONE else admit(route.auth)
+    caller = None if route.auth is Auth.NONE else admit(route.auth, navigable=route.navigable)
     _limit(route, caller)
     _check_scopes(route, caller)
     mapping = match.route.mapping

@@ -20,20 +20,12 @@ from bff.errors import (
 from bff.events.model import SecurityEvent
 from bff.observability import logs, metrics
 from bff.sessions import csrf
-from bff.web import context, cors, limits, problem
+from bff.web import context, cookies, cors, limits, problem, security_headers
 from bff.web.policy import policy_of
 
 log = logging.getLogger(__name__)
 
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
-_SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
-    "Cache-Control": "no-store",
-}
-_SECURITY_OF_OTHERS = {"X-Content-Type-Options": "nosniff"}
-"""A service behind the BFF knows best what its answer may do."""
 
 
 def install(app: Flask) -> None:
@@ -69,7 +61,7 @@ def check_csrf(header: str | None) -> None:
     try:
         context.services().csrf.check(
             g.session,
-            cookie=request.cookies.get(csrf.COOKIE),
+            cookies=cookies.values(csrf.COOKIE),
             header=header,
             origin=request.headers.get("Origin"),
         )
@@ -81,8 +73,7 @@ def check_csrf(header: str | None) -> None:
 
 def _finish(response: Response) -> Response:
     response.headers["X-Correlation-ID"] = g.correlation_id
-    for name, value in (_SECURITY_HEADERS if g.get("own_answer", True) else _SECURITY_OF_OTHERS).items():
-        response.headers.setdefault(name, value)
+    security_headers.add(response, own=g.get("own_answer", True), hsts=context.services().settings.hsts)
     limits.tell(response)
     cors.allow(response)
     rule = request.url_rule.rule if request.url_rule else None

@@ -25,7 +25,7 @@ from bff.oidc.return_url import ReturnUrls
 from bff.sessions import csrf
 from bff.sessions.cache import Entry, Headers
 from bff.sessions.gate import Client, Gate
-from bff.web import problem
+from bff.web import problem, security_headers
 from bff.web.callers import Callers
 from bff.web.client import Clients
 from bff.web.originals import ENVOY, FORWARDED, NGINX, Original, envoy_endpoint
@@ -176,6 +176,7 @@ class Verify:
             ("Cache-Control", "no-store"),
             ("X-Correlation-ID", correlation_id),
             *problem.headers(error),
+            *(security_headers.ERROR_PAGE if navigation else ()),
         ]
         if navigation and isinstance(error, Unauthenticated) and profile is not None and profile.redirect:
             status, title = self._redirect(environ) or (status, title)

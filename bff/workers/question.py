@@ -25,6 +25,7 @@ Environ = dict[str, Any]
 
 _LONGEST_LINE = 1024
 _MOST_FIELDS = 50
+_COOKIE = f"HTTP_{framing.COOKIE}"
 _REQUEST_LINE = re.compile(rb"(GET|HEAD) ([!->@-~]+)[ ?]")
 _LEFT_TO_GUNICORN = frozenset({"CONTENT-LENGTH", "TRANSFER-ENCODING", "EXPECT", "UPGRADE"})  # more than a head follows
 
@@ -73,10 +74,10 @@ def asked(data: bytes, paths: frozenset[str], around: Environ) -> Environ | None
         "wsgi.input": BytesIO(),
     }
     for name, value in head["headers"]:
-        key = _key(name)
-        if key is None or key in environ:
+        key, text = _key(name), value.decode("latin-1")
+        if key is None or (key in environ and key != _COOKIE):
             return None
-        environ[key] = value.decode("latin-1")
+        environ[key] = framing.COOKIE_JOINT.join((environ[key], text)) if key in environ else text
     host = environ.get("HTTP_HOST")
     if host is None or not framing.is_host(host):
         return None

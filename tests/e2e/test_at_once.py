@@ -85,6 +85,20 @@ def test_requests_in_any_portions_get_their_answers(bff: Bff, session: str) -> N
     assert [answer.status for answer in raw.answers(received)] == [200] * 9
 
 
+@pytest.mark.parametrize("path", ["/auth/verify", "/auth/tokens"])
+@pytest.mark.parametrize("first", ["theme=dark", "theme=a,b", "bff_session=short"])
+def test_cookies_in_two_fields_are_read(bff: Bff, session: str, path: str, first: str) -> None:
+    """Of what is answered where it is read, and of what gunicorn hands to Flask."""
+    whole = question(session, more=f"Cookie: {first}\r\n").replace(b"/auth/verify", path.encode())
+    reversed_ = question("short", more=f"Cookie: {first}; bff_session={session}\r\n").replace(
+        b"/auth/verify", path.encode()
+    )
+    with closing(connected(bff)) as connection:
+        for sent in (whole, reversed_):
+            connection.sock.sendall(sent)
+            assert raw.answer(connection.sock).status == 200
+
+
 def test_what_it_answers_is_logged_and_counted(bff: Bff, session: str) -> None:
     def count() -> float:
         return bff.value("http_requests_total", endpoint="/auth/verify", status="200")

@@ -108,7 +108,7 @@ def test_a_file_must_be_readable_text_and_the_only_source(folder: Path) -> None:
         ("BFF_COOKIE_DOMIAN", " Did you mean BFF_COOKIE_DOMAIN?"),
         ("BFF_SECRETS_FLIE", " Did you mean BFF_SECRETS_FILE?"),
         ("SESSION_LIFE_TIME", " Did you mean SESSION_LIFETIME?"),
-        ("BFF_", ""),
+        ("BFF_QQQQ", ""),
     ],
 )
 def test_a_misspelt_name_is_reported(folder: Path, name: str, hint: str) -> None:

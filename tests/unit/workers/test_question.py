@@ -103,6 +103,26 @@ def test_a_proxys_question_is_read(line: bytes, rest: bytes, server: Any, client
         assert told(environ) == told(theirs)
 
 
+COOKIE_FIELDS = {
+    "one": (b"Cookie: a=1; b=2\r\n", "a=1; b=2"),
+    "two": (b"Cookie: a=1\r\nCookie: b=2\r\n", "a=1; b=2"),
+    "three, with others between, in any case": (
+        b"Cookie: a=1\r\nAccept: */*\r\ncookie: b=2; c=3\r\nCOOKIE: d=4\r\n", "a=1; b=2; c=3; d=4"
+    ),
+    "an empty one first": (b"Cookie: \r\nCookie: b=2\r\n", "; b=2"),
+    "a comma in a value": (b"Cookie: a=1,b=2\r\nCookie: c=3\r\n", "a=1,b=2; c=3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "expected"), COOKIE_FIELDS.values(), ids=COOKIE_FIELDS.keys())
+def test_cookies_in_several_fields_are_read_as_in_one(fields: bytes, expected: str) -> None:
+    """A proxy between HTTP/2 and HTTP/1.1 may leave them apart (RFC 9113 section 8.2.3)."""
+    data = VERIFY + fields + b"\r\n"
+    environ = asked(data)
+    assert environ is not None
+    assert environ["HTTP_COOKIE"] == gunicorns(data)["HTTP_COOKIE"] == expected
+
+
 @pytest.mark.parametrize("data", NOT_AT_ONCE.values(), ids=NOT_AT_ONCE.keys())
 def test_anything_else_is_left_alone(data: bytes) -> None:
     assert asked(data) is None
