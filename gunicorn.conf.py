@@ -4,15 +4,13 @@ Order matters here: gevent patches before anything is imported, the settings are
 the metrics folder exists before prometheus_client is imported, since that is when it looks.
 """
 
-import contextlib
-import fcntl
 import gc
+import json
 import logging
 import os
 import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,13 @@ if _kind == "gevent":
 
     monkey.patch_all()
 
-from bff import framing, settings, settings_check  # noqa: E402 - after gevent's patches
+from bff import framing, metrics_folder, settings, settings_check  # noqa: E402 - after gevent's patches
+from bff.observability import logs  # noqa: E402
 from bff.observability.access_log import JsonLogger  # noqa: E402
 
 _METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
-_OWNER = "owner"
 _MASTER = "_BFF_MASTER_PID"
+_BOUND = "_BFF_BOUND"
 _STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 _TURN = 0.001
 """Seconds for which a thread may keep the interpreter from the others. With Python's own five thousandths, a request
@@ -62,41 +61,13 @@ def _make_metrics_dir() -> None:
     """A fresh start counts from zero; reloads and upgrades go on counting in the same folder."""
     if _reloading:
         return
-    if _METRICS_DIR not in os.environ:
-        memory = Path("/dev/shm")  # noqa: S108 - a private folder is made inside
-        home = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
-        _remove_abandoned(home)
-        os.environ[_METRICS_DIR] = str(_private_folder(home))
+    if not os.environ.get(_METRICS_DIR):
+        os.environ[_METRICS_DIR] = str(metrics_folder.private())
         return
-    folder = Path(os.environ[_METRICS_DIR])
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if _upgrading:
-        if (folder / _OWNER).exists():
-            _hold(folder)
-        return
-    for pattern in ("*.db", "*.bin", "*.corrupt", "left_*", "manifest.json*", "cpu_seconds.json*"):
-        for file in folder.glob(pattern):
-            file.unlink()
-
-
-def _private_folder(home: Path) -> Path:
-    """A new one; nobody can find it before it is held."""
-    folder = Path(tempfile.mkdtemp(prefix=".bff-metrics-", dir=home))
-    _hold(folder)
-    return folder.rename(home / f"bff-metrics-{os.getuid()}-{folder.name.rpartition('-')[2]}")
-
-
-def _hold(folder: Path) -> None:
-    """A lock that ends with this master and the last of its workers, however they end."""
-    fcntl.flock(os.open(folder / _OWNER, os.O_RDONLY | os.O_CREAT, 0o600), fcntl.LOCK_SH)
-
-
-def _remove_abandoned(home: Path) -> None:
-    """Private folders of masters that were killed before they could tidy up."""
-    for folder in home.glob(f"bff-metrics-{os.getuid()}-*"):
-        with contextlib.suppress(OSError), (folder / _OWNER).open() as owner:
-            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+    try:
+        metrics_folder.configured(Path(os.environ[_METRICS_DIR]), upgrading=_upgrading)
+    except OSError as err:
+        _refuse([f"{_METRICS_DIR}: {err}."])
 
 
 def _spare_the_collector() -> None:
@@ -107,6 +78,30 @@ def _spare_the_collector() -> None:
     gc.freeze()
 
 
+def _binds() -> list[str]:
+    """The public listener, and the proxies' own."""
+    # In development only this machine may talk to it: the embedded provider lets anybody in.
+    public = f"{'127.0.0.1' if _settings.development else '0.0.0.0'}:{_settings.port}"  # noqa: S104
+    verify = _settings.verify_bind
+    if verify is None:
+        return [public]
+    if isinstance(verify, str):
+        return [public, f"unix:{verify}"]
+    host, port = verify
+    return [public, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+
+
+def _kept(binds: list[str]) -> tuple[list[str], bool]:
+    """(where to listen, whether that is elsewhere than the settings have it now).
+
+    A reload listens where the start did: gunicorn would close all listeners and bind them anew while its workers still
+    hold them, and end when it cannot.
+    """
+    kept = json.loads(os.environ[_BOUND]) if _reloading and _BOUND in os.environ else binds
+    os.environ[_BOUND] = json.dumps(kept)
+    return kept, kept != binds
+
+
 def _hear_stops() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
@@ -115,13 +110,15 @@ _beside: list[Any] = []  # processes that this master started beside its workers
 _settings = settings.load()
 if _problems := settings_check.problems(_settings):
     _refuse(_problems)
+logs.configure(_settings.log_level)
 _make_metrics_dir()
 if not _reloading:
     os.register_at_fork(after_in_parent=_hear_stops)
 os.environ[_MASTER] = str(os.getpid())
 
-# In development only this machine may talk to it: the embedded provider lets anybody in.
-bind = f"{'127.0.0.1' if _settings.development else '0.0.0.0'}:{_settings.port}"  # noqa: S104
+bind, _moved = _kept(_binds())
+if _moved and not _problems:
+    _refuse(["PORT, VERIFY_BIND: where to listen changes with a restart, not with a reload."])
 worker_class = _worker_class()
 workers = _number("WEB_CONCURRENCY", max(2, os.cpu_count() or 1))
 threads = _number("WEB_THREADS", 8)
@@ -161,7 +158,7 @@ def on_reload(arbiter: Any) -> None:
     config = settings.load()
     if problems := settings_check.listener_problems(config, _addresses(arbiter)):
         _refuse(problems)
-    elif not settings_check.problems(config):
+    elif not (_moved or settings_check.problems(config)):
         arbiter.app.callable = wsgi.load()
         _spare_the_collector()
 
@@ -176,10 +173,21 @@ def when_ready(server: Any) -> None:
     if problems := settings_check.listener_problems(_settings, _addresses(server)):
         _refuse(problems)
     _spare_the_collector()
+    if _settings.verify_bind is not None:
+        _require_listener(_settings.verify_bind, _addresses(server))
     if _settings.metrics.bind is not None:
         from bff import metrics_server
 
         _beside.append(metrics_server.launch())
+
+
+def _require_listener(wanted: settings.Bind, addresses: list[object]) -> None:
+    """--bind, systemd's sockets and those of an older master (SIGUSR2) come before `bind`."""
+    from bff.web.listener import VerifyListener
+
+    verify = VerifyListener(wanted)
+    if addresses and not any(verify.named(address) for address in addresses):
+        _refuse(["VERIFY_BIND: is not among the sockets that this process was given to listen on."])
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -234,5 +242,5 @@ def on_exit(server: Any) -> None:
     other = server.reexec_pid or server.master_pid
     if other and fleet.alive(other):
         fleet.note_successor(folder)
-    elif (folder / _OWNER).exists():
+    elif (folder / metrics_folder.OWNER).exists():
         shutil.rmtree(folder, ignore_errors=True)

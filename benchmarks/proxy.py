@@ -83,6 +83,7 @@ def _services(folder: Path, base_url: str) -> Services:
         "BFF_SECRETS": base64.b64encode(os.urandom(32)).decode(),
         "BFF_DATA_DIR": str(folder), "OIDC_ISSUER": "https://idp.example", "AUTH_CLIENT_ID": "bff",
         "AUTH_CLIENT_SECRET": "secret", "SESSION_CACHE_TTL": "60", "PDP_CACHE_ALLOW_TTL": "600",
+        "TRUSTED_PROXIES": "127.0.0.0/8",
     }  # fmt: skip
     built = services.build(settings.load(environ, folder))
     built.start()

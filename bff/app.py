@@ -35,6 +35,7 @@ from bff.web import (
 )
 from bff.web.callers import Callers
 from bff.web.client import Clients
+from bff.web.listener import VerifyListener
 from bff.web.profiles import DEFAULT, Profile
 from bff.web.verify import Verify
 
@@ -51,6 +52,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     settings = settings or (services.settings if services else settings_layer.load())
     require_valid(settings)
     app = Flask("bff", static_folder=None, template_folder="web/templates")
+    app.url_map.merge_slashes = False  # it would redirect to the one-slash path, at whatever host the request names
     if services is None:
         services = _in_development(settings, app) if settings.development else service_layer.build(settings)
     clients = Clients.of_settings(settings)
@@ -78,7 +80,16 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         _register_development_parts(app, services)
     login_url = settings.base_url + "/auth/login"
     callers = Callers(clients) if settings.telemetry.traces else None
-    verify = Verify(app.wsgi_app, services.gate, clients, services.return_urls, login_url, _profiles(services), callers)
+    verify = Verify(
+        app.wsgi_app,
+        services.gate,
+        clients,
+        services.return_urls,
+        login_url,
+        _profiles(services),
+        callers,
+        None if settings.verify_bind is None else VerifyListener(settings.verify_bind),
+    )
     app.wsgi_app = verify  # type: ignore[method-assign]  # as Flask documents for WSGI middleware
     app.extensions["bff_verify"] = verify
     return app

@@ -11,7 +11,9 @@ import socketserver
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from types import FrameType
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 RESTART_AFTER = 1.0
@@ -27,6 +29,13 @@ class _Server6(_Server):
 
 class _Handler(WSGIRequestHandler):
     timeout = 10  # seconds that a silent client may hold a thread
+
+    def get_environ(self) -> dict[str, Any]:
+        """Without fields whose names hold an underscore: X_Forwarded_For would become X-Forwarded-For, which a proxy
+        then neither overwrites nor strips. The workers drop them as well (header_map)."""
+        for name in {name for name in self.headers if "_" in name}:
+            del self.headers[name]
+        return super().get_environ()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parameter's name is http.server's
         """Scrapes are counted by the page itself."""
@@ -63,6 +72,7 @@ def serve() -> None:
     from bff.observability.exposition import metrics_app
     from bff.web.client import Clients
     from bff.web.metrics import Guarded
+    from bff.web.untrusted import UntrustedForwarding
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -73,9 +83,15 @@ def serve() -> None:
     service = services.build(config)
     page = metrics_app(service.store.active, config.version, service.clock)
     host, port = config.metrics.bind
-    guarded = Guarded(page, config.metrics, Clients.of_settings(config))
+    clients = Clients.of_settings(config)
+    guarded, untrusted = Guarded(page, config.metrics, clients), UntrustedForwarding(clients)
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        untrusted.note(environ)
+        return guarded(environ, start_response)
+
     kind = _Server6 if ":" in host else _Server
-    with make_server(host, port, guarded, server_class=kind, handler_class=_Handler) as server:
+    with make_server(host, port, app, server_class=kind, handler_class=_Handler) as server:
         server.serve_forever()
 
 

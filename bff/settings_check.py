@@ -61,6 +61,7 @@ def problems(config: Settings) -> list[str]:
         *_routes(config),
         *_policies(config),
         *_development(config),
+        *_proxies(config),
         *_production(config),
     ]
 
@@ -188,6 +189,16 @@ def _is_issuer(text: str) -> bool:
         return False
 
 
+def _proxies(config: Settings) -> Iterator[str]:
+    """Its default is right on one machine alone, and nothing works any worse at first where it is wrong."""
+    wrong = any(line.startswith("TRUSTED_PROXIES") for line in config.problems)
+    if not (config.development or config.trusted_proxies_given or wrong):
+        yield (
+            "TRUSTED_PROXIES: is required outside development: the networks of your reverse proxies, such as"
+            " 10.0.0.0/8; 127.0.0.0/8 for one on this machine."
+        )
+
+
 def _production(config: Settings) -> Iterator[str]:
     if config.environment != settings.PRODUCTION:
         return
@@ -204,8 +215,9 @@ def _development(config: Settings) -> Iterator[str]:
         return
     if not is_loopback(config.base_url):
         yield f"BFF_BASE_URL: {_ABROAD}"
-    if config.metrics.bind is not None and not is_loopback_host(config.metrics.bind[0]):
-        yield f"METRICS_BIND: {_ABROAD}"
+    for name, bind in (("METRICS_BIND", config.metrics.bind), ("VERIFY_BIND", config.verify_bind)):
+        if isinstance(bind, tuple) and not is_loopback_host(bind[0]):
+            yield f"{name}: {_ABROAD}"
 
 
 def listener_problems(config: Settings, addresses: Iterable[object]) -> list[str]:

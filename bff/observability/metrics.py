@@ -149,6 +149,10 @@ TELEMETRY_DROPPED = Counter(
 SCRAPE_DURATION = Histogram(
     "bff_metrics_scrape_duration_seconds", "Seconds it took to put the metrics page together.", buckets=SCRAPE_BUCKETS
 )
+UNTRUSTED_FORWARDING = Counter(
+    "bff_untrusted_forwarding_total",
+    "Requests with forwarding fields from a peer that TRUSTED_PROXIES does not name.",
+)
 ACTIVE_SESSIONS_NAME = "bff_active_sessions_total"
 ACTIVE_SESSIONS_HELP = "Sessions alive in the store now. Fleet-wide: aggregate with max, never with sum."
 
@@ -336,6 +340,10 @@ def file_quarantined(_name: str) -> None:
 def telemetry_dropped(signal: str, amount: int) -> None:
     """signal: spans or metrics."""
     TELEMETRY_DROPPED.labels(signal).inc(amount)
+
+
+def untrusted_forwarding() -> None:
+    UNTRUSTED_FORWARDING.inc()
 
 
 def scrape(seconds: float) -> None:

@@ -7,12 +7,14 @@
 import contextlib
 import os
 import secrets
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from marshmallow import ValidationError
 
+from bff import own_files
 from bff.settings import environment, idps, pdp, routes, telemetry, verify, words
 from bff.settings.cookies import cookie_settings
 from bff.settings.model import (
@@ -27,6 +29,7 @@ from bff.settings.model import (
     X_FORWARDED_FOR,
     Auth,
     AuthzMap,
+    Bind,
     ClaimNames,
     CookieSettings,
     EventSettings,
@@ -51,7 +54,7 @@ from bff.settings.model import (
 
 __all__ = [
     "CALLBACK_PATH", "DEVELOPMENT", "FORWARDED", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "REQUIRED", "USER_TOKEN",
-    "X_FORWARDED_FOR", "Auth", "AuthzMap", "ClaimNames", "CookieSettings", "EventSettings", "KafkaSettings",
+    "X_FORWARDED_FOR", "Auth", "AuthzMap", "Bind", "ClaimNames", "CookieSettings", "EventSettings", "KafkaSettings",
     "MetricsSettings", "Network", "OnError", "PdpSettings", "ProviderSettings", "RateLimit", "RouteSettings",
     "ServiceSettings", "SessionSettings", "Settings", "Signal", "StoreSettings", "TelemetrySettings", "TokenKind",
     "UpstreamSettings", "VerifyProfile", "load",
@@ -140,6 +143,8 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         ),
         embedded_provider=embedded,
         generated_secrets=generated,
+        verify_bind=values["verify_bind"],
+        trusted_proxies_given=values["trusted_proxies"] is not environment.LOOPBACK,
         config_dir=folder,
         problems=tuple(problems),
     )
@@ -192,18 +197,20 @@ def _generated_secrets(folder: Path) -> tuple[tuple[bytes, ...], list[str]]:
     try:
         return (_generated_secret(folder),), []
     except OSError as err:
-        return (), [f"BFF_SECRETS: none is set, and none can be kept in BFF_DATA_DIR ({type(err).__name__})."]
+        reason = err if isinstance(err, own_files.NotOurs) else type(err).__name__
+        return (), [f"BFF_SECRETS: none is set, and none can be kept in BFF_DATA_DIR ({reason})."]
 
 
 def _generated_secret(folder: Path) -> bytes:
     """A secret of this machine's own, made once, so that sessions survive a restart and workers agree."""
     path = folder / "secret"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        draft = folder / f"secret.{os.getpid()}"
-        draft.touch(mode=0o600)
-        draft.write_bytes(secrets.token_bytes(words.SECRET_BYTES))
+    if not os.path.lexists(path):
+        descriptor, draft = tempfile.mkstemp(prefix="secret.", dir=folder)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(words.SECRET_BYTES))
         with contextlib.suppress(FileExistsError):  # another process was quicker, and its secret counts
             os.link(draft, path)  # whole, or not there: nobody reads half a secret
-        draft.unlink()
-    return path.read_bytes()
+        Path(draft).unlink()
+    with os.fdopen(own_files.open_file(path), "rb") as file:
+        return file.read()

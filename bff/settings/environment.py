@@ -28,6 +28,7 @@ from bff.settings.words import (
     Address,
     Events,
     FilePath,
+    Listener,
     Networks,
     Origins,
     Proxies,
@@ -110,6 +111,7 @@ class Environment(Schema):
     allowed_redirect_origins = _var(Origins, "BFF_ALLOWED_REDIRECT_HOSTS", ())
     cors_allow_origins = _var(Origins, "CORS_ALLOW_ORIGINS", ())
     hsts = _var(fields.Integer, "BFF_HSTS", 0, validate=_from_zero)
+    verify_bind = _var(Listener, "VERIFY_BIND", None)
     readiness_checks = _var(Words, "READINESS_CHECKS", ("store",))
     metrics_bind = _var(Address, "METRICS_BIND", None)
     metrics_allowed = _var(Networks, "METRICS_ALLOWED_CIDRS", PRIVATE_NETWORKS)

@@ -6,6 +6,8 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 Network = IPv4Network | IPv6Network
+Bind = tuple[str, int] | str
+"""Where to listen: (host, port), or the path of a socket file."""
 
 X_FORWARDED_FOR, FORWARDED = "x-forwarded-for", "forwarded"
 FORWARDED_HEADERS = (X_FORWARDED_FOR, FORWARDED)
@@ -355,6 +357,11 @@ class VerifyProfile:
     headers: tuple[str, ...] = IDENTITY_HEADERS[:3]
     line: int = field(default=0, compare=False, repr=False)
 
+    @property
+    def plain(self) -> bool:
+        """Whether its answer depends on nothing but the session, and tells a browser nothing that it may not have."""
+        return self.resource is None and self.service is None
+
 
 SAMPLERS = (
     "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
@@ -399,8 +406,12 @@ class TelemetrySettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything an operator decides. login_timeout, token_refresh_threshold: seconds; hsts: seconds, 0 for none.
-    `problems` holds what could not be read; see bff.settings_check."""
+    """Everything an operator decides. `problems` holds what could not be read; see bff.settings_check.
+
+    verify_bind: the listener for the proxies' questions, None for the public one. trusted_proxies_given: whether
+    TRUSTED_PROXIES was set, rather than left at its default. login_timeout, token_refresh_threshold: seconds; hsts:
+    seconds, 0 for none.
+    """
 
     environment: str
     version: str
@@ -432,6 +443,8 @@ class Settings:
     events: EventSettings
     embedded_provider: bool
     generated_secrets: bool
+    verify_bind: Bind | None = None
+    trusted_proxies_given: bool = True
     config_dir: Path = Path("config")
     problems: tuple[str, ...] = ()
 

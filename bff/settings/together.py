@@ -7,6 +7,10 @@ from pathlib import Path
 from bff.settings.model import KafkaSettings, ServiceSettings, Settings, TokenKind, VerifyProfile
 from bff.settings.yaml_file import no_such
 
+_NOT_FOR_BROWSERS = (
+    "with a service or authz: pdp, it answers proxies alone; set VERIFY_BIND to an address that only they reach,"
+    " such as 127.0.0.1:8001."
+)
 _BOUND = "is opened by tokens that are bound to a key (DPoP), which a proxy could not prove to hold."
 
 
@@ -23,7 +27,10 @@ def problems(config: Settings) -> Iterator[str]:
     where = f"{config.config_dir / 'pdp.yaml'}: connection.ca_file: "
     yield from (where + line for line in _authorities(config.pdp.ca_file))
     yield from _kafka(config.events.kafka)
+    yield from _verify_bind(config)
     for profile in config.verify_profiles:
+        if config.verify_bind is None and not profile.plain:
+            yield _at(config, "verify.yaml", profile.line, f"profiles.{profile.id}") + _NOT_FOR_BROWSERS
         where = _at(config, "verify.yaml", profile.line, f"profiles.{profile.id}.service")
         yield from (where + line for line in _bound(config, profile))
 
@@ -42,6 +49,20 @@ def _kafka(kafka: KafkaSettings) -> Iterator[str]:
     if kafka.ca_file is not None and not tls:
         yield f"KAFKA_CA_FILE: is not used with KAFKA_SECURITY_PROTOCOL {kafka.protocol}; ssl or sasl_ssl would."
     yield from (f"KAFKA_CA_FILE: {line}" for line in _authorities(kafka.ca_file))
+
+
+def _verify_bind(config: Settings) -> Iterator[str]:
+    bind = config.verify_bind
+    if isinstance(bind, str) and not Path(bind).parent.is_dir():
+        yield f"VERIFY_BIND: there is no folder {str(Path(bind).parent)!r} for the socket file."
+    if isinstance(bind, str) and Path(bind).exists() and not Path(bind).is_socket():
+        yield f"VERIFY_BIND: {bind!r} is there already, and no socket."
+    if isinstance(bind, str) and not config.trust_unix_sockets:
+        yield "VERIFY_BIND: is a socket file; put unix into TRUSTED_PROXIES, or nothing that comes from it is believed."
+    if isinstance(bind, tuple) and bind[1] == config.port:
+        yield "VERIFY_BIND: has the port of the public listener (PORT); it needs one of its own."
+    if isinstance(bind, tuple) and config.metrics.bind is not None and bind[1] == config.metrics.bind[1]:
+        yield "VERIFY_BIND: has the port of METRICS_BIND; it needs one of its own."
 
 
 def _idp(config: Settings, service: ServiceSettings) -> Iterator[str]:

@@ -14,6 +14,7 @@ from bff.settings.model import RATE_LIMITS, Network, RateLimit
 
 SECRET_BYTES = 32
 UNIX = "unix"
+_LONGEST_SOCKET_PATH = 107  # unix(7)
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9._:-]+")  # a wildcard would match nothing
 _SERVER = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
@@ -59,6 +60,21 @@ class Address(fields.String):
         if not (port.isdigit() and 0 < int(port) < 65536):
             raise ValidationError("needs a port, as in 127.0.0.1:9100.")
         return str(address), int(port)
+
+
+class Listener(Address):
+    """The same, or unix:/path for a socket file, as its path."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        kind, _, path = str(value).partition(":")
+        if kind != UNIX:
+            return super()._deserialize(value, attr, data, **kwargs)
+        path = re.sub("^//(?=/)", "", path)  # unix:///path, as gunicorn has it
+        if not path.startswith("/") or path.startswith("//") or len(path.encode()) > _LONGEST_SOCKET_PATH:
+            raise ValidationError(
+                f"needs the whole path of a socket file of {_LONGEST_SOCKET_PATH} bytes at most: unix:/run/bff.sock."
+            )
+        return path
 
 
 class Origins(Words):

@@ -50,7 +50,7 @@ def blueprint(table: Table) -> Blueprint:
     def convert(state: BlueprintSetupState) -> None:
         state.app.url_map.converters["anything"] = Anything
 
-    @routes.route("/api/<anything:_rest>", methods=METHODS, merge_slashes=False, provide_automatic_options=False)
+    @routes.route("/api/<anything:_rest>", methods=METHODS, provide_automatic_options=False)
     @policy(session=False, csrf=False)
     def proxied(_rest: str) -> Response:
         """The policy above is only for the table of routes, which has one for each of its own."""

@@ -12,12 +12,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
+from bff.sessions.binding import binding_of
 from bff.sessions.gate import Client
 from bff.settings import FORWARDED, X_FORWARDED_FOR, Network, Settings
 from bff.web import forwarded
 
 _LONGEST = 512  # what a chain of proxies needs; the left end of a longer one is the client's own invention
 _SOCKET_FILE = ""  # what gunicorn has for a peer that came through a socket file
+_NAMES_A_CLIENT = frozenset(
+    f"HTTP_{name}"
+    for name in (
+        "X_FORWARDED_FOR",
+        "FORWARDED",
+        "X_REAL_IP",
+        "X_CLIENT_IP",
+        "X_CLUSTER_CLIENT_IP",
+        "TRUE_CLIENT_IP",
+        "CF_CONNECTING_IP",
+    )
+)
+_FORWARDING = ("HTTP_X_FORWARDED", "HTTP_X_ORIGINAL_")  # how the other fields begin that proxies add
 Read = Callable[[str], tuple[str | None, str]]
 """What was added last to a header, None when it names no address; and what stands left of it."""
 
@@ -50,6 +64,22 @@ class Clients:
     def trusts_peer(self, environ: Mapping[str, Any]) -> bool:
         """Whether a trusted proxy handed this request over, so that its other forwarding headers count as well."""
         return self.trusts(environ.get("REMOTE_ADDR", _SOCKET_FILE))
+
+    @staticmethod
+    def says_forwarded(environ: Mapping[str, Any]) -> bool:
+        """Whether a field says that the request came through a proxy; whoever wrote it."""
+        return any(key in _NAMES_A_CLIENT or key.startswith(_FORWARDING) for key in environ)
+
+    def knows_client(self, environ: Mapping[str, Any]) -> bool:
+        """False where fields say that the client is another one than the peer, and none of them is believed: they are
+        an untrusted peer's, or not in the header that the operator's proxies write."""
+        if not self.trusts_peer(environ):
+            return not self.says_forwarded(environ)
+        return self._header in environ or _NAMES_A_CLIENT.isdisjoint(environ)
+
+    def network(self, environ: Mapping[str, Any]) -> str:
+        """The peer's network as sessions are bound to it, for a log that names nobody; unix for a socket file."""
+        return binding_of(environ.get("REMOTE_ADDR", _SOCKET_FILE), "").network or "unix"
 
     @staticmethod
     def within(text: str, networks: Iterable[Network]) -> bool:

@@ -8,7 +8,6 @@ from werkzeug.wrappers import Response
 
 from bff.crypto import equal
 from bff.errors import BFFError, Forbidden, Unauthenticated
-from bff.observability import logs
 from bff.settings import MetricsSettings
 from bff.web import problem
 from bff.web.client import Clients
@@ -29,20 +28,13 @@ class Guarded:
         try:
             self._check(environ)
         except BFFError as err:
-            correlation_id = logs.correlation_id.get() or logs.correlation_id_for(environ.get("HTTP_X_CORRELATION_ID"))
-            body, content_type = problem.body(problem.facts(err, correlation_id), navigation=False)
-            headers = [
-                ("Content-Type", content_type),
-                ("Content-Length", str(len(body))),
-                ("X-Correlation-ID", correlation_id),
-                *problem.headers(err),
-            ]
-            start_response(f"{err.status} {err.title}", headers)
-            return [body]
+            return problem.respond(err, environ, start_response)
         return self._page(environ, start_response)
 
     def _check(self, environ: dict[str, Any]) -> None:
         """Raises Forbidden for an address, Unauthenticated for a token (RFC 6750)."""
+        if not self._clients.knows_client(environ):
+            raise Forbidden("This request came through a proxy that TRUSTED_PROXIES does not name.")
         if not self._clients.within(self._clients.of(environ).address, self._settings.allowed):
             raise Forbidden("Metrics are not for this address.")
         token = self._settings.token

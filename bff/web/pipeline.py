@@ -13,6 +13,7 @@ from bff.errors import (
     CsrfViolation,
     InvalidReturnUrl,
     LoginFailed,
+    NoSuchRoute,
     ProviderUnavailable,
     RateLimited,
     StoreUnavailable,
@@ -30,6 +31,7 @@ _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "u
 
 def install(app: Flask) -> None:
     app.before_request(_begin)
+    app.before_request(_require_one_leading_slash)
     app.before_request(cors.answer_preflight)
     app.before_request(_enforce_policy)
     app.after_request(_finish)
@@ -43,6 +45,12 @@ def _begin() -> None:
     g.started = time.perf_counter()
     g.correlation_id = logs.correlation_id_for(request.headers.get("X-Correlation-ID"))
     g.correlation = logs.correlation_id.set(g.correlation_id)
+
+
+def _require_one_leading_slash() -> None:
+    """Flask reads //metrics as /metrics, which a proxy's rule about /metrics does not match. Raises NoSuchRoute."""
+    if request.environ["PATH_INFO"].startswith("//"):
+        raise NoSuchRoute
 
 
 def _enforce_policy() -> None:

@@ -1,15 +1,31 @@
 """Errors as RFC 9457 problem details; for a navigation, the same facts as a small page."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from http import HTTPStatus
 from typing import Any
 
 from bff.errors import BFFError
+from bff.observability import logs
 
 PROBLEM = "application/problem+json"
 PAGE = "text/html; charset=utf-8"
+
+
+def respond(error: BFFError, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """The answer to a request that Flask does not see (PEP 3333); always problem details, for programs ask there."""
+    correlation_id = logs.correlation_id.get() or logs.correlation_id_for(environ.get("HTTP_X_CORRELATION_ID"))
+    content, content_type = body(facts(error, correlation_id), navigation=False)
+    fields = [
+        ("Content-Type", content_type),
+        ("Content-Length", str(len(content))),
+        ("Cache-Control", "no-store"),
+        ("X-Correlation-ID", correlation_id),
+        *headers(error),
+    ]
+    start_response(f"{error.status} {error.title}", fields)
+    return () if environ["REQUEST_METHOD"] == "HEAD" else (content,)
 
 
 def is_navigation(environ: Mapping[str, Any]) -> bool:

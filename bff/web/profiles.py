@@ -48,6 +48,7 @@ class Profile:
     def __init__(self, settings: VerifyProfile, guard: Guard, subjects: Subjects, keeper: TokenKeeper) -> None:
         self.id = settings.id
         self.redirect = settings.redirect
+        self.plain = settings.plain
         self._resource = settings.resource
         self._on_error = settings.on_error
         self._service = settings.service
@@ -55,11 +56,6 @@ class Profile:
         self._guard = guard
         self._subjects = subjects
         self._keeper = keeper
-
-    @property
-    def plain(self) -> bool:
-        """Whether its answer depends on nothing but the session."""
-        return self._resource is None and self._service is None
 
     def headers(self, entry: Entry) -> Headers:
         """Who it is, prepared once for each cache entry. Every name of the profile is there, with or without a value:

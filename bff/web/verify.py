@@ -15,6 +15,7 @@ from bff.errors import (
     BFFError,
     BindingMismatch,
     InvalidReturnUrl,
+    NoSuchRoute,
     SessionEnded,
     SessionExpired,
     Unauthenticated,
@@ -28,14 +29,18 @@ from bff.sessions.gate import Client, Gate
 from bff.web import problem, security_headers
 from bff.web.callers import Callers
 from bff.web.client import Clients
+from bff.web.listener import VerifyListener
 from bff.web.originals import ENVOY, FORWARDED, NGINX, Original, envoy_endpoint
 from bff.web.profiles import Profile
+from bff.web.untrusted import UntrustedForwarding
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, Headers], Any]
 
 PATHS = frozenset({*FORWARDED, NGINX})
 """Where a proxy asks that says what it asks about in header fields, and nothing of it in the path."""
+LIVE = "/health/live"
+"""What else the proxies' own listener answers: a load balancer asks each address whether it is alive."""
 _OUTCOMES: dict[type[BFFError], str] = {
     Unauthenticated: "unauthenticated",
     SessionEnded: "unauthenticated",
@@ -65,40 +70,57 @@ class Verify:
         login_url: str,
         profiles: Sequence[Profile],
         callers: Callers | None = None,
+        listener: VerifyListener | None = None,
     ) -> None:
         """app: who answers everything else. login_url: where a person logs in. profiles: the first one answers where no
-        profile is named. callers: where traces are recorded, else None."""
+        profile is named. callers: where traces are recorded, else None. listener: where alone proxies may ask, None for
+        any."""
         self._app = app
         self._gate = gate
         self._clients = clients
+        self._untrusted = UntrustedForwarding(clients)
         self._return_urls = return_urls
         self._login_url = login_url
         self._callers = callers
+        self._listener = listener
         self._default = profiles[0]
         self._profiles = {f"{path}@{profile.id}": profile for path in (*PATHS, ENVOY) for profile in profiles[1:]}
         plain = [path for path, profile in self._profiles.items() if profile.plain and not path.startswith(ENVOY)]
         self.paths = PATHS.union(plain)
-        self._profiles[ENVOY] = self._default
+        self._profiles.update(dict.fromkeys((*PATHS, ENVOY), self._default))
         self._records: dict[tuple[str, str, int, str], Callable[[float, metrics.Exemplar], None]] = {}
         for outcome in ("allowed", "error", *_OUTCOMES.values()):
             metrics.VERIFY_DURATION.labels(outcome)  # which begins at zero, before anybody asks
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        self._untrusted.note(environ)
+        if self._listener is None:
+            return self._open(environ, start_response)
+        if not self._listener.accepted(environ):
+            return self._rest(environ, start_response)
         path = environ["PATH_INFO"]
-        if path in PATHS:
-            return self._traced(path, self._default, environ, start_response)
-        if path.startswith(_OTHERS):
-            endpoint = envoy_endpoint(path) if path.startswith(ENVOY) else path
-            if endpoint is not None:
-                profile = self._profiles.get(endpoint)
-                return self._traced(endpoint if profile else None, profile, environ, start_response)
+        endpoint = _endpoint(path)
+        if endpoint is not None:
+            profile = self._profiles.get(endpoint)
+            return self._traced(endpoint if profile else None, profile, environ, start_response)
+        return (self._rest if path == LIVE else _nothing_here)(environ, start_response)
+
+    def _open(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """On a listener that browsers reach as well: a name that is not declared may be anybody's guess."""
+        endpoint = _endpoint(environ["PATH_INFO"])
+        profile = None if endpoint is None else self._profiles.get(endpoint)
+        if profile is None:
+            return self._rest(environ, start_response)
+        return self._traced(endpoint, profile, environ, start_response)
+
+    def _rest(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if self._callers is not None:
             self._callers.forget_strangers(environ)
         return self._app(environ, start_response)
 
     def at_once(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
         """What a call of this would answer; None, and nothing done, where it would have to ask the store or others."""
-        if environ["PATH_INFO"] not in self.paths:
+        if environ["PATH_INFO"] not in self.paths or not (self._listener is None or self._listener.accepted(environ)):
             return None
         known = self._gate.knows(environ.get("HTTP_COOKIE", ""), self._clients.of(environ))
         return self(environ, start_response) if known else None
@@ -212,6 +234,23 @@ class Verify:
         if record is None:
             record = self._records[key] = metrics.verify_recorder(*key)
         return record
+
+
+def _endpoint(path: str) -> str | None:
+    """The part of a question's path that is ours, with the profile's name; None for a path that asks nothing."""
+    if path in PATHS:
+        return path
+    if not path.startswith(_OTHERS):
+        return None
+    return envoy_endpoint(path) if path.startswith(ENVOY) else path
+
+
+def _nothing_here(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """404, and counted as any other."""
+    start = time.perf_counter()
+    answer = problem.respond(NoSuchRoute("Only reverse proxies' questions are answered here."), environ, start_response)
+    metrics.http_request(environ["REQUEST_METHOD"], None, NoSuchRoute.status, time.perf_counter() - start)
+    return answer
 
 
 _OTHERS = (*[f"{path}@" for path in PATHS], ENVOY)

@@ -17,6 +17,7 @@ from gunicorn import SERVER, util
 from gunicorn.http import wsgi
 
 from bff import framing
+from bff.web.listener import LISTENER
 
 LONGEST = 8192
 """Bytes of a question."""
@@ -39,6 +40,7 @@ def surroundings(client: Any, server: Any, settings: Any) -> Environ:
         "wsgi.url_scheme": "http",
         "SCRIPT_NAME": "",
         "SERVER_PROTOCOL": "HTTP/1.1",
+        LISTENER: server,
     }
     if isinstance(client, tuple):
         environ.update(REMOTE_ADDR=client[0], REMOTE_PORT=str(client[1]))

@@ -120,12 +120,14 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "Forgery and excess",
-                    "Unsafe requests without a valid CSRF proof, and requests over a limit. After a release of your"
+                    "Unsafe requests without a valid CSRF proof, requests over a limit, and requests from a proxy that"
+                    " TRUSTED_PROXIES does not name: if that is all of them, add it. After a release of your"
                     " application CSRF violations are usually a page that forgot the header.",
                     "ops",
                     [
                         Query(rate("bff_csrf_violations_total", "reason"), "csrf {{reason}}"),
                         Query(rate("bff_rate_limit_hits_total", "limit"), "limit {{limit}}"),
+                        Query(rate("bff_untrusted_forwarding_total"), "untrusted forwarding"),
                     ],
                 ),
                 Panel(

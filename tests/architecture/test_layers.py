@@ -17,6 +17,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("bff", "bff.events", "bff.observability", "bff.pdp"),
     (
         "bff.errors",
+        "bff.own_files",
         "bff.crypto",
         "bff.signing",
         "bff.sensitive",
@@ -41,6 +42,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     (
         "bff.settings_check",
         "bff.framing",
+        "bff.metrics_folder",
         "bff.keys",
         "bff.observability.logs",
         "bff.observability.access_log",

@@ -30,12 +30,13 @@ from bff.settings.routes import AuthzMapKeys, Route
 from bff.settings.services import Service
 from bff.settings.telemetry import Standard
 from bff.settings.verify import Profile
-from bff.settings.words import Address, FilePath, Networks, Origins, Proxies, RateLimits, Secrets, Words
+from bff.settings.words import Address, FilePath, Listener, Networks, Origins, Proxies, RateLimits, Secrets, Words
 from tests.architecture import markdown
 from tests.architecture.source import ROOT
 
 # What a reader may write, by the field's class; the first that fits.
 KINDS: list[tuple[type[fields.Field[Any]], str]] = [
+    (Listener, "address and port, or `unix:` and a path"),
     (Address, "address and port"),
     (Networks, "networks"),
     (Proxies, "networks, and the word `unix`"),
@@ -59,7 +60,7 @@ KINDS: list[tuple[type[fields.Field[Any]], str]] = [
 ]
 # gunicorn.conf.py's own notes in the environment, which are nobody's settings.
 REQUIRED = object()
-INTERNAL = {"_BFF_MASTER_PID", "GUNICORN_PID"}
+INTERNAL = {"_BFF_BOUND", "_BFF_MASTER_PID", "GUNICORN_PID"}
 
 
 def code(values: Any) -> str:
@@ -252,7 +253,7 @@ def test_the_example_in_the_sample_verify_is_one(tmp_path: Any) -> None:
     with_a_policy(tmp_path)
     (tmp_path / "routes.yaml").write_text(uncommented("routes.yaml", "services"))
     (tmp_path / "verify.yaml").write_text(uncommented("verify.yaml", "profiles"))
-    config = settings.load({"BFF_DATA_DIR": str(tmp_path)}, tmp_path)
+    config = settings.load({"BFF_DATA_DIR": str(tmp_path), "VERIFY_BIND": "127.0.0.1:8001"}, tmp_path)
     assert settings_check.problems(config) == []
     assert {profile.redirect for profile in config.verify_profiles} == {True, False}
 

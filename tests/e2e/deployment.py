@@ -181,9 +181,10 @@ def running(
     *,
     dpop: bool = False,
     more: Mapping[str, str] | None = None,
+    verify: bool = False,
 ) -> Iterator[Deployment]:
     """ttl: of access tokens, in seconds on the clock. dpop: tokens are bound to a key, with nonces (RFC 9449). more:
-    of the BFF's settings."""
+    of the BFF's settings. verify: whether proxies ask at a listener of their own."""
     port, upstream = process.free_port(), process.free_port(openid.HOST)
     base_url = f"http://127.0.0.1:{port}"
     client = openid.client(
@@ -225,6 +226,7 @@ def running(
             port=port,
             workers=WORKERS,
             command=COMMAND,
+            verify=verify,
         ) as service,
     ):
         yield Deployment(service, provider, network, store, clock)

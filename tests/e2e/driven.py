@@ -81,7 +81,7 @@ class Watched:
 
     def drive(self) -> None:
         """One round of everything."""
-        with Visitor(self.deployment.bff.base_url) as alice:
+        with self._visitor() as alice:
             assert alice.login(login_hint="alice").status_code == 302
             self._verify(alice)
             self._call_apis(alice)
@@ -98,11 +98,14 @@ class Watched:
         self._stay()
         self.kill(1)
 
+    def _visitor(self) -> Visitor:
+        return Visitor(self.deployment.bff.base_url, self.deployment.bff.verify_url)
+
     def _verify(self, alice: Visitor) -> None:
         assert [alice.auth_verify().status_code for _ in range(20)] == [200] * 20
-        strict = alice.call("GET", "/auth/verify@strict", headers={"X-Forwarded-Method": "GET", "X-Forwarded-Uri": "/"})
+        strict = alice.auth_verify("@strict", **{"X-Forwarded-Method": "GET", "X-Forwarded-Uri": "/"})
         assert strict.status_code == 403
-        with Visitor(self.deployment.bff.base_url) as stranger:
+        with self._visitor() as stranger:
             assert stranger.auth_verify().status_code == 401
 
     def _call_apis(self, alice: Visitor) -> None:
@@ -134,14 +137,14 @@ class Watched:
     def _break_rules(self, alice: Visitor) -> None:
         assert alice.call("POST", "/auth/logout", json={}).status_code == 403
         thief = requests.get(
-            f"{self.deployment.bff.base_url}/auth/verify",
+            f"{self.deployment.bff.verify_url}/auth/verify",
             headers={"Cookie": f"bff_session={self.deployment.cookie('bob')}", "User-Agent": "another"},
             timeout=TIMEOUT,
         )
         assert thief.status_code == 401
 
     def _fail_to_log_in(self) -> None:
-        with Visitor(self.deployment.bff.base_url) as bob:
+        with self._visitor() as bob:
             bob.open(f"{bob.base_url}/auth/callback?code=x&state=y")
             self.deployment.provider.fail("/token", status=500)
             assert bob.login(login_hint="bob").status_code == 503
@@ -157,7 +160,7 @@ class Watched:
             assert requests.post(url, json=report, timeout=TIMEOUT).status_code == expected
 
     def _come_back_late(self) -> None:
-        with Visitor(self.deployment.bff.base_url) as bob:
+        with self._visitor() as bob:
             assert bob.login(login_hint="bob").status_code == 302
             self.deployment.clock.advance(IDLE)
             assert bob.auth_verify().status_code == 401
@@ -166,8 +169,8 @@ class Watched:
     def _miss_the_store(self) -> None:
         self.deployment.store.pause()
         try:
-            with Visitor(self.deployment.bff.base_url) as somebody:
-                assert somebody.call("GET", "/auth/verify", headers={"Cookie": UNKNOWN}).status_code == 503
+            with self._visitor() as somebody:
+                assert somebody.auth_verify(Cookie=UNKNOWN).status_code == 503
         finally:
             self.deployment.store.resume()
 
@@ -183,7 +186,7 @@ class Watched:
 
     def _stay(self) -> None:
         """Somebody is logged in whenever the next scrape comes."""
-        with Visitor(self.deployment.bff.base_url) as carol:
+        with self._visitor() as carol:
             assert carol.login(login_hint="alice").status_code == 302
 
 
@@ -200,7 +203,7 @@ def watched(folder: Path) -> Iterator[Watched]:
             "OTEL_METRIC_EXPORT_INTERVAL": "500",
             "OTEL_EXPORTER_OTLP_TIMEOUT": "0.2",
         }
-        deployment = stack.enter_context(running(folder, TTL, more=more))
+        deployment = stack.enter_context(running(folder, TTL, more=more, verify=True))
         webhook = stack.enter_context(Webhook())
         manager = stack.enter_context(prometheus.alertmanager(folder, webhook.url))
         server = stack.enter_context(prometheus.running(folder, _watching(deployment.bff.address, manager)))

@@ -36,7 +36,7 @@ def written(folder: Path) -> Iterator[Path]:
 
 
 def test_the_files_hold_no_mistake(written: Path) -> None:
-    config = settings.load({"BFF_DATA_DIR": str(written)}, written)
+    config = settings.load({"BFF_DATA_DIR": str(written), "VERIFY_BIND": "127.0.0.1:8001"}, written)
     assert settings_check.problems(config) == []
     assert [route.id for route in config.routes] == ["orders-read", "orders-change"]
     assert [profile.id for profile in config.verify_profiles] == ["pages", "reports"]

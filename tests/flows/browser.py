@@ -15,7 +15,11 @@ from werkzeug.test import Client, TestResponse
 from bff.http import WsgiApp
 
 MOST_REDIRECTS = 10
+VERIFY_BIND = "127.0.0.1:8001"
+ON_VERIFY_BIND = {"bff.listener": ("127.0.0.1", 8001)}
+"""Of a WSGI environment whose request came in there; where the setting is not set it means nothing."""
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+QUESTIONS = ("/auth/verify", "/auth/forward")
 _order = itertools.count()
 
 
@@ -96,7 +100,8 @@ class Browser:
             "X-Forwarded-Uri": uri,
             "X-Forwarded-Method": method,
         }
-        return self.send("GET", f"/auth/verify{profile}", {**forwarded, **(headers or {})}, peer=peer)
+        said = {**forwarded, **(headers or {})}
+        return self.send("GET", f"/auth/verify{profile}", said, peer=peer)
 
     def send(
         self,
@@ -108,7 +113,9 @@ class Browser:
         data: bytes | None = None,
         came_from: str | None = None,
         peer: str | None = None,
+        environ: Mapping[str, Any] = ON_VERIFY_BIND,
     ) -> TestResponse:
+        """environ: of the WSGI environment; by default, questions of proxies come in where proxies ask."""
         url = urljoin(self.home, url)
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}"
@@ -125,7 +132,10 @@ class Browser:
             data=data,
             buffered=True,
             environ_base={"REMOTE_ADDR": peer or self.address},
-            environ_overrides={"RAW_URI": (parts.path or "/") + (f"?{parts.query}" if parts.query else "")},
+            environ_overrides={
+                "RAW_URI": (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+                **(environ if parts.path.startswith(QUESTIONS) else {}),
+            },
         )
         for line in answer.headers.getlist("Set-Cookie"):
             self._store(line, parts.hostname or "", parts.path, parts.scheme)

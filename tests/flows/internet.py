@@ -99,6 +99,7 @@ def site(
         "OIDC_ISSUER": ISSUER,
         "AUTH_CLIENT_ID": "bff",
         "AUTH_CLIENT_SECRET": SECRET,
+        "TRUSTED_PROXIES": "127.0.0.0/8,::1",
         "BFF_ALLOWED_REDIRECT_HOSTS": OTHER_APP,
         **(environ or {}),
     }

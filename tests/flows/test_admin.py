@@ -50,6 +50,7 @@ def admin(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]) -> A
             "OIDC_ISSUER": ISSUER,
             "AUTH_CLIENT_ID": "bff",
             "AUTH_CLIENT_SECRET": SECRET,
+            "TRUSTED_PROXIES": "127.0.0.0/8,::1",
         }
         capsys.readouterr()
         code = main(arguments, {**settings, **environ}, clock)

@@ -16,10 +16,11 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi import checks
 
 from bff import settings
-from bff.http import WsgiTransport
+from bff.http import WsgiApp, WsgiTransport
 from bff.web.openapi import document
 from tests.clock import Clock
 from tests.flows.api import ORDERS, Backend
+from tests.flows.browser import ON_VERIFY_BIND, QUESTIONS, VERIFY_BIND
 from tests.flows.instruments import examples
 from tests.flows.internet import BFF, Site, proof, site
 from tests.flows.policy import policies, services_own_token, with_pdp
@@ -61,6 +62,17 @@ PROMISED = [
 ]
 
 
+def listening(app: WsgiApp) -> WsgiApp:
+    """Where proxies ask, their questions; everything else on the public listener."""
+
+    def both(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"].startswith(QUESTIONS):
+            environ.update(ON_VERIFY_BIND)
+        return app(environ, start_response)
+
+    return both
+
+
 Credentials = tuple[dict[str, str], dict[str, str]]
 """Header fields and cookies."""
 
@@ -72,7 +84,7 @@ class Town:
         self.bff = bff
         self._alice = bff.logged_in()
         self._wire = requests.Session()
-        self._wire.mount(BFF, WsgiTransport({BFF: bff.app.wsgi_app}))
+        self._wire.mount(BFF, WsgiTransport({BFF: listening(bff.app.wsgi_app)}))
 
     def credentials(self, wanted: str) -> Credentials:
         """wanted: what the description calls a security scheme, or nothing."""
@@ -113,6 +125,7 @@ def town(tmp_path_factory: pytest.TempPathFactory, rsa: Key) -> Iterator[Town]:
         folder,
         Clock(),
         rsa,
+        {"VERIFY_BIND": VERIFY_BIND},
         behind={ORDERS: Backend()},
         change=with_pdp(policies=policies(folder / "policies", all=RULES), invalidation_token=CHANGE_TOKEN),
     )

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Request, Response
 from bff.http import WsgiTransport
 from tests.clock import Clock
 from tests.flows.api import ApiSites, call
-from tests.flows.browser import Browser
+from tests.flows.browser import VERIFY_BIND, Browser
 from tests.flows.internet import BFF, ISSUER, Site, SiteFactory, login, site
 from tests.flows.policy import with_pdp
 from tests.flows.provider import OpenIdProvider
@@ -68,7 +68,7 @@ def own(span: ReadableSpan) -> str:
         ("/auth/csrf", "GET /auth/csrf"),  # which the policy refuses, before any view
         ("/auth/verify", "GET /auth/verify"),
         ("/auth/forward", "GET /auth/forward"),
-        ("/auth/verify@nobody", "GET unmatched"),
+        ("/auth/verify@nobody", "GET"),
         ("/api/people/alice@example.com", "GET /api/*"),
         ("/nowhere/alice@example.com?mail=alice@example.com", "GET"),
     ],
@@ -224,7 +224,8 @@ def remote(tmp_path: Path, clock: Clock, rsa: Any, recorded: Recorded) -> Iterat
     (tmp_path / "config" / "verify.yaml").write_text(PROFILES)
     network = WsgiTransport({ISSUER: idp, PDP: pdp})
     change = with_pdp(base_url=PDP)
-    made = site(tmp_path, clock, rsa, EXPORTS, {"default": idp}, network=network, change=change)
+    environ = {**EXPORTS, "VERIFY_BIND": VERIFY_BIND}
+    made = site(tmp_path, clock, rsa, environ, {"default": idp}, network=network, change=change)
     yield made.logged_in(), pdp
     made.services.close()
 

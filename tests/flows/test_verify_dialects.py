@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from werkzeug.test import EnvironBuilder, TestResponse
 
-from tests.flows.browser import Browser
+from tests.flows.browser import ON_VERIFY_BIND, VERIFY_BIND, Browser
 from tests.flows.instruments import Counters
 from tests.flows.internet import BFF, OTHER_APP, Site, SiteFactory
 
@@ -50,7 +50,7 @@ def bff(new_site: SiteFactory, tmp_path: Path) -> Site:
     (config / "policies").mkdir(parents=True)
     (config / "verify.yaml").write_text(PROFILES)
     (config / "policies" / "legacy.cedar").write_text(POLICY)
-    return new_site()
+    return new_site(VERIFY_BIND=VERIFY_BIND)
 
 
 dialects = pytest.mark.parametrize("ask", [forwarded, nginx, envoy])
@@ -206,7 +206,7 @@ def test_what_is_no_dialect_is_nothing(bff: Site, path: str) -> None:
 )
 def test_which_questions_are_answered_at_once(bff: Site, path: str, at_once: bool) -> None:
     answered: list[str] = []
-    environ = EnvironBuilder(path, base_url=BFF).get_environ()
+    environ = EnvironBuilder(path, base_url=BFF).get_environ() | ON_VERIFY_BIND
     verify = bff.app.extensions["bff_verify"]
     body = verify.at_once(environ, lambda status, _headers: answered.append(status))
     assert (body is not None, answered) == (at_once, ["401 Login required"] if at_once else [])

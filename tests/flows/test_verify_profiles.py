@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from bff import settings, settings_check
-from tests.flows.browser import Browser
+from tests.flows.browser import ON_VERIFY_BIND, VERIFY_BIND, Browser
 from tests.flows.instruments import Counters
 from tests.flows.internet import BFF, SESSION, Site, SiteFactory
 from tests.flows.token_use import post
@@ -50,7 +50,7 @@ def bff(new_site: SiteFactory, tmp_path: Path) -> Site:
     (config / "verify.yaml").write_text(PROFILES)
     (config / "routes.yaml").write_text(ROUTES)
     (config / "policies" / "legacy.cedar").write_text(POLICY)
-    made: Site = new_site()
+    made: Site = new_site(VERIFY_BIND=VERIFY_BIND)
     assert settings_check.problems(made.services.settings) == []
     return made
 
@@ -196,7 +196,7 @@ def test_no_session_no_question(bff: Site, counters: Counters) -> None:
 )
 def test_a_mistake_is_named(tmp_path: Path, line: str, complaint: str) -> None:
     (tmp_path / "verify.yaml").write_text(f"profiles:\n  {line}\n")
-    config = settings.load({"BFF_DATA_DIR": str(tmp_path)}, tmp_path)
+    config = settings.load({"BFF_DATA_DIR": str(tmp_path), "VERIFY_BIND": VERIFY_BIND}, tmp_path)
     found = [problem for problem in settings_check.problems(config) if "verify.yaml" in problem]
     assert len(found) == 1
     assert complaint in found[0]
@@ -217,8 +217,9 @@ def test_which_profiles_are_answered_at_once(bff: Site, path: str, profile: str,
     assert (f"{path}@{profile}" in verify.paths) is expected
     answered: list[str] = []
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": f"{path}@{profile}", "REMOTE_ADDR": "192.0.2.1"}
-    body = verify.at_once(environ, lambda status, _headers: answered.append(status))
+    body = verify.at_once({**environ, **ON_VERIFY_BIND}, lambda status, _headers: answered.append(status))
     assert (body is not None, answered) == (expected, ["401 Login required"] if expected else [])
+    assert verify.at_once(environ, lambda status, _headers: answered.append(status)) is None
 
 
 def test_a_role_that_the_provider_took_away_is_gone_after_the_next_refresh(bff: Site, alice: Browser) -> None:

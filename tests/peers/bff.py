@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
+from urllib.parse import urljoin
 
 import requests
 from prometheus_client.parser import text_string_to_metric_families
@@ -30,10 +31,16 @@ class Bff:
     port: int
     process: "Popen[bytes]"
     log: Path
+    verify_address: str = ""
+    """host:port where alone proxies may ask (VERIFY_BIND); where there is none, the public one."""
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def verify_url(self) -> str:
+        return f"http://{self.verify_address}"
 
     def workers(self) -> list[int]:
         """Process ids of the live workers."""
@@ -80,19 +87,29 @@ def running(
     port: int | None = None,
     workers: int = 1,
     command: Sequence[str] = COMMAND,
+    verify: bool = False,
 ) -> Iterator[Bff]:
-    """A BFF whose data and log are in folder; settings that are not given are unset."""
-    settings, port, log = settings or {}, port or process.free_port(), folder / "bff.log"
+    """A BFF whose data and log are in folder; settings that are not given are unset. verify: whether proxies ask at a
+    listener of their own."""
+    settings, port, log = dict(settings or {}), port or process.free_port(), folder / "bff.log"
+    if verify:
+        settings.setdefault("VERIFY_BIND", f"127.0.0.1:{process.free_port()}")
     env = environment(folder, settings, port=port, workers=workers)
     with process.running(command, port=port, env=env, cwd=ROOT, log=log) as master:
-        bff = Bff(settings.get("BFF_BASE_URL") or f"http://127.0.0.1:{port}", port, master, log)
+        asked_at = settings.get("VERIFY_BIND") or f"127.0.0.1:{port}"
+        bff = Bff(settings.get("BFF_BASE_URL") or f"http://127.0.0.1:{port}", port, master, log, asked_at)
         _wait_until_live(bff, workers)
         yield bff
 
 
 def environment(folder: Path, settings: Mapping[str, str], *, port: int, workers: int = 1) -> dict[str, str]:
-    """This process's environment, but of the BFF's settings only these."""
-    own = {"PORT": str(port), "WEB_CONCURRENCY": str(workers), "BFF_DATA_DIR": str(folder / "data")}
+    """This process's environment, but of the BFF's settings only these, and a trusted proxy on this machine."""
+    own = {
+        "PORT": str(port),
+        "WEB_CONCURRENCY": str(workers),
+        "BFF_DATA_DIR": str(folder / "data"),
+        "TRUSTED_PROXIES": "127.0.0.0/8,::1",
+    }
     return {**os.environ, **dict.fromkeys(VARIABLES, ""), **own, **settings}
 
 
@@ -115,9 +132,11 @@ def _live(bff: Bff) -> bool:
 class Visitor(Browser):
     """A person at one BFF: logs in by hand, and calls the BFF as the application's scripts would."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, verify_url: str = "") -> None:
+        """verify_url: where a proxy would ask about this person, if that is another listener."""
         super().__init__()
         self.base_url = base_url
+        self.verify_url = verify_url or base_url
 
     def start_login(self, **query: str) -> str:
         """Where /auth/login sends the browser."""
@@ -139,15 +158,16 @@ class Visitor(Browser):
         headers = {"Accept": "application/json", "Sec-Fetch-Mode": "cors", "Origin": self.base_url}
         headers |= options.pop("headers", {})
         return self.request(
-            method, self.base_url + path, headers=headers, allow_redirects=False, timeout=TIMEOUT, **options
+            method, urljoin(self.base_url, path), headers=headers, allow_redirects=False, timeout=TIMEOUT, **options
         )
 
     def session(self) -> dict[str, Any]:
         content: dict[str, Any] = self.call("GET", "/auth/session").json()
         return content
 
-    def auth_verify(self) -> requests.Response:
-        return self.call("GET", "/auth/verify")
+    def auth_verify(self, profile: str = "", **headers: str) -> requests.Response:
+        """What a proxy asks that has this person's cookie before it. profile: with the `@`."""
+        return self.call("GET", f"{self.verify_url}/auth/verify{profile}", headers=headers)
 
     def csrf_token(self) -> str:
         token: str = self.call("GET", "/auth/csrf").json()["csrf_token"]

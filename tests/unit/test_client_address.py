@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bff.settings import FORWARDED
 from bff.web.client import Clients
+from bff.web.untrusted import UntrustedForwarding
 
 TRUSTED = [ip_network("127.0.0.0/8"), ip_network("::1"), ip_network("10.0.0.0/8"), ip_network("2001:db8:aa::/48")]
 CLIENTS = Clients(TRUSTED)
@@ -242,3 +243,28 @@ def test_a_host_that_a_client_chose_names_nobody(host: str, more: int) -> None:
     written = f'for=192.0.2.1;host="{quoted}";proto=https'
     found = RFC_7239.of({"REMOTE_ADDR": "10.0.0.1", "HTTP_FORWARDED": written}).address
     assert found == ("192.0.2.1" if len(written) <= 512 else "10.0.0.1")
+
+
+def test_untrusted_forwarding_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    untrusted = UntrustedForwarding(CLIENTS, lambda: now[0])
+    seen = []
+    for now[0] in (0.0, 1.0, 59.9, 60.0, 61.0):
+        untrusted.note({"REMOTE_ADDR": "192.0.2.7", "HTTP_X_FORWARDED_FOR": "203.0.113.9"})
+        seen.append([vars(record)["unlogged"] for record in caplog.records])
+    assert seen == [[0], [0], [0], [0, 2], [0, 2]]
+
+
+@pytest.mark.parametrize(
+    ("peer", "network"),
+    [
+        ("192.0.2.7", "192.0.2.0/24"),
+        ("2001:db8:1:2::7", "2001:db8:1::/48"),
+        ("::ffff:192.0.2.7", "192.0.2.0/24"),
+        ("", "unix"),
+    ],
+)
+def test_the_log_names_a_network_and_nobody(caplog: pytest.LogCaptureFixture, peer: str, network: str) -> None:
+    UntrustedForwarding(Clients([])).note({"REMOTE_ADDR": peer, "HTTP_FORWARDED": "for=203.0.113.9"})
+    (record,) = caplog.records
+    assert (record.levelname, vars(record)["network"]) == ("WARNING", network)

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,148 @@ def test_what_only_gunicorn_reads_is_refused_as_any_other_mistake(tmp_path: Path
     )
     assert done.returncode == EX_CONFIG
     assert f"  - {variable}: {value!r} is n" in done.stderr
+
+
+BINDS = 'import json, runpy; print(json.dumps(runpy.run_path("gunicorn.conf.py")["bind"]))'
+
+
+@pytest.mark.parametrize(
+    ("verify_bind", "bound"),
+    [
+        ("", []),
+        ("127.0.0.1:8001", ["127.0.0.1:8001"]),
+        ("[::1]:8001", ["[::1]:8001"]),
+        ("[0:0::1]:8001", ["[::1]:8001"]),
+        ("unix:{0}/verify", ["unix:{0}/verify"]),
+        ("unix://{0}/verify", ["unix:{0}/verify"]),
+    ],
+)
+def test_proxies_have_a_listener_beside_the_public_one(tmp_path: Path, verify_bind: str, bound: list[str]) -> None:
+    environ = {"VERIFY_BIND": verify_bind.format(tmp_path), "TRUSTED_PROXIES": "unix", "PORT": "8765"}
+    done = conf(tmp_path, environ, "-c", BINDS)
+    assert json.loads(done.stdout) == ["127.0.0.1:8765", *[each.format(tmp_path) for each in bound]]
+
+
+@pytest.mark.parametrize(
+    ("verify_bind", "complaint"),
+    [
+        ("8001", "is not an address to listen on"),
+        ("localhost:8001", "is not an address to listen on"),
+        ("127.0.0.1", "is not an address to listen on"),
+        ("127.0.0.1:0", "needs a port"),
+        ("unix:verify", "needs the whole path of a socket file"),
+        ("unix:", "needs the whole path of a socket file"),
+        ("unix:/" + "a" * 107, "needs the whole path of a socket file"),
+        ("unix:/nowhere/at/all", "there is no folder"),
+        ("unix:/etc/passwd", "is there already, and no socket"),
+        ("0.0.0.0:8001", "development"),
+        ("[::]:8001", "development"),
+        ("127.0.0.1:8765", "has the port of the public listener"),
+        ("127.0.0.1:9765", "has the port of METRICS_BIND"),
+    ],
+)
+def test_where_proxies_cannot_ask(tmp_path: Path, verify_bind: str, complaint: str) -> None:
+    environ = {"VERIFY_BIND": verify_bind, "TRUSTED_PROXIES": "unix", "PORT": "8765", "METRICS_BIND": "127.0.0.1:9765"}
+    done = conf(tmp_path, environ, "gunicorn.conf.py")
+    assert done.returncode == EX_CONFIG
+    assert "  - VERIFY_BIND: " in done.stderr
+    assert complaint in done.stderr
+
+
+def conf(folder: Path, environ: Mapping[str, str], *command: str) -> "subprocess.CompletedProcess[str]":
+    given = {"BFF_DATA_DIR": str(folder), "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"), **environ}
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **given},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+# What others may have put where anybody may write.
+
+SHARED = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp")
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Iterator[Path]:
+    """Looks like the folder of a master that was killed."""
+    folder = SHARED / f"bff-metrics-{os.getuid()}-{tmp_path.name[-8:]}{os.getpid()}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        if folder.is_symlink() or not folder.is_dir():
+            folder.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(folder)
+
+
+def test_a_fifo_among_abandoned_folders_does_not_hang_the_start(tmp_path: Path, planted: Path) -> None:
+    os.mkfifo(planted / "owner")
+    done = conf(tmp_path, {"PROMETHEUS_MULTIPROC_DIR": ""}, "gunicorn.conf.py")
+    assert done.returncode == 0, done.stderr
+    (line,) = [json.loads(text) for text in done.stderr.splitlines()]
+    assert (line["event"], line["folder"], line["amount"]) == ("foreign_metrics_folder_ignored", str(SHARED), 1)
+    assert planted.exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_nor_is_anything_followed(tmp_path: Path, planted: Path, kind: str) -> None:
+    """A link to another folder of this user's would have that removed."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "owner").touch()
+    planted.rmdir()
+    planted.symlink_to(mine) if kind == "link" else planted.touch()
+    done = conf(tmp_path, {"PROMETHEUS_MULTIPROC_DIR": ""}, "gunicorn.conf.py")
+    assert (done.returncode, (mine / "owner").exists(), os.path.lexists(planted)) == (0, True, True)
+    assert "foreign_metrics_folder_ignored" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["file", "fifo", "shared", "a folder in it"])
+def test_an_operators_folder_that_is_none_is_refused(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "named"
+    match kind:
+        case "file":
+            folder.touch()
+        case "fifo":
+            os.mkfifo(folder)
+        case "shared":
+            folder.mkdir()
+            folder.chmod(0o1777)
+        case _:
+            (folder / "counter_1.db").mkdir(parents=True)
+    done = conf(tmp_path, {"PROMETHEUS_MULTIPROC_DIR": str(folder)}, "gunicorn.conf.py")
+    assert done.returncode == EX_CONFIG
+    assert "  - PROMETHEUS_MULTIPROC_DIR: " in done.stderr
+
+
+FOLDER = "import os, runpy; runpy.run_path('gunicorn.conf.py'); print(os.environ['PROMETHEUS_MULTIPROC_DIR'])"
+
+
+def test_an_empty_name_is_none(tmp_path: Path) -> None:
+    """It would be the working folder, whose files a fresh start removes."""
+    done = conf(tmp_path, {"PROMETHEUS_MULTIPROC_DIR": ""}, "-c", FOLDER)
+    assert Path(done.stdout.strip()).parent == SHARED
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "dangling link", "folder"])
+def test_a_secret_that_is_no_file_of_ours_is_none(tmp_path: Path, kind: str) -> None:
+    secret, other = tmp_path / "data" / "secret", tmp_path / "other"
+    secret.parent.mkdir()
+    match kind:
+        case "fifo":
+            os.mkfifo(secret)
+        case "folder":
+            secret.mkdir()
+        case _:
+            secret.symlink_to(other)
+            if kind == "link":
+                other.write_bytes(b"k" * 32)
+    done = conf(tmp_path, {"BFF_DATA_DIR": str(secret.parent)}, "gunicorn.conf.py")
+    assert done.returncode == EX_CONFIG
+    assert "BFF_SECRETS: none is set, and none can be kept in BFF_DATA_DIR" in done.stderr

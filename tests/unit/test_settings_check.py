@@ -27,7 +27,7 @@ from bff.app import create_app
 from bff.settings import AuthzMap, RouteSettings, VerifyProfile
 from bff.settings.environment import VARIABLES
 from bff.settings_check import EX_CONFIG, MASK, InvalidSettings, listener_problems, masked, problems, report
-from tests.peers import certificates
+from tests.peers import certificates, stranger
 
 ROOT = Path(__file__).parents[2]
 KEY, ANOTHER, THIRD = (base64.b64encode(hashlib.sha256(name).digest()).decode() for name in (b"k", b"l", b"m"))
@@ -40,10 +40,12 @@ PRODUCTION = {
     "OIDC_ISSUER": "https://login.example.com",
     "AUTH_CLIENT_ID": "bff",
     "AUTH_CLIENT_SECRET": "hidden-client",
+    "TRUSTED_PROXIES": "127.0.0.0/8",
 }
 
 ABROAD = {
     "BFF_BASE_URL": "http://app.example.com",
+    "TRUSTED_PROXIES": PRODUCTION["TRUSTED_PROXIES"],
     **{name: PRODUCTION[name] for name in ("BFF_SECRETS", "OIDC_ISSUER", "AUTH_CLIENT_ID", "AUTH_CLIENT_SECRET")},
 }
 """For staging, without https."""
@@ -129,6 +131,9 @@ def test_an_app_is_not_built_from_them(tmp_path: Path) -> None:
         ({"BFF_SECRETS": ""}, "BFF_SECRETS: is required outside development"),
         ({"OIDC_ISSUER": ""}, "OIDC_ISSUER: is required outside development"),
         # of staging
+        ({"TRUSTED_PROXIES": ""}, "TRUSTED_PROXIES: is required outside development"),
+        ({"ENVIRONMENT": "staging", "TRUSTED_PROXIES": ""}, "TRUSTED_PROXIES: is required outside development"),
+        ({"TRUSTED_PROXIES": "everyone"}, "TRUSTED_PROXIES: 'everyone' is not a network"),
         ({"ENVIRONMENT": "staging", "BFF_SECRETS": ""}, "BFF_SECRETS: is required outside development"),
         ({"ENVIRONMENT": "staging", "OIDC_ISSUER": "http://login.example.com"}, "OIDC_ISSUER: must be https."),
         # anywhere
@@ -378,7 +383,7 @@ def test_the_policy_decision_point_s_secrets_are_masked(tmp_path: Path) -> None:
 
 ASKING = (
     {"routes": (RouteSettings("r", "/api/x", "orders", authz=True, authz_map=AuthzMap("things", "read")),)},
-    {"verify_profiles": (VerifyProfile("v", resource="wiki"),)},
+    {"verify_profiles": (VerifyProfile("v", resource="wiki"),), "verify_bind": ("127.0.0.1", 8001)},
 )
 
 
@@ -423,6 +428,25 @@ def test_the_command_prints_every_problem_and_exits_with_78(tmp_path: Path) -> N
     assert (done.returncode, done.stdout) == (EX_CONFIG, "")
     assert EX_CONFIG == 78
     assert done.stderr.count("\n  - ") == 10
+
+
+def test_the_readmes_own_recipe_is_without_a_complaint(tmp_path: Path) -> None:
+    blocks = stranger.blocks((ROOT / "README.md").read_text())
+    (recipe,) = [block.text for block in blocks if "ENVIRONMENT=production" in block.text]
+    exports = [line for line in recipe.splitlines() if line.startswith("export ")]
+
+    def checked(lines: list[str]) -> "subprocess.CompletedProcess[str]":
+        script = "\n".join(["set -e", *lines, f"{sys.executable} -m bff.settings_check"])
+        environ = {"PATH": os.environ["PATH"], "BFF_DATA_DIR": str(tmp_path)}
+        return subprocess.run(
+            ["bash", "-c", script], env=environ, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+    done = checked(exports)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = checked([line for line in exports if "TRUSTED_PROXIES" not in line])
+    assert done.returncode == EX_CONFIG
+    assert "TRUSTED_PROXIES: is required" in done.stderr
 
 
 def test_the_command_prints_good_settings_with_secrets_masked(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def pdp(folder: Path, text: str, **environ: str) -> PdpSettings:
 def wrong(folder: Path, file: str, text: str) -> list[str]:
     """What is said, from the line number on."""
     (folder / file).write_text(text)
-    found = settings_check.problems(load(folder))
+    found = settings_check.problems(load(folder, VERIFY_BIND="127.0.0.1:8001"))
     assert all(line.startswith(f"{folder / file}:") for line in found), found
     return [line.removeprefix(f"{folder / file}:") for line in found]
 
@@ -163,7 +163,7 @@ profiles:
   silent: {unauthenticated: 401, authz: none, headers: []}
 """
     )
-    config = load(tmp_path)
+    config = load(tmp_path, VERIFY_BIND="127.0.0.1:8001")
     assert settings_check.problems(config) == []
     assert config.verify_profiles == (
         VerifyProfile("plain"),
@@ -192,6 +192,34 @@ def test_a_mistake_in_a_profile(tmp_path: Path, profile: str, expected: str) -> 
     (problem,) = wrong(tmp_path, "verify.yaml", f"profiles:\n  a: {profile}")
     assert problem.startswith(f"2: profiles.a{'' if profile == '5' else '.'}")
     assert expected in problem
+
+
+@pytest.mark.parametrize(
+    ("profile", "asks_proxies_alone"),
+    [
+        ("{}", False),
+        ("{unauthenticated: redirect, headers: [X-User-Email]}", False),
+        ("{service: orders}", True),
+        ("{service: billing}", True),
+        ("{authz: pdp, resource: page}", True),
+    ],
+)
+@pytest.mark.parametrize("environment", ["development", "staging"])
+def test_what_no_browser_may_ask_needs_a_listener_of_its_own(
+    tmp_path: Path, profile: str, asks_proxies_alone: bool, environment: str
+) -> None:
+    (tmp_path / "routes.yaml").write_text(SERVICES.replace(", idp: plain", ""))
+    (tmp_path / "verify.yaml").write_text(f"profiles:\n  a: {profile}")
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "all.cedar").write_text("permit(principal, action, resource);")
+
+    def found(**environ: str) -> list[str]:
+        return [line for line in settings_check.problems(load(tmp_path, **environ)) if "VERIFY_BIND" in line]
+
+    given = {"ENVIRONMENT": environment, "TRUSTED_PROXIES": "127.0.0.1,unix"}
+    expected = f"{tmp_path}/verify.yaml:2: profiles.a: with a service or authz: pdp, it answers proxies alone;"
+    assert [line.startswith(expected) for line in found(**given)] == [True] * asks_proxies_alone
+    assert found(**given, VERIFY_BIND="127.0.0.1:8001") == found(**given, VERIFY_BIND=f"unix:{tmp_path}/verify") == []
 
 
 @pytest.mark.parametrize("name", ["A", "a b", "''", "5"])

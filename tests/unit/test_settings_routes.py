@@ -66,7 +66,12 @@ def test_the_sample_api_is_a_service_in_development_only(folder: Path) -> None:
     text = "services: {orders: {base_url: embedded}}"
     here = load(folder, text, BFF_BASE_URL="http://127.0.0.1:9000")
     assert [upstream.base_url for upstream in here.upstreams] == ["http://127.0.0.1:9000/dev/api"]
-    elsewhere = {"ENVIRONMENT": "staging", "OIDC_ISSUER": "https://login.example.com", "AUTH_CLIENT_ID": "bff"}
+    elsewhere = {
+        "ENVIRONMENT": "staging",
+        "OIDC_ISSUER": "https://login.example.com",
+        "AUTH_CLIENT_ID": "bff",
+        "TRUSTED_PROXIES": "127.0.0.1",
+    }
     assert problems(folder, text, AUTH_CLIENT_SECRET="of a test", **elsewhere) == [
         "services.orders.base_url: embedded is the sample API, which there is in development only; name your service's"
         " own address, or point BFF_CONFIG_DIR to a folder of your own. Found 'embedded'."

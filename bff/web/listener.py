@@ -1,0 +1,54 @@
+"""Listener isolation: verify belongs to the proxies, so it may have a listener of its own (VERIFY_BIND, ADR 26).
+
+Which listener accepted a request is read off its connection, whose local end the system knows. No Host, path or field
+of a request changes it.
+"""
+
+import functools
+from collections.abc import Mapping
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+
+from bff.settings import Bind
+
+LISTENER = "bff.listener"
+"""Key of a WSGI environment: the listener's name, as getsockname has it, where there is no gunicorn.socket. What a
+client sends becomes HTTP_* there (PEP 3333)."""
+
+_Name = tuple[str, int] | str
+
+
+class VerifyListener:
+    def __init__(self, bind: Bind) -> None:
+        """bind: (host, port), or the path of a socket file."""
+        self._bind = _name(bind)
+        self.named = functools.lru_cache(maxsize=256)(self._named)
+
+    def accepted(self, environ: Mapping[str, Any]) -> bool:
+        """Whether the request came in on this listener. False where the server does not say."""
+        end = environ.get(LISTENER) or _local_end(environ.get("gunicorn.socket"))
+        return end is not None and self.named(end)
+
+    def _named(self, end: Any) -> bool:
+        """end: a socket's own address, as getsockname has it."""
+        name = _name(end)
+        if isinstance(name, str) or isinstance(self._bind, str):
+            return name == self._bind
+        host, port = self._bind
+        return port == name[1] and (host == name[0] or ip_address(host).is_unspecified)
+
+
+def _local_end(connection: Any) -> Any:
+    try:
+        return connection.getsockname() if connection is not None else None
+    except OSError:  # it is closed
+        return None
+
+
+def _name(end: Any) -> _Name:
+    """The same for one socket however it is written: an IPv6 one has four parts, and may hold an IPv4 address."""
+    if not isinstance(end, tuple):
+        return end.decode() if isinstance(end, bytes) else str(end)
+    address = ip_address(end[0].partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address), end[1]
