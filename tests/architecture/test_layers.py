@@ -17,6 +17,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("bff", "bff.events", "bff.observability", "bff.pdp"),
     (
         "bff.errors",
+        "bff.arrival",
         "bff.crypto",
         "bff.signing",
         "bff.sensitive",
