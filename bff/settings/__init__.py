@@ -13,7 +13,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from bff.settings import environment, idps, pdp, routes, telemetry, verify, words
+from bff.settings import environment, idps, pdp, routes, server, telemetry, verify, words
 from bff.settings.model import (
     CALLBACK_PATH,
     DEVELOPMENT,
@@ -143,6 +143,8 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         ),
         embedded_provider=embedded,
         generated_secrets=generated,
+        concurrency=server.concurrency(environ),
+        greenlets=server.greenlets(environ),
         config_dir=folder,
         problems=tuple(problems),
     )

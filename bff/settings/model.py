@@ -225,7 +225,8 @@ class UpstreamSettings:
     """Where a service is. base_url: without a trailing slash. timeout: seconds to connect, and again until it says
     something. ca_file: PEM file of who vouches for it, None for those that the machine trusts. request_headers: names
     in lower case that it gets on top of those that every service gets. response_headers: names in lower case that pass
-    to the client on top of those that pass from every service. line: of routes.yaml."""
+    to the client on top of those that pass from every service. max_concurrent: calls at a time in one worker, None for
+    half of what a worker does at a time. line: of routes.yaml."""
 
     service: str
     base_url: str
@@ -233,6 +234,7 @@ class UpstreamSettings:
     ca_file: Path | None = None
     request_headers: tuple[str, ...] = ()
     response_headers: tuple[str, ...] = ()
+    max_concurrent: int | None = None
     line: int = field(default=0, compare=False, repr=False)
 
 
@@ -390,7 +392,8 @@ class TelemetrySettings:
 @dataclass(frozen=True)
 class Settings:
     """Everything an operator decides. login_timeout, token_refresh_threshold: seconds. `problems` holds what could not
-    be read; see bff.settings_check."""
+    be read; see bff.settings_check. concurrency: requests that one worker answers at a time; greenlets: whether it does
+    so without threads."""
 
     environment: str
     version: str
@@ -421,6 +424,8 @@ class Settings:
     events: EventSettings
     embedded_provider: bool
     generated_secrets: bool
+    concurrency: int = 8
+    greenlets: bool = False
     config_dir: Path = Path("config")
     problems: tuple[str, ...] = ()
 

@@ -13,25 +13,29 @@ _ATTRIBUTE = "__bff_policy__"
 
 @dataclass(frozen=True)
 class Policy:
-    """limit: the name of the rate limit, per session where the view needs one, else per address. It opens nothing, so
-    two policies that differ only there are the same."""
+    """limit: the name of the rate limit, per session where the view needs one, else per address. own_body: whether the
+    body is for us, so that the bound of our own endpoints is its bound. Both open nothing, so two policies that differ
+    only there are the same."""
 
     session: bool = True
     csrf: bool = True
     limit: str | None = field(default=None, compare=False)
+    own_body: bool = field(default=True, compare=False)
 
 
 DEFAULT = Policy()
 
 
-def policy(*, session: bool = True, csrf: bool = True, limit: str | None = None) -> Callable[[View], View]:
+def policy(
+    *, session: bool = True, csrf: bool = True, limit: str | None = None, own_body: bool = True
+) -> Callable[[View], View]:
     """Declare what a view does without, and how often one client may ask for it. CSRF protects a session, so without a
     session csrf must be False too."""
     if csrf and not session:
         raise ValueError("a CSRF proof is bound to a session")
 
     def declare(view: View) -> View:
-        setattr(view, _ATTRIBUTE, Policy(session, csrf, limit))
+        setattr(view, _ATTRIBUTE, Policy(session, csrf, limit, own_body))
         return view
 
     return declare

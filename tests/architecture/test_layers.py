@@ -54,7 +54,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.events.catalogue",
     ),
     # doors to the outside
-    ("bff.breaker",),
+    ("bff.breaker", "bff.bulkhead"),
     ("bff.kv.*",),
     # built on the doors
     ("bff.http.*", "bff.health", "bff.tasks.*", "bff.events.*", "bff.ratelimit"),
