@@ -21,7 +21,7 @@ _LONGEST_START = 8192  # of a request line; gunicorn takes half of it
 _LONGEST_CODED = LONGEST_BODY + LONGEST_TRAILERS  # bytes of a chunked body, with what surrounds the chunks
 
 _START = re.compile(rb"[ -~]*(?:\r?\n|\r?\Z)")  # a request line, or its beginning; gunicorn refuses any other at once
-_LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r?\n")  # of any other, gunicorn's parser may wait for more
+_LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r?\n")  # of any other, a parser of gunicorn's waits for more
 _ENDED = re.compile(rb"\n\r?\n")
 _LENGTH = re.compile(rb"\n[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh]:[ \t]*([0-9]{1,18})[ \t]*\r?(?=\n)")
 _CODED = re.compile(rb"\ntransfer-encoding:[ \t]*chunked[ \t]*\r?\n", re.IGNORECASE)
@@ -95,7 +95,7 @@ class Arrival:
 
     def _expect_body(self, start: int) -> State | None:
         head = bytes(self.data[:start])
-        if _LINE.match(head) is None:
+        if _LINE.match(head) is None or not head.endswith(b"\r\n\r\n"):
             return State.BAD_HEAD
         lengths = _LENGTH.findall(head)
         if b"\ntransfer-encoding" in head.lower():
