@@ -117,6 +117,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "service": "a service of `config/routes.yaml`",
         "status": "the three-digit status code, or `timeout`, `connection`, `circuit_open`, `cancelled`",
     },
+    "bff_bulkhead_rejections_total": {"service": "a service of `config/routes.yaml`"},
     "bff_upstream_latency_seconds": {"service": "a service of `config/routes.yaml`"},
     "bff_kafka_messages_total": {
         "topic": "`KAFKA_TOPIC_PREFIX` with `.audit`, `.auth`, `.sessions` or `.security`",

@@ -15,7 +15,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from bff import own_files
-from bff.settings import environment, idps, pdp, routes, telemetry, verify, words
+from bff.settings import environment, idps, pdp, routes, server, telemetry, verify, words
 from bff.settings.cookies import cookie_settings
 from bff.settings.model import (
     CALLBACK_PATH,
@@ -145,6 +145,8 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         generated_secrets=generated,
         verify_bind=values["verify_bind"],
         trusted_proxies_given=values["trusted_proxies"] is not environment.LOOPBACK,
+        concurrency=server.concurrency(environ),
+        greenlets=server.greenlets(environ),
         config_dir=folder,
         problems=tuple(problems),
     )

@@ -236,7 +236,8 @@ class UpstreamSettings:
     """Where a service is. base_url: without a trailing slash. timeout: seconds to connect, and again until it says
     something. ca_file: PEM file of who vouches for it, None for those that the machine trusts. request_headers: names
     in lower case that it gets on top of those that every service gets. response_headers: names in lower case that pass
-    to the client on top of those that pass from every service. line: of routes.yaml."""
+    to the client on top of those that pass from every service. max_concurrent: calls at a time in one worker, None for
+    half of what a worker does at a time. line: of routes.yaml."""
 
     service: str
     base_url: str
@@ -244,6 +245,7 @@ class UpstreamSettings:
     ca_file: Path | None = None
     request_headers: tuple[str, ...] = ()
     response_headers: tuple[str, ...] = ()
+    max_concurrent: int | None = None
     line: int = field(default=0, compare=False, repr=False)
 
 
@@ -410,7 +412,8 @@ class Settings:
 
     verify_bind: the listener for the proxies' questions, None for the public one. trusted_proxies_given: whether
     TRUSTED_PROXIES was set, rather than left at its default. login_timeout, token_refresh_threshold: seconds; hsts:
-    seconds, 0 for none.
+    seconds, 0 for none. concurrency: requests that one worker answers at a time; greenlets: whether it does so without
+    threads.
     """
 
     environment: str
@@ -445,6 +448,8 @@ class Settings:
     generated_secrets: bool
     verify_bind: Bind | None = None
     trusted_proxies_given: bool = True
+    concurrency: int = 8
+    greenlets: bool = False
     config_dir: Path = Path("config")
     problems: tuple[str, ...] = ()
 

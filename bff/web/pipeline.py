@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from bff.errors import (
     BFFError,
+    BodyTooLarge,
     CsrfViolation,
     InvalidReturnUrl,
     LoginFailed,
@@ -57,11 +58,21 @@ def _enforce_policy() -> None:
     if request.endpoint is None:
         return  # 404 or 405; Flask answers
     needs = policy_of(current_app.view_functions[request.endpoint])
+    if needs.own_body:
+        _check_body()
     session = context.admit() if needs.session else None
     if needs.csrf and request.method not in csrf.SAFE_METHODS:
         check_csrf(request.headers.get(csrf.HEADER))
     if needs.limit is not None:
         limits.check(needs.limit, session)
+
+
+def _check_body() -> None:
+    """A body that is too long for us is not read: neither the worker nor a thread waits for it. Raises BodyTooLarge."""
+    most = current_app.config["MAX_CONTENT_LENGTH"]
+    reader = getattr(request.environ["wsgi.input"], "reader", None)  # bff/framing.py's, under gunicorn
+    if (request.content_length or 0) > most or getattr(reader, "too_long", False):
+        raise BodyTooLarge(f"At most {most} bytes are taken.")
 
 
 def check_csrf(header: str | None) -> None:

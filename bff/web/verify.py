@@ -118,6 +118,10 @@ class Verify:
             self._callers.forget_strangers(environ)
         return self._app(environ, start_response)
 
+    def answers(self, path: str) -> bool:
+        """Whether it is one of its addresses."""
+        return path in PATHS or path.startswith(_OTHERS)
+
     def at_once(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
         """What a call of this would answer; None, and nothing done, where it would have to ask the store or others."""
         if environ["PATH_INFO"] not in self.paths or not (self._listener is None or self._listener.accepted(environ)):

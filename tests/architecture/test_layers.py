@@ -18,6 +18,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     (
         "bff.errors",
         "bff.own_files",
+        "bff.arrival",
         "bff.crypto",
         "bff.signing",
         "bff.sensitive",
@@ -55,7 +56,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.events.catalogue",
     ),
     # doors to the outside
-    ("bff.breaker",),
+    ("bff.breaker", "bff.bulkhead"),
     ("bff.kv.*",),
     # built on the doors
     ("bff.http.*", "bff.health", "bff.tasks.*", "bff.events.*", "bff.ratelimit"),

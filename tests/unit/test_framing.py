@@ -1,5 +1,6 @@
 """What gunicorn's fast parser and its reader of chunked bodies let pass, and we do not."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -130,3 +131,95 @@ def test_any_body_is_read_or_refused(content: bytes) -> None:
         request.body.read()
     except NoMoreData:
         assert request.should_close()
+
+
+LENGTH = HOST + b"Content-Length: 5\r\n"
+
+
+class Stalls:
+    """A client that sends no more when it is out of parts, and then goes on."""
+
+    def __init__(self, *parts: bytes) -> None:
+        self._parts = list(parts)
+
+    def __iter__(self) -> "Stalls":
+        return self
+
+    def __next__(self) -> bytes:
+        part = self._parts.pop(0)
+        if not part:
+            raise TimeoutError
+        return part
+
+
+@pytest.mark.parametrize(("coding", "begun"), [(LENGTH, b"hel"), (HOST + CHUNKED, b"5\r\nhel")])
+def test_after_a_body_that_stalls_nothing_more_is_read(coding: bytes, begun: bytes) -> None:
+    config = Config()
+    config.set("http_parser", "fast")
+    first = b"POST /x HTTP/1.1\r\n" + coding + b"\r\n"
+    parser = RequestParser(config, Stalls(first, begun, b"", b"GET /smuggled HTTP/1.1\r\n\r\n"), ("127.0.0.1", 1))
+    request = next(parser)
+    framing.check(request)
+    with pytest.raises(TimeoutError):
+        request.body.read(9)
+    assert request.should_close()
+    with pytest.raises(StopIteration):
+        next(parser)
+
+
+def test_a_body_that_ends_too_soon_is_no_body() -> None:
+    request = parsed(LENGTH, b"hel")
+    framing.check(request)
+    with pytest.raises(ConnectionAbortedError):
+        request.body.read(5)
+    assert request.should_close()
+
+
+@pytest.mark.parametrize(
+    ("parts", "read", "closes"),
+    [
+        ((b"hello",), 0, False),
+        ((b"hello",), 5, False),
+        ((b"hel", b"lo"), 0, True),
+        ((b"hel", b"lo"), 5, False),
+        ((b"hel", b"lo"), 3, True),
+        ((b"helloGET /next",), 3, False),
+    ],
+)
+def test_a_connection_is_kept_after_a_body_that_is_there(parts: tuple[bytes, ...], read: int, closes: bool) -> None:
+    """Read or not: gunicorn throws the rest away when it is in memory."""
+    request = next(_fed(LENGTH, *parts))
+    framing.check(request)
+    got = b""
+    while len(got) < read:
+        got += request.body.reader.read(read - len(got))
+    assert (got, request.should_close()) == (b"hello"[:read], closes)
+
+
+@pytest.mark.parametrize(
+    ("body", "closes"),
+    [(b"5\r\nhello\r\n0\r\n\r\n", False), (b"5\r\nhello\r\n0\r\n", True), (b"5\r\nhel", True), (b"g\r\n", True)],
+)
+def test_a_connection_is_kept_after_chunks_that_are_there(body: bytes, closes: bool) -> None:
+    request = next(_fed(HOST + CHUNKED, body))
+    framing.check(request)
+    assert request.should_close() is closes
+
+
+def test_a_body_is_asked_for_when_it_is_wanted() -> None:
+    sent: list[bytes] = []
+    request = next(_fed(LENGTH + b"Expect: 100-continue\r\n", b""))
+    request.unreader.sock = SimpleNamespace(sendall=sent.append)
+    framing.check(request)
+    assert (sent, request.should_close()) == ([], True)
+    request.unreader.iter = iter([b"hello"])
+    assert (request.body.read(5), sent) == (b"hello", [framing.CONTINUE])
+    assert not request.should_close()
+
+
+def _fed(head: bytes, *body: bytes) -> RequestParser:
+    """The first part of the body arrives with the head."""
+    config = Config()
+    config.set("http_parser", "fast")
+    sent = b"POST /x HTTP/1.1\r\n" + head + b"\r\n"
+    return RequestParser(config, iter([sent + body[0], *body[1:]]), ("127.0.0.1", 1))

@@ -507,3 +507,11 @@ def test_no_text_breaks_loading(text: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "routes.yaml").write_bytes(text.encode(errors="surrogatepass"))
         assert all(isinstance(line, str) for line in settings_check.problems(load(Path(name))))
+
+
+@pytest.mark.parametrize(
+    ("environ", "concurrency"),
+    [({}, 8), ({"WEB_THREADS": "3"}, 3), ({"WEB_THREADS": "x"}, 8), ({"WEB_WORKER_CLASS": "gevent"}, 1000)],
+)
+def test_how_many_requests_a_worker_answers_at_a_time(folder: Path, environ: dict[str, str], concurrency: int) -> None:
+    assert load(folder, environ).concurrency == concurrency

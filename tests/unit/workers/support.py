@@ -39,6 +39,11 @@ NOT_AT_ONCE = {
 }  # fmt: skip
 """What a proxy's question is not: it is left to gunicorn."""
 
+UNFINISHED = frozenset({
+    "half a head", "half a line", "with the body's beginning", "with a body to come", "with chunks to come",
+})  # fmt: skip
+"""Those of them that a worker waits for."""
+
 
 class Verify:
     """Answers at once what it `knows`."""
@@ -46,6 +51,9 @@ class Verify:
     paths = frozenset({"/auth/verify"})
     knows = True
     fails = False
+
+    def answers(self, path: str) -> bool:
+        return path.startswith("/auth/verify")
 
     def at_once(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> tuple[bytes, ...] | None:
         if self.fails:
