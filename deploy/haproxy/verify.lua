@@ -1,7 +1,7 @@
 -- May this request pass? HAProxy asks nobody by itself, so this asks the BFF, hands on who it is, or answers what the BFF
 -- answers: status, header fields and body.
 
-local address, question = os.getenv("BFF_ADDRESS"), os.getenv("BFF_VERIFY")
+local address, question = os.getenv("BFF_VERIFY_ADDRESS"), os.getenv("BFF_VERIFY")
 local MILLISECONDS = 10000
 local SAYS = { "x-user-id", "x-user-email", "x-user-name", "x-user-roles", "x-session-id", "x-auth-time", "x-correlation-id" }
 -- With a profile that has a service, its token: add "authorization".

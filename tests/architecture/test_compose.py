@@ -108,7 +108,9 @@ def test_the_bffs_variables_exist_and_make_sense() -> None:
     config = settings.load(values | {"BFF_CONFIG_DIR": str(DEPLOY / mounted[0])})
     assert settings_check.problems(config) == []
     assert [profile.id for profile in config.verify_profiles] == ["pages"]
-    assert SERVICES["traefik"]["environment"]["BFF_VERIFY"] == "/auth/forward@pages"
+    told = SERVICES["traefik"]["environment"]
+    port = values["VERIFY_BIND"].rpartition(":")[2]
+    assert (told["BFF_VERIFY"], told["BFF_VERIFY_URL"]) == ("/auth/forward@pages", f"http://bff:{port}")
 
 
 def test_addresses_within_are_those_of_services() -> None:

@@ -33,8 +33,10 @@ permit(principal, action, resource is site);
 SWEEP = "bff:k:lease:session_sweep"
 ROUTES = """
 services: {work: {token: none, base_url: "%s"}}
-routes: [{id: work, path: "/api/work/*", service: work, auth: none, streaming: true}]
+routes: [{id: work, path: "/api/work/*", service: work, auth: none, streaming: true, methods: [GET, POST]}]
 """
+STREAMS = "location ~ ^/api/work/streamed/ { include to_bff.conf; include stream.conf; }"
+"""nginx's streams.conf; the other proxies pass every body on as it comes."""
 
 
 class Kind(NamedTuple):
@@ -47,6 +49,7 @@ class Stack:
     ports: dict[str, int]
     login: str
     service: bff.Bff
+    work: backend.Service
     store: redis.RedisServer
     now: Services
     earlier: Services
@@ -113,17 +116,19 @@ def stack(folder: Path) -> Iterator[Stack]:
             "BFF_DATA_DIR": str(folder / "data"),
         }
         store.command("SET", SWEEP, "a test", "EX", 3600)  # which might end an expired session before anybody asks
-        service = running.enter_context(bff.running(folder, environ))
+        service = running.enter_context(bff.running(folder, environ, verify=True))
         application = running.enter_context(proxies.echo())
         for proxy, port in ports.items():
             start = getattr(proxies, proxy)
             log = folder / f"{proxy}.log"
-            running.enter_context(start(port, service.address, application, profile="@site", log=log))
+            at = {"verify": service.verify_address, "profile": "@site", "log": log}
+            at |= {"streams": STREAMS} if proxy == "nginx" else {}
+            running.enter_context(start(port, service.address, application, **at))
         config = settings.load(environ)
         past = time.time() - config.sessions.lifetime - 60
         now = running.enter_context(_services(config, time.time))
         earlier = running.enter_context(_services(config, lambda: past))
-        yield Stack(ports, f"{origins[0]}/auth/login", service, store, now, earlier)
+        yield Stack(ports, f"{origins[0]}/auth/login", service, work, store, now, earlier)
 
 
 @contextmanager

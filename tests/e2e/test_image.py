@@ -67,13 +67,16 @@ def provider_image(folder: Path) -> Image:
 
 @pytest.fixture(scope="module")
 def deployment(folder: Path, built: Image, provider_image: Image) -> Iterator[Deployment]:
-    site, port, provider = process.free_port(), process.free_port(), process.free_port(PROVIDER_HOST)
+    site, port, verify = process.free_port(), process.free_port(), process.free_port()
+    provider = process.free_port(PROVIDER_HOST)
     files = built.files()
     with redis.RedisServer(redis.debian(), folder) as store, proxies.echo() as application, ExitStack() as stack:
         here = {
             "http://app.localhost:8080": f"http://127.0.0.1:{site}",
             "http://login.localhost:7001": f"http://{PROVIDER_HOST}:{provider}",
             "http://bff:8000": f"http://127.0.0.1:{port}",
+            "http://bff:8001": f"http://127.0.0.1:{verify}",
+            "0.0.0.0:8001": f"127.0.0.1:{verify}",
             "http://app:3000": f"http://{application}",
             ":8080": f"127.0.0.1:{site}",
             "redis://redis:6379/0": store.url,
@@ -82,7 +85,11 @@ def deployment(folder: Path, built: Image, provider_image: Image) -> Iterator[De
         }
         issuer = provider_image.environment(composed("provider", here) | {"PORT": str(provider), "HOST": PROVIDER_HOST})
         start(stack, provider_image, issuer, provider, PROVIDER_HOST, folder / "provider.log")
-        arguments = {"GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{port}", "PORT": str(port), "WEB_CONCURRENCY": "2"}
+        arguments = {
+            "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{port} --bind 127.0.0.1:{verify}",
+            "PORT": str(port),
+            "WEB_CONCURRENCY": "2",
+        }
         environ = built.environment(composed("bff", here) | arguments)
         running = start(stack, built, environ, port, "127.0.0.1", folder / "bff.log")
         traefik = composed("traefik", here)

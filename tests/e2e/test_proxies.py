@@ -2,14 +2,16 @@
 
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.architecture import markdown
 from tests.e2e.claims import claims, identity
 from tests.e2e.protected import PROXIES
 from tests.peers import bff, openid, process, proxies
@@ -25,9 +27,10 @@ routes: [{id: orders, path: "/api/orders/*", service: orders}]
 
 @dataclass(frozen=True)
 class Site:
-    """What a browser sees: the proxy, with the BFF under /auth/ and the application everywhere else."""
+    """What a browser sees: the proxy, with the BFF's paths and the application everywhere else. bff: its own port."""
 
     port: int
+    bff: int = 0
 
     @property
     def base_url(self) -> str:
@@ -41,9 +44,12 @@ class Site:
         *,
         body: bytes | None = None,
         source: str = "127.0.0.1",
+        directly: bool = False,
     ) -> tuple[int, Any]:
-        """Exactly these header fields, as no well-behaved client would let one send; (status, decoded body)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10, source_address=(source, 0))
+        """Exactly these header fields, as no well-behaved client would let one send; (status, decoded body).
+        directly: at the BFF, past the proxy."""
+        port = self.bff if directly else self.port
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
         with closing(connection):
             connection.putrequest(method, path)
             for name, value in headers:
@@ -71,10 +77,13 @@ def site(folder: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
                 "OIDC_ISSUER": provider.issuer,
                 **client.environ,
             },
+            verify=True,
         ) as service,
-        getattr(proxies, request.param)(found.port, service.address, application, log=folder / "proxy.log"),
+        getattr(proxies, request.param)(
+            found.port, service.address, application, verify=service.verify_address, log=folder / "proxy.log"
+        ),
     ):
-        yield found
+        yield replace(found, bff=service.port)
 
 
 def _configuration(folder: Path, application: str) -> Path:
@@ -142,3 +151,39 @@ def test_the_bffs_own_api_is_reached_through_it(site: Site, alice: Visitor) -> N
 def test_nobody_reaches_the_api_without_a_session(site: Site) -> None:
     status, problem = site.request("GET", "/api/orders/7", claims())
     assert (status, problem["code"]) == (401, "unauthenticated")
+
+
+PATHS = [
+    (cells[1].split(", ")[0], re.sub(r"[{]\w+[}]", "x", path.replace("**", "orders/7")), cells[2])
+    for path, cells in markdown.rows("paths.md").items()
+]
+"""(method, path, where) of each path that docs/paths.md lists."""
+
+
+@pytest.mark.parametrize(("method", "path"), [row[:2] for row in PATHS if row[2] == "public"])
+def test_a_public_path_is_the_bffs_own(site: Site, alice: Visitor, method: str, path: str) -> None:
+    """The same answer as at the BFF itself; with a session, every other path is the application's."""
+    own = as_sent_by(alice)
+    there, here = (site.request(method, path, own, directly=directly) for directly in (True, False))
+    assert (here[0], kind(here[1])) == (there[0], kind(there[1]))
+    assert "the application" not in kind(here[1]) or path == "/api/orders/7"
+
+
+@pytest.mark.parametrize("path", [path for _, path, where in PATHS if where == "inside"])
+def test_a_path_that_stays_inside_is_the_applications(site: Site, alice: Visitor, path: str) -> None:
+    assert kind(site.request("GET", path, as_sent_by(alice), directly=True)[1]) != "the application's"
+    status, content = site.request("GET", path, as_sent_by(alice))
+    assert (status, content["path"], identity(content)["X-User-ID"]) == (200, path, ["alice"])
+    assert site.request("GET", path, [])[0] == 401
+
+
+@pytest.mark.parametrize("path", [path for _, path, where in PATHS if where == "verify"])
+def test_a_path_of_verify_is_nowhere(site: Site, alice: Visitor, path: str) -> None:
+    assert site.request("GET", path, as_sent_by(alice))[0] == 404
+
+
+def kind(content: Any) -> str:
+    """What an answer is, without what differs from one to the next."""
+    if isinstance(content, dict):
+        return "the application's" if "headers" in content else str(content.get("code") or sorted(content))
+    return str(content[:100])

@@ -56,11 +56,15 @@ def echo() -> Iterator[str]:
 
 
 @contextmanager
-def caddy(port: int, bff: str, app: str, *, profile: str = "", log: Path | None = None) -> Iterator[None]:
-    """Caddy on port; bff and app are host:port. profile: of the BFF's config/verify.yaml, with the `@`."""
+def caddy(
+    port: int, bff: str, app: str, *, verify: str = "", profile: str = "", log: Path | None = None
+) -> Iterator[None]:
+    """Caddy on port; bff and app are host:port. verify: the BFF's listener for questions, if there is one.
+    profile: of the BFF's config/verify.yaml, with the `@`."""
     env = {
         "SITE_ADDRESS": f"http://127.0.0.1:{port}",
         "BFF_ADDRESS": bff,
+        "BFF_VERIFY_ADDRESS": verify or bff,
         "BFF_VERIFY": f"/auth/verify{profile}",
         "APP_ADDRESS": app,
     }
@@ -75,6 +79,7 @@ def traefik(
     bff: str,
     app: str,
     *,
+    verify: str = "",
     profile: str = "",
     log: Path | None = None,
     more: Mapping[str, str] | None = None,
@@ -84,6 +89,7 @@ def traefik(
         "TRAEFIK_ENTRYPOINTS_WEB_ADDRESS": f"127.0.0.1:{port}",
         "TRAEFIK_PROVIDERS_FILE_FILENAME": str(DEPLOY / "traefik" / "dynamic.yml"),
         "BFF_URL": f"http://{bff}",
+        "BFF_VERIFY_URL": f"http://{verify or bff}",
         "BFF_VERIFY": f"/auth/forward{profile}",
         "APP_URL": f"http://{app}",
         **(more or {}),
@@ -94,14 +100,25 @@ def traefik(
 
 
 @contextmanager
-def nginx(port: int, bff: str, app: str, *, profile: str = "", log: Path | None = None) -> Iterator[None]:
-    """nginx, as `caddy`: its configuration with the two files replaced that an operator writes."""
+def nginx(
+    port: int,
+    bff: str,
+    app: str,
+    *,
+    verify: str = "",
+    profile: str = "",
+    log: Path | None = None,
+    streams: str = "",
+) -> Iterator[None]:
+    """nginx, as `caddy`: its configuration with the files replaced that an operator writes. streams: streams.conf."""
     program = install.debian("nginx", "nginx-light")
     with TemporaryDirectory() as made:
         folder = Path(made) / "nginx"
         shutil.copytree(DEPLOY / "nginx", folder)
-        upstreams = [f"upstream {name} {{ server {at}; }}" for name, at in (("bff", bff), ("app", app))]
+        servers = {"bff": bff, "bff_verify": verify or bff, "app": app}
+        upstreams = [f"upstream {name} {{ server {at}; keepalive 32; }}" for name, at in servers.items()]
         (folder / "upstreams.conf").write_text("\n".join(upstreams))
+        (folder / "streams.conf").write_text(streams)
         (folder / "site.conf").write_text(f"listen 127.0.0.1:{port};\nset $verify /auth/verify/nginx{profile};\n")
         user = ["-g", f"user {getpass.getuser()};"] if os.geteuid() == 0 else []  # others may not enter the folder
         command: list[str | Path] = [program, "-p", made, "-e", "stderr", "-c", folder / "nginx.conf", *user]
@@ -110,10 +127,13 @@ def nginx(port: int, bff: str, app: str, *, profile: str = "", log: Path | None 
 
 
 @contextmanager
-def envoy(port: int, bff: str, app: str, *, profile: str = "", log: Path | None = None) -> Iterator[None]:
+def envoy(
+    port: int, bff: str, app: str, *, verify: str = "", profile: str = "", log: Path | None = None
+) -> Iterator[None]:
     """Envoy, as `caddy`: its configuration with those lines changed that end with a name."""
     text = (DEPLOY / "envoy" / "envoy.yaml").read_text()
-    for name, address in (("SITE", f"127.0.0.1:{port}"), ("BFF", bff), ("APP", app)):
+    servers = {"SITE": f"127.0.0.1:{port}", "BFF": bff, "BFF_VERIFY": verify or bff, "APP": app}
+    for name, address in servers.items():
         host, _, number = address.rpartition(":")
         text = _changed(text, name, f"socket_address: {{address: {host}, port_value: {number}}}")
     text = _changed(text, "VERIFY", f"path_prefix: /auth/verify/envoy{profile}")
@@ -123,12 +143,15 @@ def envoy(port: int, bff: str, app: str, *, profile: str = "", log: Path | None 
 
 
 @contextmanager
-def haproxy(port: int, bff: str, app: str, *, profile: str = "", log: Path | None = None) -> Iterator[None]:
+def haproxy(
+    port: int, bff: str, app: str, *, verify: str = "", profile: str = "", log: Path | None = None
+) -> Iterator[None]:
     """HAProxy, as `caddy`."""
     program = install.debian("haproxy", "haproxy")
     env = {
         "SITE_ADDRESS": f"127.0.0.1:{port}",
         "BFF_ADDRESS": bff,
+        "BFF_VERIFY_ADDRESS": verify or bff,
         "BFF_VERIFY": f"/auth/verify{profile}",
         "APP_ADDRESS": app,
     }
