@@ -126,7 +126,7 @@ worker_class = _worker_class()
 workers = _number("WEB_CONCURRENCY", max(2, os.cpu_count() or 1))
 threads = _number("WEB_THREADS", 8)
 preload_app = True
-http_parser = "fast"
+http_parser = framing.parser()
 header_map = "drop"  # X_User_ID and X-User-ID would become the same WSGI key
 forwarder_headers = ""  # nor may a header set SCRIPT_NAME or PATH_INFO
 secure_scheme_headers: dict[str, str] = {}  # the scheme is BFF_BASE_URL's
@@ -176,6 +176,7 @@ def when_ready(server: Any) -> None:
     if problems := settings_check.listener_problems(_settings, _addresses(server)):
         _refuse(problems)
     _spare_the_collector()
+    logging.getLogger("bff.framing").info("http_parser", extra={"http_parser": server.cfg.http_parser})
     if _settings.metrics.bind is not None:
         from bff import metrics_server
 

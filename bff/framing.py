@@ -1,9 +1,9 @@
 """A request that two servers could read in two ways is refused before anything else looks at it (RFC 9112).
 
-gunicorn refuses most of these. Its fast parser lets some pass: folded lines, whose rest it takes for a field without a
-name; transfer codings that nobody here undoes; a missing or impossible Host. Its reader of chunked bodies believes
-extensions that hold a line feed, keeps lines however long they get, and leaves a connection open on which nobody can
-tell any more where the next request begins.
+gunicorn refuses most of these, whichever of its parsers reads the head: the one in C (requirements-fast.txt), where
+that is installed, else its own in Python. Both let pass transfer codings that are not undone here, and a missing or
+impossible Host; older ones in C also folded lines, as a field without a name. Its reader of chunked bodies keeps lines
+longer than any that is meant, and leaves a connection open on which the next request's beginning is lost.
 """
 
 import re
@@ -15,6 +15,7 @@ from gunicorn.http.body import Body, ChunkedReader
 from gunicorn.http.errors import (
     InvalidChunkExtension,
     InvalidHeader,
+    InvalidHTTPVersion,
     LimitRequestHeaders,
     NoMoreData,
     ObsoleteFolding,
@@ -28,8 +29,19 @@ LONGEST_TRAILERS = 16 * 1024
 _HOST = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")  # RFC 3986 section 3.2
 
 
+def parser() -> str:
+    """gunicorn's `http_parser`: "fast" where the extension is installed that gunicorn needs for it, else "python"."""
+    try:
+        import gunicorn_h1c
+    except ImportError:
+        return "python"
+    return "fast" if hasattr(gunicorn_h1c, "LimitRequestLine") else "python"  # gunicorn refuses older ones: no limits
+
+
 def check(request: Any) -> None:
     """request: gunicorn's, whose head was read. Raises errors that gunicorn answers, and closes the connection."""
+    if request.version > (1, 1):
+        raise InvalidHTTPVersion("later than 1.1")
     fields = dict(request.headers)
     if "" in fields:
         raise ObsoleteFolding("a header field")

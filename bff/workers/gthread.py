@@ -115,13 +115,13 @@ class Worker(AtOnce, ThreadWorker):
             self.nr_conns -= 1
             conn.close()
 
-    def murder_keepalived(self) -> None:
+    def murder_keepalived(self, force: bool = False) -> None:
         """Called by gunicorn's loop after every event."""
         if not self.alive:
             self._closes = self._closes or time.monotonic() + PARTING_MS / 1000
             for connection in (*self.keepalived_conns, *self.pending_conns):
                 connection.timeout = min(connection.timeout, self._closes)
-        super().murder_keepalived()
+        super().murder_keepalived(force)
         now = time.monotonic()
         for connection in [each for each in self._hung_up if each.timeout <= now]:
             self._forget(connection)
