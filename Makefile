@@ -5,12 +5,15 @@ BIN    := $(VENV)/bin
 PORT   ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check fmt soak chaos stream bench dashboards
+.PHONY: help install fast run test check fmt soak chaos stream bench dashboards
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(VENV)/.run  ## put the BFF's libraries, pinned, into .venv
+
+fast: $(VENV)/.run  ## compile what makes it faster and may be missing: takes a C compiler
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-fast.txt
 
 run: $(VENV)/.run  ## serve everything on embedded defaults at http://127.0.0.1:8000
 	PORT=$(PORT) $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
