@@ -205,7 +205,10 @@ def _generated_secret(folder: Path) -> bytes:
     if not path.exists():
         draft = folder / f"secret.{os.getpid()}"
         draft.touch(mode=0o600)
-        draft.write_bytes(secrets.token_bytes(words.SECRET_BYTES))
+        with draft.open("wb") as file:
+            file.write(secrets.token_bytes(words.SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())  # or a crash could leave the name with nothing in it
         with contextlib.suppress(FileExistsError):  # another process was quicker, and its secret counts
             os.link(draft, path)  # whole, or not there: nobody reads half a secret
         draft.unlink()
