@@ -23,8 +23,9 @@ from bff.errors import RateLimited
 from bff.observability.logs import Formatter
 from bff.web.javascript import MODULE
 from tests.clock import Clock
-from tests.flows.instruments import Counters, examples
+from tests.flows.instruments import Counters
 from tests.flows.internet import BFF, Site, SiteFactory, site
+from tests.fuzz import examples
 from tests.unit.delicate import PERSONAL, PERSONAL_NAMES, SECRET_NAMES, SECRETS, random_text, spelt
 
 PATH = "/api/v1/metrics"

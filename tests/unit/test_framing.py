@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from gunicorn.http.errors import NoMoreData, ObsoleteFolding, ParseException
 from gunicorn.http.parser import RequestParser
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bff import framing
+from tests.fuzz import examples
 from tests.unit.workers import support
 from tests.unit.workers.support import PARSERS, config
 from tests.unit.workers.test_question import HEADS, PROXYS, TEXT, changed
@@ -104,7 +105,7 @@ CODINGS = st.sampled_from(
 ).map(lambda head: PROXYS.replace(HOST, head))
 
 
-@settings(max_examples=300)
+@examples(500)
 @given(HEADS | CODINGS | st.builds(changed, st.integers(0, len(PROXYS) - 1), st.integers(0, 2), TEXT))
 def test_either_parser_reads_the_same(data: bytes) -> None:
     python, fast = (outcome(parser, data) for parser in PARSERS)

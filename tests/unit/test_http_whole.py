@@ -14,7 +14,7 @@ import pytest
 
 from bff.errors import UpstreamError
 from bff.http import HttpClient
-from tests.peers import certificates, tls
+from tests.peers import certificates, lateness, tls
 
 TIMEOUT = 0.4
 LATEST = TIMEOUT * 1.1
@@ -103,13 +103,16 @@ def client() -> Iterator[HttpClient]:
 
 
 def timed(call: Callable[[], object]) -> tuple[float, str]:
-    """(seconds, what came of it)."""
-    start, outcome = time.monotonic(), "answered"
-    try:
-        call()
-    except UpstreamError as err:
-        outcome = err.outcome
-    return time.monotonic() - start, outcome
+    """(seconds, what came of it). Not counted: what this machine lost meanwhile to whatever else runs on it."""
+    outcome = "answered"
+    with lateness.measured() as late:
+        start = time.monotonic()
+        try:
+            call()
+        except UpstreamError as err:
+            outcome = err.outcome
+        seconds = time.monotonic() - start
+    return seconds - late.lost, outcome
 
 
 SLOW: dict[str, Speak] = {
@@ -176,11 +179,13 @@ def test_every_address_of_a_name_gets_its_share(client: HttpClient, monkeypatch:
 
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: found)
         monkeypatch.setattr(socket, "socket", Watched)
-        seconds, _ = timed(lambda: client.get("http://pdp.example/", target="t"))
+        with lateness.measured() as late:
+            seconds, _ = timed(lambda: client.get("http://pdp.example/", target="t"))
         for each in waiting:
             each.close()
     assert seconds < LATEST
-    assert tried == [pytest.approx(TIMEOUT / 4, rel=0.1)] * 4
+    assert len(tried) == 4
+    assert all(TIMEOUT / 4 * 0.9 - late.lost < (share or 0) < TIMEOUT / 4 * 1.1 for share in tried)
 
 
 def test_a_tls_handshake_that_never_ends(client: HttpClient, serve: Callable[[Speak], Server]) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from gunicorn.http import get_parser
 from gunicorn.http.wsgi import Response, create
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bff.workers import question
+from tests.fuzz import examples
 from tests.unit.workers.support import CLIENT, NOT_AT_ONCE, PARSERS, SERVER, VERIFY, Verify, config
 
 SETTINGS = config()
@@ -75,7 +76,7 @@ HEADS = st.builds(
 )
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(HEADS | st.builds(changed, st.integers(0, len(PROXYS) - 1), st.integers(0, 2), TEXT))
 @example(PROXYS)
 @example(PROXYS.replace(b" HTTP", b"\x80 HTTP"))
