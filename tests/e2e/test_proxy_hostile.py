@@ -5,13 +5,12 @@ A second, ordinary request follows at once on the same connection, and is answer
 
 import json
 import re
-from collections.abc import Iterator
 from itertools import product
 
 import pytest
 
 from tests.e2e import hostile
-from tests.e2e.proxied import KINDS, Site, running
+from tests.e2e.proxied import KINDS, Site, shared_site
 from tests.peers import install, raw
 from tests.peers.bff import Visitor
 from tests.peers.service import fields, request_line
@@ -33,13 +32,13 @@ ALIASING = "!#$%&'*+.^_`|~"
 
 
 @pytest.fixture(scope="module", params=product(KINDS, ("python", "fast")), ids=" ".join)
-def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Under each kind of worker with each of gunicorn's parsers."""
     kind, parser = request.param
     environ = {"PYTHONPATH": str(install.fast_parser())} if parser == "fast" else {}
-    with running(tmp_path_factory.mktemp(kind), kind, environ) as started:
-        assert parser_of(started) == parser
-        yield started
+    started = shared_site(tmp_path_factory, kind, environ)
+    assert parser_of(started) == parser
+    return started
 
 
 def parser_of(site: Site) -> str:

@@ -19,6 +19,7 @@ POLL = 0.02
 MARK = "STARTED_BY_TEST_PROCESS"
 os.environ[MARK] = str(os.getpid())
 _groups: set[int] = set()
+_shared: set[int] = set()  # those of them that outlive a module
 
 
 def _end(*_: object) -> NoReturn:
@@ -85,6 +86,24 @@ def stop(process: "subprocess.Popen[bytes]", grace: float = 10) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+@contextmanager
+def shared() -> Iterator[None]:
+    """What starts within is not left behind by the module that started it."""
+    before = set(_groups)
+    yield
+    _shared.update(_groups - before)
+
+
+def left_behind() -> dict[int, str]:
+    """Survivors but for what is shared by modules."""
+    found = {}
+    for pid, command in survivors().items():
+        with suppress(ProcessLookupError):
+            if os.getpgid(pid) not in _shared:
+                found[pid] = command
+    return found
 
 
 def survivors() -> dict[int, str]:
