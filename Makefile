@@ -37,8 +37,8 @@ fuzz: $(VENV)/.dev  ## try 25 times as many inputs as `make test` does
 	  tests/unit/test_multiprocess_history.py
 
 soak: $(VENV)/.dev  ## kill and recycle workers under load for a minute, revoke 1000 sessions, and count
-	SOAK_SECONDS=60 SOAK_WORKERS=8 SOAK_REVOCATIONS=1000 $(BIN)/pytest $(LONG) -s tests/e2e/test_metrics_exact.py \
-	  tests/e2e/test_prometheus.py tests/e2e/test_workers.py
+	SOAK_SECONDS=60 SOAK_WORKERS=8 SOAK_REVOCATIONS=1000 SOAK_SERIES=10000 $(BIN)/pytest $(LONG) -s \
+	  tests/e2e/test_metrics_exact.py tests/e2e/test_prometheus.py tests/e2e/test_workers.py tests/flows/test_beacon.py
 
 chaos: $(VENV)/.dev  ## race for tokens 1000 times, take the provider, the policy decision point and Kafka away for a minute
 	CHAOS_ROUNDS=1000 CHAOS_OUTAGE=60 $(BIN)/pytest $(LONG) -s tests/e2e/test_token_races.py tests/e2e/test_token_outage.py \

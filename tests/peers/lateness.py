@@ -15,10 +15,11 @@ STEP = 0.005
 
 @dataclass
 class Lateness:
-    """worst: seconds of the latest sleep; lost: of all of them together."""
+    """worst: seconds of the latest sleep; lost: of all of them together. seconds: what the block took without those."""
 
     worst: float = 0.0
     lost: float = 0.0
+    seconds: float = 0.0
     _over: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def _measure(self) -> None:
@@ -35,8 +36,11 @@ def measured() -> Iterator[Lateness]:
     lateness = Lateness()
     thread = threading.Thread(target=lateness._measure)
     thread.start()
+    begun = time.monotonic()
     try:
         yield lateness
     finally:
+        took = time.monotonic() - begun
         lateness._over.set()
         thread.join()
+        lateness.seconds = took - lateness.lost

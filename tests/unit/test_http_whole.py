@@ -4,7 +4,6 @@ takes longer than a tenth more than it may."""
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -105,14 +104,12 @@ def client() -> Iterator[HttpClient]:
 def timed(call: Callable[[], object]) -> tuple[float, str]:
     """(seconds, what came of it). Not counted: what this machine lost meanwhile to whatever else runs on it."""
     outcome = "answered"
-    with lateness.measured() as late:
-        start = time.monotonic()
+    with lateness.measured() as taken:
         try:
             call()
         except UpstreamError as err:
             outcome = err.outcome
-        seconds = time.monotonic() - start
-    return seconds - late.lost, outcome
+    return taken.seconds, outcome
 
 
 SLOW: dict[str, Speak] = {
