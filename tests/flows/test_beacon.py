@@ -321,7 +321,7 @@ def test_a_limit_comes_before_the_body(new_site: SiteFactory) -> None:
 
 
 def test_many_of_everything_make_no_series(new_site: SiteFactory) -> None:
-    """So many methods, paths, hosts, event names and clients: /metrics grows by not one line. `make soak` tries 10,000."""
+    """So many methods, paths, hosts, event names and clients: /metrics grows by no line. `make soak` tries 10,000."""
     bff = new_site(RATE_LIMITS="beacon=1/day", METRICS_USER_BUCKETS="4")
 
     def strangers(numbers: range) -> None:
