@@ -25,7 +25,10 @@ ALONE = ("tests/e2e/test_pdp_outage.py",)
 """Allow each answer a tenth more than a timeout, but for what this machine is late. They come first, and beside them
 only quiet ones run."""
 LONG = (
-    *(f"tests/e2e/test_{name}.py" for name in ("image", "tasks", "telemetry_outage", "token_outage", "token_races")),
+    *(
+        f"tests/e2e/test_{name}.py"
+        for name in ("bare_machine", "image", "tasks", "telemetry_outage", "token_outage", "token_races")
+    ),
     *(f"tests/contract/test_{name}.py" for name in ("kafka", "kv_redis")),
 )
 QUIET = tuple(f"tests/{folder}/" for folder in ("architecture", "flows", "unit"))
