@@ -34,7 +34,7 @@ fmt: $(VENV)/.dev  ## format the code
 fuzz: $(VENV)/.dev  ## try 25 times as many inputs as `make test` does
 	FUZZ_TIMES=5 $(BIN)/pytest $(LONG) -n auto -m hypothesis tests/unit tests/flows
 	FUZZ_TIMES=5 $(BIN)/pytest $(LONG) tests/contract/test_kv_model.py tests/contract/test_kv_window.py \
-	  tests/unit/test_multiprocess_history.py
+	  tests/unit/test_multiprocess_history.py tests/flows/test_one_grant.py
 
 soak: $(VENV)/.dev  ## kill and recycle workers under load for a minute, revoke 1000 sessions, and count
 	SOAK_SECONDS=60 SOAK_WORKERS=8 SOAK_REVOCATIONS=1000 SOAK_SERIES=10000 $(BIN)/pytest $(LONG) -s \
