@@ -19,7 +19,7 @@ from tests.peers.prometheus import Prometheus
 
 pytestmark = pytest.mark.e2e
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "4"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "8"))
 TRACED = (*bff.COMMAND[:-1], "tests.e2e.traced:app")
 P95 = "histogram_quantile(0.95, sum(rate(bff_verify_duration_seconds_bucket[5m])) by (le))"
 # Here no token is refreshed, and nobody asks for a policy decision.
