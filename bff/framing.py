@@ -1,12 +1,12 @@
 """Message framing: a request that two servers could read in two ways is refused before anything else looks at it, and
 a connection whose body was not read to its end serves no other request (RFC 9112).
 
-gunicorn refuses most of these. Its fast parser lets some pass: folded lines, whose rest it takes for a field without a
-name; transfer codings that nobody here undoes; a missing or impossible Host. Its reader of chunked bodies believes
-extensions that hold a line feed, keeps lines however long they get, and leaves a connection open on which nobody can
-tell any more where the next request begins. Its reader of bodies with a length forgets what it has read when a client
-stalls, and takes the end of a connection for the end of the body: in either case what the client sends later would be
-read as requests.
+gunicorn refuses most of these, whichever of its parsers reads the head: the one in C (requirements-fast.txt), where
+that is installed, else its own in Python. Both let pass transfer codings that are not undone here, and a missing or
+impossible Host; older ones in C also folded lines, as a field without a name. Its reader of chunked bodies keeps lines
+longer than any that is meant, and leaves a connection open on which the next request's beginning is lost. Its
+reader of bodies with a length forgets what it has read when a client stalls, and takes the end of a connection for the
+end of the body: in either case what the client sends later would be read as requests.
 
 One thing is not refused but read: cookies that arrive in several fields.
 """
@@ -20,6 +20,7 @@ from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.http.errors import (
     InvalidChunkExtension,
     InvalidHeader,
+    InvalidHTTPVersion,
     LimitRequestHeaders,
     NoMoreData,
     ObsoleteFolding,
@@ -35,8 +36,19 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _HOST = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")  # RFC 3986 section 3.2
 
 
+def parser() -> str:
+    """gunicorn's `http_parser`: "fast" where the extension is installed that gunicorn needs for it, else "python"."""
+    try:
+        import gunicorn_h1c
+    except ImportError:
+        return "python"
+    return "fast" if hasattr(gunicorn_h1c, "LimitRequestLine") else "python"  # gunicorn refuses older ones: no limits
+
+
 def check(request: Any) -> None:
     """request: gunicorn's, whose head was read. Raises errors that gunicorn answers, and closes the connection."""
+    if request.version > (1, 1):
+        raise InvalidHTTPVersion("later than 1.1")
     fields = dict(request.headers)
     request.headers = with_one_cookie_field(request.headers)
     if "" in fields:

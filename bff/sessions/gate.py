@@ -87,7 +87,7 @@ class Gate:
         if not values:
             return True
         entry = self._cache.held(digest(values[0]), now)
-        if entry is None or now >= entry.session.expires_at:
+        if entry is None:
             return False
         if self._binding == "off" or (seen := binding_of(*client)) == entry.session.binding:
             return True

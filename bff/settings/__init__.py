@@ -211,6 +211,8 @@ def _generated_secret(folder: Path) -> bytes:
         descriptor, draft = tempfile.mkstemp(prefix="secret.", dir=folder)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(words.SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())  # or a crash could leave the name with nothing in it
         with contextlib.suppress(FileExistsError):  # another process was quicker, and its secret counts
             os.link(draft, path)  # whole, or not there: nobody reads half a secret
         Path(draft).unlink()

@@ -94,14 +94,14 @@ class Worker(Dispatching, Departing, ThreadWorker):
         except OSError:  # it is gone
             self._close(conn)
 
-    def murder_keepalived(self) -> None:
+    def murder_keepalived(self, force: bool = False) -> None:
         """Called by gunicorn's loop after every event."""
         now = time.monotonic()
         if not self.alive:
             self._closes = self._closes or now + PARTING_MS / 1000
             for connection in (*self.keepalived_conns, *self.pending_conns):
                 connection.timeout = min(connection.timeout, self._closes)
-        super().murder_keepalived()
+        super().murder_keepalived(force)
         if self._receiving or self._parking or self._sending or self._hung_up:
             self._refuse_late(now)
             self._forget_late(now)

@@ -1,11 +1,13 @@
 """What a worker has around it in the tests of workers."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from gunicorn.config import Config
 
 from bff import framing
+from tests.peers import install
 
 CLIENT, SERVER = ("203.0.113.7", 4711), ("127.0.0.1", 8000)
 VERIFY = b"GET /auth/verify HTTP/1.1\r\nHost: a.test\r\n"
@@ -33,6 +35,15 @@ NOT_AT_ONCE = {
     "two hosts": VERIFY + b"Host: b.test\r\n\r\n",
     "an impossible host": b"GET /auth/verify HTTP/1.1\r\nHost: a b\r\n\r\n",
     "a host that is none": b"GET /auth/verify HTTP/1.1\r\nHost: a\x00b\r\n\r\n",
+    "an impossible character in the query": b"GET /auth/verify?\xe9 HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "two spaces before the version": b"GET /auth/verify  HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "a field without a colon": VERIFY + b"Cookie\r\n\r\n",
+    "a field without a name": VERIFY + b": a\r\n\r\n",
+    "a space before the colon": VERIFY + b"Cookie : a=b\r\n\r\n",
+    "a line that ends with a line feed": VERIFY + b"A: b\nCookie: a=b\r\n\r\n",
+    "a line with a carriage return": VERIFY + b"A: b\rc\r\n\r\n",
+    "half a line end each": VERIFY + b"A: b\rc\nd\r\n\r\n",
+    "a control character in a field": VERIFY + b"A: b\x00\r\n\r\n",
     "a folded line": VERIFY + b"A: b\r\n c\r\n\r\n",
     "too many fields": VERIFY + b"".join(b"A%d: b\r\n" % number for number in range(50)) + b"\r\n",
     "no HTTP": b"\x16\x03\x01\r\n\r\n",
@@ -64,11 +75,16 @@ class Verify:
         return (b"ok",)
 
 
-def config() -> Config:
+PARSERS = ("python", "fast")
+
+
+def config(parser: str = "python") -> Config:
     """gunicorn's settings as gunicorn.conf.py has them, as far as they matter here."""
+    if parser == "fast" and (folder := str(install.fast_parser())) not in sys.path:
+        sys.path.append(folder)
     made = Config()
     made.set("pre_request", lambda _worker, request: framing.check(request))
-    for name, value in {"http_parser": "fast", "header_map": "drop", "forwarder_headers": ""}.items():
+    for name, value in {"http_parser": parser, "header_map": "drop", "forwarder_headers": ""}.items():
         made.set(name, value)
     made.set("secure_scheme_headers", {})
     return made

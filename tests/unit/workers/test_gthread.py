@@ -312,11 +312,15 @@ def test_who_does_not_want_to_hear_it_is_left(bench: Bench, monkeypatch: pytest.
 
 
 def test_who_goes_on_sending_is_left(bench: Bench) -> None:
+    """When it has sent LINGER_BYTES and more."""
     gives_back(bench, "to be closed")
-    while bench.worker.nr_conns:
-        bench.worker._hung_up.hold(bench.conn, LINGER_BYTES - LONGEST, time.monotonic())
-        bench.client.sendall(b"a" * LONGEST * 2)
+    bench.worker._hung_up.hold(bench.conn, LINGER_BYTES - 2 * LONGEST, time.monotonic())
+    left = []
+    for _ in range(3):
+        bench.client.sendall(b"a" * LONGEST)
         bench.worker.wait_for_and_dispatch_events(timeout=10)
+        left.append(bench.worker.nr_conns == 0)
+    assert left == [False, False, True]
 
 
 @pytest.mark.parametrize("result", ["kept", "to be closed"])
