@@ -123,7 +123,7 @@ worker_class = _worker_class()
 workers = _number("WEB_CONCURRENCY", max(2, os.cpu_count() or 1))
 threads = _number("WEB_THREADS", 8)
 preload_app = True
-http_parser = "fast"
+http_parser = framing.parser()
 header_map = "drop"  # X_User_ID and X-User-ID would become the same WSGI key
 forwarder_headers = ""  # nor may a header set SCRIPT_NAME or PATH_INFO
 secure_scheme_headers: dict[str, str] = {}  # the scheme is BFF_BASE_URL's
@@ -175,6 +175,7 @@ def when_ready(server: Any) -> None:
     _spare_the_collector()
     if _settings.verify_bind is not None:
         _require_listener(_settings.verify_bind, _addresses(server))
+    logging.getLogger("bff.framing").info("http_parser", extra={"http_parser": server.cfg.http_parser})
     if _settings.metrics.bind is not None:
         from bff import metrics_server
 

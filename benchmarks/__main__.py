@@ -2,10 +2,11 @@
 
 import sys
 
-from benchmarks import memory, metrics, pdp, proxy, routes, streams, telemetry, tokens, verify
+from benchmarks import held, memory, metrics, pdp, proxy, routes, streams, telemetry, tokens, verify
 
 BENCHMARKS = {
     "verify": verify.main,
+    "held": held.main,
     "memory": memory.main,
     "metrics": metrics.main,
     "tokens": tokens.ensure,

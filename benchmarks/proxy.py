@@ -5,6 +5,8 @@ decision it knows), takes the session's token and counts; the view calls `reques
 runs in a process of its own. `bare` is the very call that the proxy makes, without anything around it.
 """
 
+import base64
+import os
 import statistics
 import sys
 import tempfile
@@ -77,7 +79,8 @@ def _services(folder: Path, base_url: str) -> Services:
     (folder / "routes.yaml").write_text(ROUTES % base_url)
     (folder / "policies" / "orders.cedar").write_text(POLICY)
     environ = {
-        "ENVIRONMENT": "staging", "BFF_BASE_URL": "https://app.example", "BFF_SECRETS": "A" * 44,
+        "ENVIRONMENT": "staging", "BFF_BASE_URL": "https://app.example",
+        "BFF_SECRETS": base64.b64encode(os.urandom(32)).decode(),
         "BFF_DATA_DIR": str(folder), "OIDC_ISSUER": "https://idp.example", "AUTH_CLIENT_ID": "bff",
         "AUTH_CLIENT_SECRET": "secret", "SESSION_CACHE_TTL": "60", "PDP_CACHE_ALLOW_TTL": "600",
         "TRUSTED_PROXIES": "127.0.0.0/8",

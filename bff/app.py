@@ -10,6 +10,7 @@ from flask import Flask
 
 from bff import services as service_layer
 from bff import settings as settings_layer
+from bff.arrival import LONGEST_BODY
 from bff.http import HttpUpstream, Upstream, Watcher, WsgiTransport, WsgiUpstream
 from bff.observability.exposition import metrics_app
 from bff.routes import Table
@@ -39,7 +40,6 @@ from bff.web.listener import VerifyListener
 from bff.web.profiles import DEFAULT, Profile
 from bff.web.verify import Verify
 
-MAX_BODY = 1024 * 1024
 _HEALTH_PERIODS = {"idp": 30.0, "pdp": 5.0, "kafka": 10.0}
 """Seconds between two health checks of what is beyond the store, by how their names begin; a second for the store."""
 
@@ -56,7 +56,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     if services is None:
         services = _in_development(settings, app) if settings.development else service_layer.build(settings)
     clients = Clients.of_settings(settings)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.config["MAX_CONTENT_LENGTH"] = LONGEST_BODY
     app.extensions["bff"] = services
     app.extensions["bff_clients"] = clients
     app.extensions["bff_tasks"] = Tasks(_jobs(services), services.kv, services.clock)
@@ -72,7 +72,9 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.register_blueprint(beacon.blueprint(settings.metrics.public_events))
     app.register_blueprint(javascript.blueprint())
     app.register_blueprint(openapi.blueprint(settings))
-    app.register_blueprint(api.blueprint(Table(settings.routes)))
+    table = Table(settings.routes)
+    app.register_blueprint(api.blueprint(table))
+    app.extensions["bff_bound_for"] = partial(api.bound_for, table, services.proxy)
     if settings.metrics.bind is None:
         page = metrics_app(services.store.active, settings.version, services.clock)
         app.register_blueprint(metrics.blueprint(metrics.Guarded(page, settings.metrics, clients)))

@@ -134,7 +134,8 @@ class OtherSubject(Forbidden):
 
 
 class CsrfViolation(Forbidden):
-    """code is the metric's reason: missing_cookie, missing_header, mismatch, bad_signature, foreign_origin."""
+    """code is the metric's reason: missing_cookie, missing_header, mismatch, bad_signature, foreign_origin; cross_site,
+    same_site."""
 
     title = "The request did not prove that it comes from this site"
 
@@ -208,6 +209,14 @@ class BodyTooLarge(BFFError):
     title = "The body is larger than this address takes"
 
 
+class RequestTimeout(BFFError):
+    """A client announced more than it sent in time; its connection is closed."""
+
+    status = 408
+    code = "request_timeout"
+    title = "The request did not arrive in time"
+
+
 class RateLimited(BFFError):
     """A client asked more often than its limit allows; it may again after `Retry-After` seconds. limit: its name."""
 
@@ -273,6 +282,17 @@ class ClientGone(BFFError):
     status = 499
     code = "client_closed"
     title = "The client went away"
+
+
+class Busy(BFFError):
+    """As many calls of a service as one worker makes at a time are under way already."""
+
+    status = 503
+    code = "busy"
+    title = "The service has more to do than it can take"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail, headers=[("Retry-After", "1")])
 
 
 class UpstreamUnavailable(BFFError):

@@ -1,7 +1,8 @@
 """Makes and replaces the keys of `private_key_jwt` (RFC 7523), which also sign security event tokens (RFC 8417).
 
     python -m bff.keys new [--alg ES256]        prints a new JWK Set, which is a secret
-    python -m bff.keys rotate FILE [--keep 2]   puts a new key in front of those in a file, and drops the oldest
+    python -m bff.keys rotate FILE [--keep 2]   puts a new key in front of those in a file, and drops the oldest; the
+                                                file keeps its owner, group and rights
     python -m bff.keys public FILE              prints what to register at a provider
 
 A key that `rotate` made is to be in place, and the BFF reloaded, at once: it signs an hour after it was made.
@@ -10,6 +11,7 @@ A key that `rotate` made is to be in place, and the BFF reloaded, at once: it si
 import argparse
 import json
 import os
+import stat
 import sys
 import tempfile
 import time
@@ -17,6 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bff.signing import ALGORITHMS, PrivateKey, SigningKeys, generated
+
+_ACL = "system.posix_acl_access"
 
 
 class KeyFileError(Exception):
@@ -61,20 +65,52 @@ def _text(keys: Sequence[PrivateKey]) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Whole or not at all, for the eyes of the file's owner alone. Raises KeyFileError."""
+    """Atomic replacement: whole or not at all, also after a crash, and with the former file's owner, group and rights.
+
+    Raises KeyFileError.
+    """
     try:
         descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # which has mode 0600
         try:
             with os.fdopen(descriptor, "w") as file:
-                os.fchown(file.fileno(), path.stat().st_uid, -1)
+                _take_rights(file.fileno(), path)
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             Path(draft).replace(path)
+            _sync(path.parent)
         finally:
             Path(draft).unlink(missing_ok=True)
     except OSError as err:
         raise KeyFileError(f"{path}: cannot be written ({type(err).__name__}).") from None
+
+
+def _take_rights(descriptor: int, former: Path) -> None:
+    """Before anything is written. Raises OSError where this user may not give the file to its owner or group: a file
+    that the BFF can no longer read would be found out at its next start only."""
+    rights = former.stat()
+    os.fchown(descriptor, rights.st_uid, rights.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(rights.st_mode))
+    if _has_acl(former):
+        os.setxattr(descriptor, _ACL, os.getxattr(former, _ACL))
+    elif _has_acl(descriptor):  # from the folder's default: it would let others in
+        os.removexattr(descriptor, _ACL)
+        os.fchmod(descriptor, stat.S_IMODE(rights.st_mode))
+
+
+def _has_acl(file: Path | int) -> bool:
+    try:
+        return _ACL in os.listxattr(file)
+    except OSError:  # not every file system knows them
+        return False
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def main(arguments: Sequence[str] | None = None, clock: Callable[[], float] = time.time) -> int:

@@ -8,7 +8,6 @@ import dataclasses
 import ssl
 import sys
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +15,8 @@ from urllib.parse import urlsplit
 from bff import routes, settings, signing
 from bff.kv import redis_url
 from bff.pdp import cedar
-from bff.settings import ProviderSettings, Settings, TokenKind, together
+from bff.settings import ProviderSettings, Settings, TokenKind, cookies, exposure, together
+from bff.settings.cookies import is_loopback, is_loopback_host
 
 EX_CONFIG = 78
 MASK = "********"
@@ -54,7 +54,8 @@ def problems(config: Settings) -> list[str]:
     return [
         *config.problems,
         *_general(config),
-        *_cookies(config),
+        *cookies.problems(config),
+        *exposure.problems(config),
         *_providers(config),
         *together.problems(config),
         *_routes(config),
@@ -95,20 +96,6 @@ def _redis(url: str) -> Iterator[str]:
         yield f"REDIS_URL: {err}."
 
 
-def _cookies(config: Settings) -> Iterator[str]:
-    cookies, https = config.cookies, config.base_url.startswith("https:")
-    if cookies.name.startswith("__Host-") and (not cookies.secure or cookies.domain):
-        yield "BFF_COOKIE_NAME: a __Host- cookie must be Secure and cannot have BFF_COOKIE_DOMAIN (RFC 6265bis)."
-    if cookies.name.startswith("__Secure-") and not cookies.secure:
-        yield "BFF_COOKIE_NAME: a __Secure- cookie must be Secure (RFC 6265bis)."
-    if cookies.samesite == "None" and not cookies.secure:
-        yield "BFF_COOKIE_SAMESITE: browsers drop a SameSite=None cookie that is not Secure."
-    if cookies.secure and not https and not _loopback(config.base_url):
-        yield "BFF_COOKIE_SECURE: a browser sends no Secure cookie to BFF_BASE_URL over http; use https."
-    if cookies.domain and not _within(urlsplit(config.base_url).hostname or "", cookies.domain):
-        yield f"BFF_COOKIE_DOMAIN: {cookies.domain!r} does not contain the host of BFF_BASE_URL."
-
-
 def _providers(config: Settings) -> Iterator[str]:
     if not config.providers and not any("idps.yaml" in line for line in config.problems):
         yield "OIDC_ISSUER: is required outside development, unless config/idps.yaml declares a provider."
@@ -133,7 +120,7 @@ def _providers(config: Settings) -> Iterator[str]:
 def _provider(provider: ProviderSettings, config: Settings) -> Iterator[str]:
     if not _is_issuer(provider.issuer):
         yield f"OIDC_ISSUER: {provider.issuer!r} is not an https URL without query or fragment."
-    elif urlsplit(provider.issuer).scheme == "http" and not (config.development or _loopback(provider.issuer)):
+    elif urlsplit(provider.issuer).scheme == "http" and not (config.development or is_loopback(provider.issuer)):
         yield "OIDC_ISSUER: must be https."
     if not provider.client_id:
         yield "AUTH_CLIENT_ID: is required with OIDC_ISSUER."
@@ -226,10 +213,10 @@ def _production(config: Settings) -> Iterator[str]:
 def _development(config: Settings) -> Iterator[str]:
     if not config.development:
         return
-    if not _loopback(config.base_url):
+    if not is_loopback(config.base_url):
         yield f"BFF_BASE_URL: {_ABROAD}"
     for name, bind in (("METRICS_BIND", config.metrics.bind), ("VERIFY_BIND", config.verify_bind)):
-        if isinstance(bind, tuple) and not _is_loopback(bind[0]):
+        if isinstance(bind, tuple) and not is_loopback_host(bind[0]):
             yield f"{name}: {_ABROAD}"
 
 
@@ -239,23 +226,7 @@ def listener_problems(config: Settings, addresses: Iterable[object]) -> list[str
     if not config.development:
         return []
     hosts = [address[0] for address in addresses if isinstance(address, tuple)]
-    return [f"bind: {host!r} {_ABROAD}" for host in hosts if not _is_loopback(host)]
-
-
-def _loopback(url: str) -> bool:
-    return _is_loopback(urlsplit(url).hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _within(host: str, domain: str) -> bool:
-    domain = domain.lstrip(".").lower()
-    return host == domain or host.endswith("." + domain)
+    return [f"bind: {host!r} {_ABROAD}" for host in hosts if not is_loopback_host(host)]
 
 
 def masked(value: Any, name: str = "") -> Any:

@@ -1,4 +1,4 @@
-"""How `make test` spreads the suite over two processes, and how both end when the run is told to.
+"""How `make test` spreads the suite over three processes, how they end when the run is told to, and how much is tried.
 
 A module stays whole: what it starts once, it starts in one process. Long ones come early, so that nobody is left with
 one at the end. Without xdist (`pytest tests/unit`, a debugger, one core) nothing here changes anything.
@@ -13,19 +13,22 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist import is_xdist_controller
 from xdist.scheduler import LoadScopeScheduling
 
+from tests import fuzz
 from tests.peers import process
 
-PROCESSES = 2  # more of them would only make servers wait for each other
-ALONE = tuple(
-    f"tests/{name}.py" for name in ("e2e/test_admin", "e2e/test_pdp_outage", "e2e/test_workers", "unit/test_http_whole")
-)
-"""Allow each answer a tenth of a second, or a tenth more than a timeout. They come first, and beside them nobody else
-starts servers."""
+PROCESSES = 3  # on two cores: tests of servers mostly wait for them, so two of these and the quiet ones keep both busy
+ALONE = ("tests/e2e/test_pdp_outage.py",)
+"""Allow each answer a tenth more than a timeout, but for what this machine is late. They come first, and beside them
+only quiet ones run."""
 LONG = (
-    *(f"tests/e2e/test_{name}.py" for name in ("image", "tasks", "telemetry_outage", "token_outage", "token_races")),
+    *(
+        f"tests/e2e/test_{name}.py"
+        for name in ("bare_machine", "image", "tasks", "telemetry_outage", "token_outage", "token_races")
+    ),
     *(f"tests/contract/test_{name}.py" for name in ("kafka", "kv_redis")),
 )
 QUIET = tuple(f"tests/{folder}/" for folder in ("architecture", "flows", "unit"))
@@ -36,7 +39,7 @@ STEPPED_BACK = 19
 
 
 class Modules(LoadScopeScheduling):  # type: ignore[misc] # xdist comes without types
-    """Gives a process a module at a time: the first process those that start servers, the other quiet ones, and when
+    """Gives a process a module at a time: the last process quiet ones, the others those that start servers, and when
     either has no more of its own, what is left.
 
     A process starts a test only when it knows of another, or that there is none: hence two modules to begin with.
@@ -50,27 +53,33 @@ class Modules(LoadScopeScheduling):  # type: ignore[misc] # xdist comes without 
             super()._assign_work_unit(node)
 
     def _reschedule(self, node: Any) -> None:
-        if self._may_go_on(node):
+        if not self.workqueue or self._may_go_on(node):
             super()._reschedule(node)
 
     def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
         super().mark_test_complete(node, item_index, duration)
-        for waiting in [each for each in self.nodes if not self.assigned_work[each]]:
+        for waiting in [each for each in self.nodes if self._left(each) <= 1]:
             self._reschedule(waiting)
             self._reschedule(waiting)
 
+    def _left(self, node: Any) -> int:
+        return int(self._pending_of(self.assigned_work[node]))
+
     def _may_go_on(self, node: Any) -> bool:
         """Whether the module at the head of the queue, which is chosen here, is one for this process."""
+        first, last = self.nodes[0], self.nodes[-1]
+        alone = self._runs_alone(node)
         quiet = next((each for each in self.workqueue if _quiet(each)), None)
-        if quiet is not None and node is not self.nodes[0]:
+        if quiet is not None and node is not first and (node is last or alone):
             self.workqueue.move_to_end(quiet, last=False)
             return True
-        return not any(
-            False in modules.get(alone, {}).values()
-            for other, modules in self.assigned_work.items()
-            if other is not node
-            for alone in ALONE
-        )
+        return not alone
+
+    def _runs_alone(self, node: Any) -> bool:
+        """Whether another process has, or will have, a module beside which this one may start no servers."""
+        others = [modules for other, modules in self.assigned_work.items() if other is not node]
+        running = any(False in modules.get(alone, {}).values() for modules in others for alone in ALONE)
+        return running or (node is not self.nodes[0] and any(alone in self.workqueue for alone in ALONE))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -84,6 +93,11 @@ def pytest_xdist_auto_num_workers() -> int:
     """For `-n auto`: 0 is xdist's word for none, as on one core a second process only adds its start."""
     cores = len(os.sched_getaffinity(0))
     return PROCESSES if cores >= PROCESSES else 0
+
+
+def pytest_configure() -> None:
+    settings.register_profile("tests", fuzz.examples())
+    settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,11 +7,13 @@ import contextlib
 import datetime
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii as _text
 from typing import Any
 
 from gunicorn.glogging import Logger
+from gunicorn.http.errors import NoMoreData, ParseException
 
 from bff.observability.logs import Formatter, redact
 from bff.observability.traces import TRACE
@@ -33,6 +35,25 @@ class JsonLogger(Logger):
         for handler in self.access_log.handlers:
             handler.setFormatter(logging.Formatter("%(message)s"))
         self._streams = [each for each in self.access_log.handlers if isinstance(each, logging.StreamHandler)]
+
+    def warning(self, msg: object, *args: Any, **options: Any) -> None:
+        """Without the request that gunicorn refuses: it would quote lines of it, which may hold secrets and names."""
+        fault = sys.exc_info()[1]
+        if isinstance(fault, ParseException):
+            msg, args, options["extra"] = "request_refused", (), {"fault": type(fault).__name__}
+        super().warning(msg, *args, **options)
+
+    def debug(self, msg: object, *args: Any, **options: Any) -> None:
+        """The same for one that was broken off."""
+        if isinstance(sys.exc_info()[1], NoMoreData):
+            msg, args = "request_broken_off", ()
+        super().debug(msg, *args, **options)
+
+    def exception(self, msg: object, *args: Any, **options: Any) -> None:
+        """With its traceback, but without the request's address, whose query may carry codes and states."""
+        if str(msg).startswith("Error handling request"):
+            msg, args = "request_failed", ()
+        super().exception(msg, *args, **options)
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: datetime.timedelta) -> None:
         if not self.access_log_enabled:

@@ -81,7 +81,10 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "status": "the three-digit status code, or `timeout`, `connection`, `circuit_open`, `bad_response`",
     },
     "bff_csrf_violations_total": {
-        "reason": ("missing_cookie", "missing_header", "mismatch", "bad_signature", "foreign_origin"),
+        "reason": (
+            "missing_cookie", "missing_header", "mismatch", "bad_signature", "foreign_origin", "cross_site",
+            "same_site",
+        ),
     },
     "bff_security_events_total": {
         "event_type": (
@@ -114,6 +117,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "service": "a service of `config/routes.yaml`",
         "status": "the three-digit status code, or `timeout`, `connection`, `circuit_open`, `cancelled`",
     },
+    "bff_bulkhead_rejections_total": {"service": "a service of `config/routes.yaml`"},
     "bff_upstream_latency_seconds": {"service": "a service of `config/routes.yaml`"},
     "bff_kafka_messages_total": {
         "topic": "`KAFKA_TOPIC_PREFIX` with `.audit`, `.auth`, `.sessions` or `.security`",

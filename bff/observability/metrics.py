@@ -73,11 +73,18 @@ IDP_REQUESTS = Counter("bff_idp_requests_total", "Requests to an OpenID Provider
 IDP_LATENCY = Histogram(
     "bff_idp_latency_seconds", "Seconds one request to an OpenID Provider took.", ["endpoint"], buckets=IDP_BUCKETS
 )
-CSRF_VIOLATIONS = Counter("bff_csrf_violations_total", "Unsafe requests without a valid CSRF proof.", ["reason"])
+CSRF_VIOLATIONS = Counter(
+    "bff_csrf_violations_total", "Requests of other pages, and unsafe ones without a valid CSRF proof.", ["reason"]
+)
 SECURITY_EVENTS = Counter("bff_security_events_total", "Security events, by type.", ["event_type", "severity"])
 BACKGROUND_TASKS = Counter("bff_background_tasks_total", "Runs of periodic jobs.", ["task_type", "status"])
 BACKGROUND_DURATION = Histogram(
     "bff_background_task_duration_seconds", "Seconds one periodic job ran.", ["task_type"], buckets=TASK_BUCKETS
+)
+BULKHEAD_REJECTED = Counter(
+    "bff_bulkhead_rejections_total",
+    "Requests refused as busy, since as many calls of the service as one worker makes at a time were under way.",
+    ["service"],
 )
 BREAKER_OPENED = Counter("circuit_breaks_total", "Times a circuit breaker opened.", ["service"])
 BREAKER_STATUS = Gauge(
@@ -241,6 +248,15 @@ def csrf_violation(reason: str) -> None:
 
 def security_event(event_type: str, severity: str) -> None:
     SECURITY_EVENTS.labels(event_type, severity).inc()
+
+
+def bulkhead_declared(service: str) -> None:
+    """So that it begins at zero, before the first request is refused."""
+    BULKHEAD_REJECTED.labels(service)
+
+
+def bulkhead_rejected(service: str) -> None:
+    BULKHEAD_REJECTED.labels(service).inc()
 
 
 def breaker_opened(service: str) -> None:

@@ -2,24 +2,25 @@
 disturb one another.
 
     begun      store  login:{SHA-256 of state} = sealed verifier, nonce, return_to, provider, SHA-256 of the cookie
-               cookie bff_login_{hash of state} = time and random, five minutes
+               cookie bff_login_{hash of state} = time and random, five minutes; the web layer adds a prefix
     finished   cookie and address must match the record, then the record is replaced by a mark "used" (compare-and-set:
                of two simultaneous callbacks one wins), and only then may the code be spent
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from bff.crypto import Keyring, SealError, digest, equal, random_id
 from bff.kv import KeyValue
 from bff.oidc.failure import fail
+from bff.settings.cookies import LOGIN
 
 ATTEMPT_LIFE = 300
 MOST_ATTEMPTS = 5
 MOST_FORGOTTEN = 20  # at once: a client may send as many cookies as a head has room for, and each costs a header
-COOKIE_PREFIX = "bff_login_"
+COOKIE_PREFIX = LOGIN
 _COOKIE_NAME = re.compile(rf"{COOKIE_PREFIX}[0-9a-f]{{16}}")
 _KEPT_FOR = 2 * ATTEMPT_LIFE  # a late callback is told that it is late, not that it never was
 _USED = b"used"
@@ -71,9 +72,9 @@ class Attempts:
         record = _record(begun.state)
         self._kv.set(record, self._sealer.seal(json.dumps(asdict(begun.attempt)).encode(), record), _KEPT_FOR)
 
-    def consume(self, state: str, cookie: Callable[[str], str | None], check: Callable[[Attempt], None]) -> Attempt:
-        """The attempt that state names, once. cookie: the browser's cookie by name. check: raises LoginFailed for an
-        attempt that this answer does not belong to.
+    def consume(self, state: str, cookies: Callable[[str], Sequence[str]], check: Callable[[Attempt], None]) -> Attempt:
+        """The attempt that state names, once. cookies: the browser's by name, of which one that matches is enough.
+        check: raises LoginFailed for an attempt that this answer does not belong to.
 
         Raises LoginFailed (state_missing, state_expired, state_mismatch, state_reused); then nothing is consumed.
         """
@@ -87,7 +88,7 @@ class Attempts:
         # First, because the browser has dropped the cookie by then, and "another browser" would be a false alarm.
         if self._clock() - attempt.started_at > ATTEMPT_LIFE:
             fail("state_expired")
-        if not equal(digest(cookie(cookie_name(state)) or ""), attempt.browser):
+        if not any(equal(digest(cookie), attempt.browser) for cookie in cookies(cookie_name(state))):
             fail("state_mismatch")
         check(attempt)
         if not self._kv.compare_and_set(record, sealed, _USED):

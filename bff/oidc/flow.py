@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -117,9 +117,9 @@ class LoginFlow:
         return Started(url, cookie_name(begun.state), begun.cookie)
 
     def complete(
-        self, parameters: Mapping[str, str], cookie: Callable[[str], str | None], *, redirect_uri: str
+        self, parameters: Mapping[str, str], cookies: Callable[[str], Sequence[str]], *, redirect_uri: str
     ) -> Completed:
-        """Finish the attempt that the callback's `state` names. cookie: the browser's cookie by name. redirect_uri: the
+        """Finish the attempt that the callback's `state` names. cookies: the browser's by name. redirect_uri: the
         address that the answer came to.
 
         Raises LoginFailed with the metric's result as its code, ProviderUnavailable, StoreUnavailable, Overtaken. The
@@ -131,7 +131,7 @@ class LoginFlow:
             if self._redirect_uris.get(attempt.idp, redirect_uri) != redirect_uri:
                 fail("state_mismatch", "The answer came from another identity provider.")
 
-        attempt = self._attempts.consume(parameters.get("state", ""), cookie, check_address)
+        attempt = self._attempts.consume(parameters.get("state", ""), cookies, check_address)
         provider = self._providers.get(attempt.idp) or fail("idp_error", "This way to log in was withdrawn meanwhile.")
         with traces.span("callback", {"bff.idp": provider.id}):
             return self._completed(provider, parameters, attempt)

@@ -17,9 +17,10 @@ from bff.errors import ProviderUnavailable
 from bff.kv import KeyValue
 from bff.oidc.provider import Provider
 from bff.sessions.tokens import Tokens
+from bff.settings.cookies import END_SESSION
 
 END_SESSION_PATH = "/auth/end-session"
-COOKIE = "bff_end_session"
+COOKIE = END_SESSION
 TICKET_LIFE = 120
 
 

@@ -5,12 +5,13 @@ for, once for all who notice it at the same moment, and the request is sent agai
 that refuses that one as well is believed for a while, or each of its refusals would cost a refresh.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
+from bff.bulkhead import Bulkhead, Place
 from bff.crypto import digest
 from bff.errors import BFFError, InsufficientScope, NotRefreshable, TokenRefused, TokenUnavailable
 from bff.http import Incoming, Outgoing, Upstream, head
@@ -43,12 +44,14 @@ class OnBehalfOf:
 @dataclass(frozen=True)
 class Service:
     """One service, ready to be called. request_headers: what it gets of a request's header fields. response_headers:
-    what the client gets of its answers'."""
+    what the client gets of its answers'. bulkhead: around its calls, from before a request's body is read until its
+    answer is closed."""
 
     settings: UpstreamSettings
     upstream: Upstream
     request_headers: RequestHeaders
     response_headers: ResponseHeaders
+    bulkhead: Bulkhead
 
     @property
     def id(self) -> str:
@@ -61,6 +64,24 @@ class Service:
         """A call to it, in a trace."""
         address = urlsplit(self.settings.base_url).hostname or ""
         return {"http.request.method": method, "server.address": address, "bff.service": self.id}
+
+
+class Held:
+    """An answer that keeps its call's place in the bulkhead until it is closed."""
+
+    def __init__(self, answer: Incoming, place: Place) -> None:
+        self.status, self.reason, self.headers = answer.status, answer.reason, answer.headers
+        self._answer = answer
+        self._place = place
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._answer)
+
+    def close(self) -> None:
+        try:
+            self._answer.close()
+        finally:
+            self._place.leave()
 
 
 class Forwarder:
@@ -85,6 +106,9 @@ class Forwarder:
     def timeout(self, service: str) -> float:
         """Seconds."""
         return self._services[service].settings.timeout
+
+    def bulkhead(self, service: str) -> Bulkhead:
+        return self._services[service].bulkhead
 
     def send(self, service: str, request: Outgoing, caller: OnBehalfOf, client: Any = None) -> Incoming:
         """The service's answer, which the caller must close. request: without credentials. client: see Upstream.send.

@@ -34,6 +34,8 @@ def request(config: Settings, method: str, target: str, body: bytes | None = Non
     yield "auth", settings.auth
     yield "token", _token(settings, service)
     yield "csrf", "X-CSRF-Token is needed" if _needs_csrf(settings, method) else "not needed"
+    if settings.navigable:
+        yield "navigable", "links of other sites may lead here"
     yield from _limits(settings, upstream)
     if types := list(_types(match.route)):
         yield "types", ", ".join(types)

@@ -98,7 +98,7 @@ class SessionCache:
         return entry
 
     def held(self, key: str, now: float) -> Entry | None:
-        """What this worker already knows; the store is not asked."""
+        """What this worker already knows; the store is not asked. Never a session that has expired."""
         entry = self._entries.get(key)
         return entry if entry is not None and now < entry.valid_until else None
 

@@ -10,11 +10,15 @@ from typing import Literal
 from bff.crypto import Mac, equal, random_id
 from bff.errors import CsrfViolation
 from bff.sessions.model import Session
+from bff.settings.cookies import CSRF
 
-COOKIE = "_eid_csrf_v1"
+COOKIE = CSRF
 HEADER = "X-CSRF-Token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-Reason = Literal["missing_cookie", "missing_header", "mismatch", "bad_signature", "foreign_origin"]
+Reason = Literal[
+    "missing_cookie", "missing_header", "mismatch", "bad_signature", "foreign_origin", "cross_site", "same_site"
+]
+"""Why a request is not ours; the last two are found by bff.web.isolation alone."""
 
 
 class Csrf:
@@ -31,15 +35,16 @@ class Csrf:
         nonce, _, signature = token.partition(".")
         return self._mac.verify(self._message(session, nonce), signature)
 
-    def check(self, session: Session, *, cookie: str | None, header: str | None, origin: str | None) -> None:
-        """Raises CsrfViolation, whose code names the reason. origin: the request's Origin header."""
+    def check(self, session: Session, *, cookies: Collection[str], header: str | None, origin: str | None) -> None:
+        """Raises CsrfViolation, whose code names the reason. cookies: those of our name, of which one must match, since
+        a sibling host may have planted others. origin: the request's Origin header."""
         if origin is not None and origin.lower() not in self._origins:
             raise _violation("foreign_origin")
-        if not cookie:
+        if not any(cookies):
             raise _violation("missing_cookie")
         if not header:
             raise _violation("missing_header")
-        if not equal(cookie, header):
+        if not any(equal(cookie, header) for cookie in cookies):
             raise _violation("mismatch")
         if not self.valid(session, header):
             raise _violation("bad_signature")

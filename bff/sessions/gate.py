@@ -51,7 +51,7 @@ class Gate:
         self._bound_to = settings.bound_to
         self._reported: dict[tuple[str, Binding], float] = {}
         self._touch_interval = touch_interval(settings)
-        self._cookie = re.compile(rf'(?:^|;)\s*{re.escape(cookie_name)}="*({_COOKIE_VALUE})"*\s*(?=;|\Z)')
+        self._cookie = re.compile(rf'(?:^|;)[ \t]*{re.escape(cookie_name)}="*({_COOKIE_VALUE})"*[ \t]*(?=;|\Z)')
         self._clock = clock
         self._validated = metrics.SESSION_VALIDATION.observe
         self._used: dict[str, tuple[Session, float]] = {}
@@ -87,7 +87,7 @@ class Gate:
         if not values:
             return True
         entry = self._cache.held(digest(values[0]), now)
-        if entry is None or now >= entry.session.expires_at:
+        if entry is None:
             return False
         if self._binding == "off" or (seen := binding_of(*client)) == entry.session.binding:
             return True

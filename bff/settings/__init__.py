@@ -15,7 +15,8 @@ from typing import Any
 from marshmallow import ValidationError
 
 from bff import own_files
-from bff.settings import environment, idps, pdp, routes, telemetry, verify, words
+from bff.settings import environment, idps, pdp, routes, server, telemetry, verify, words
+from bff.settings.cookies import cookie_settings
 from bff.settings.model import (
     CALLBACK_PATH,
     DEVELOPMENT,
@@ -93,12 +94,7 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         log_level=values["log_level"],
         secrets=keys,
         store=StoreSettings(values["redis_url"], Path(values["data_dir"]) / "store.sqlite3", values["redis_timeout"]),
-        cookies=CookieSettings(
-            values["cookie_name"],
-            values["cookie_domain"],
-            values["cookie_samesite"],
-            base_url.startswith("https:") if values["cookie_secure"] is None else values["cookie_secure"],
-        ),
+        cookies=cookie_settings(values, base_url),
         sessions=SessionSettings(
             values["session_lifetime"],
             values["session_idle_timeout"],
@@ -120,6 +116,7 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         forwarded_header=values["forwarded_header"],
         allowed_redirect_origins=frozenset(values["allowed_redirect_origins"]),
         cors_allow_origins=frozenset(values["cors_allow_origins"]),
+        hsts=values["hsts"],
         readiness_checks=values["readiness_checks"],
         rate_limits=values["rate_limits"],
         metrics=MetricsSettings(
@@ -148,6 +145,8 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         generated_secrets=generated,
         verify_bind=values["verify_bind"],
         trusted_proxies_given=values["trusted_proxies"] is not environment.LOOPBACK,
+        concurrency=server.concurrency(environ),
+        greenlets=server.greenlets(environ),
         config_dir=folder,
         problems=tuple(problems),
     )
@@ -212,6 +211,8 @@ def _generated_secret(folder: Path) -> bytes:
         descriptor, draft = tempfile.mkstemp(prefix="secret.", dir=folder)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(words.SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())  # or a crash could leave the name with nothing in it
         with contextlib.suppress(FileExistsError):  # another process was quicker, and its secret counts
             os.link(draft, path)  # whole, or not there: nobody reads half a secret
         Path(draft).unlink()

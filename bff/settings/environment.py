@@ -86,7 +86,7 @@ class Environment(Schema):
     cookie_name = _var(
         fields.String,
         "BFF_COOKIE_NAME",
-        "bff_session",
+        None,  # bff.settings.cookies
         validate=validate.Regexp(_COOKIE_NAME, error="is not a cookie name (RFC 6265)."),
     )
     cookie_samesite = _var(
@@ -110,6 +110,7 @@ class Environment(Schema):
     )
     allowed_redirect_origins = _var(Origins, "BFF_ALLOWED_REDIRECT_HOSTS", ())
     cors_allow_origins = _var(Origins, "CORS_ALLOW_ORIGINS", ())
+    hsts = _var(fields.Integer, "BFF_HSTS", 0, validate=_from_zero)
     verify_bind = _var(Listener, "VERIFY_BIND", None)
     readiness_checks = _var(Words, "READINESS_CHECKS", ("store",))
     metrics_bind = _var(Address, "METRICS_BIND", None)

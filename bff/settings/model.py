@@ -36,10 +36,19 @@ class StoreSettings:
 
 @dataclass(frozen=True)
 class CookieSettings:
+    """name: the session's. flow_prefix: what stands before the names of the
+    cookies of logins and logouts under way."""
+
     name: str
     domain: str | None
     samesite: str
     secure: bool
+    flow_prefix: str = ""
+
+    @property
+    def flow_path(self) -> str:
+        """A `__Host-` cookie is for every path (RFC 6265bis)."""
+        return "/" if self.flow_prefix else "/auth"
 
 
 @dataclass(frozen=True)
@@ -227,7 +236,8 @@ class UpstreamSettings:
     """Where a service is. base_url: without a trailing slash. timeout: seconds to connect, and again until it says
     something. ca_file: PEM file of who vouches for it, None for those that the machine trusts. request_headers: names
     in lower case that it gets on top of those that every service gets. response_headers: names in lower case that pass
-    to the client on top of those that pass from every service. line: of routes.yaml."""
+    to the client on top of those that pass from every service. max_concurrent: calls at a time in one worker, None for
+    half of what a worker does at a time. line: of routes.yaml."""
 
     service: str
     base_url: str
@@ -235,6 +245,7 @@ class UpstreamSettings:
     ca_file: Path | None = None
     request_headers: tuple[str, ...] = ()
     response_headers: tuple[str, ...] = ()
+    max_concurrent: int | None = None
     line: int = field(default=0, compare=False, repr=False)
 
 
@@ -274,8 +285,8 @@ class RouteSettings:
     path: literal segments, `{name}` for one segment, `*` at the end for the rest. upstream_path: the same with the
     names of path; None for path itself, without /api unless preserve_path. authz: whether the policy is asked; without
     an authz_map it then denies. on_error: None as PdpSettings has it. timeout: seconds, None as the service has it.
-    streaming: an answer may pause for longer than that once it has begun. body_limit: bytes. scopes: what the caller's
-    token must be good for. line: of routes.yaml.
+    streaming: an answer may pause for longer than that once it has begun. navigable: links of other sites may lead
+    here. body_limit: bytes. scopes: what the caller's token must be good for. line: of routes.yaml.
     """
 
     id: str
@@ -289,6 +300,7 @@ class RouteSettings:
     upstream_path: str | None = None
     preserve_path: bool = False
     streaming: bool = False
+    navigable: bool = False
     timeout: float | None = None
     body_limit: int = 10 * 1024 * 1024
     rate_limit: RateLimit | None = None
@@ -398,8 +410,10 @@ class TelemetrySettings:
 class Settings:
     """Everything an operator decides. `problems` holds what could not be read; see bff.settings_check.
 
-    login_timeout, token_refresh_threshold: seconds. verify_bind: the listener for the proxies' questions, None for the
-    public one. trusted_proxies_given: whether TRUSTED_PROXIES was set, rather than left at its default.
+    verify_bind: the listener for the proxies' questions, None for the public one. trusted_proxies_given: whether
+    TRUSTED_PROXIES was set, rather than left at its default. login_timeout, token_refresh_threshold: seconds; hsts:
+    seconds, 0 for none. concurrency: requests that one worker answers at a time; greenlets: whether it does so without
+    threads.
     """
 
     environment: str
@@ -424,6 +438,7 @@ class Settings:
     forwarded_header: str
     allowed_redirect_origins: frozenset[str]
     cors_allow_origins: frozenset[str]
+    hsts: int
     readiness_checks: tuple[str, ...]
     rate_limits: tuple[RateLimit, ...]
     metrics: MetricsSettings
@@ -433,6 +448,8 @@ class Settings:
     generated_secrets: bool
     verify_bind: Bind | None = None
     trusted_proxies_given: bool = True
+    concurrency: int = 8
+    greenlets: bool = False
     config_dir: Path = Path("config")
     problems: tuple[str, ...] = ()
 

@@ -56,6 +56,7 @@ class Route(Keys):
     upstream_path = PathTemplate()
     preserve_path = fields.Boolean()
     streaming = fields.Boolean()
+    navigable = fields.Boolean()
     timeout = fields.Float(validate=SECONDS)
     body_limit = Size()
     rate_limit = Limit()
@@ -80,6 +81,10 @@ def _misfits(data: Mapping[str, Any], given: Any) -> Iterator[tuple[str, str]]:
             yield "authz", "pdp needs somebody to ask about, and auth: none lets anybody in."
     if data.get("auth") is Auth.NONE and "scopes" in given:
         yield "scopes", "are a token's, and auth: none asks for none."
+    if data.get("navigable") and data.get("auth", Auth.SESSION) is not Auth.SESSION:
+        yield "navigable", "goes with auth: session only; without a session any page may send a browser here."
+    if data.get("navigable") and not {"GET", "HEAD"} & set(data.get("methods", ["GET"])):
+        yield "navigable", "needs GET or HEAD among the methods; a link sends nothing else."
     if data.get("preserve_path") and "upstream_path" in given:
         yield "upstream_path", "says another path than preserve_path: true does; keep one of them."
     if "path" in data and "upstream_path" in data:

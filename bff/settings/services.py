@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import ValidationError, fields, validates_schema
+from marshmallow import ValidationError, fields, validate, validates_schema
 
 from bff.settings.fields import SECONDS, BaseUrl, RequestHeaderNames, ResponseHeaderNames, absolute_url
 from bff.settings.model import TokenKind
@@ -11,7 +11,7 @@ from bff.settings.words import FilePath
 from bff.settings.yaml_file import Keys
 
 TOKEN_KEYS = ("token", "idp", "audience", "resource", "scope")
-UPSTREAM_KEYS = ("timeout", "ca_file", "request_headers", "response_headers")
+UPSTREAM_KEYS = ("timeout", "ca_file", "request_headers", "response_headers", "max_concurrent")
 _ONLY_WITH = {
     "idp": (TokenKind.CLIENT_CREDENTIALS,),
     "audience": (TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS),
@@ -31,6 +31,7 @@ class Service(Keys):
     ca_file = FilePath()
     request_headers = RequestHeaderNames()
     response_headers = ResponseHeaderNames()
+    max_concurrent = fields.Integer(validate=validate.Range(min=1))
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _fits_its_token(self, data: Mapping[str, Any], original: Any, **_: Any) -> None:

@@ -5,20 +5,22 @@ the service gets (ADR 12). The view is in the order in which a request must prov
 asked about it, before that is worth the trouble.
 """
 
+from typing import Any
 from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, g, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter
 
-from bff.errors import AccessDenied, BadRequest, BodyTooLarge, InsufficientScope
+from bff.bulkhead import Bound, Place
+from bff.errors import AccessDenied, BadRequest, BFFError, BodyTooLarge, InsufficientScope
 from bff.http import Incoming, Outgoing
 from bff.observability import traces
 from bff.observability.access_log import ROUTE
 from bff.oidc.claims import arn
 from bff.pdp.model import Asked
 from bff.proxy.body import SMALL, RequestBody
-from bff.proxy.forward import OnBehalfOf
+from bff.proxy.forward import Forwarder, Held, OnBehalfOf
 from bff.routes import AuthzMapping, Match, Table, check_query
 from bff.settings import Auth, RouteSettings
 from bff.web import limits
@@ -51,7 +53,7 @@ def blueprint(table: Table) -> Blueprint:
         state.app.url_map.converters["anything"] = Anything
 
     @routes.route("/api/<anything:_rest>", methods=METHODS, provide_automatic_options=False)
-    @policy(session=False, csrf=False)
+    @policy(session=False, csrf=False, own_body=False)
     def proxied(_rest: str) -> Response:
         """The policy above is only for the table of routes, which has one for each of its own."""
         _name_route(None, "/api/*")
@@ -64,6 +66,17 @@ def blueprint(table: Table) -> Blueprint:
     return routes
 
 
+def bound_for(table: Table, proxy: Forwarder, method: str, target: str) -> Bound | None:
+    """Where a request will go, and None for what is no route's; asked by a worker before it gives it a thread."""
+    if not target.startswith("/api/"):
+        return None
+    try:
+        route = table.match(method, target.partition("?")[0]).route.settings
+    except BFFError:
+        return None
+    return Bound(proxy.bulkhead(route.service), route.id, route.path, route.streaming)
+
+
 def _name_route(endpoint: str | None, path: str) -> None:
     """In metrics, in the access log, and in the request's span: the path itself names people and things."""
     g.endpoint, request.environ[ROUTE] = endpoint, path
@@ -73,15 +86,36 @@ def _name_route(endpoint: str | None, path: str) -> None:
 def _answered(match: Match, query: str, target: str) -> Response:
     """target: what the service gets to see."""
     route, body = match.route.settings, _body(match.route.settings.body_limit)
-    caller = None if route.auth is Auth.NONE else admit(route.auth)
+    caller = None if route.auth is Auth.NONE else admit(route.auth, navigable=route.navigable)
     _limit(route, caller)
+    place = _place(route.service)
+    try:
+        answer = _sent(match, caller, query, target, body)
+    except BaseException:
+        place.leave()
+        raise
+    return _passed_back(Held(answer, place), route)
+
+
+def _place(service: str) -> Place:
+    """In the service's bulkhead; a worker may have taken one already. Raises Busy."""
+    bulkhead, take = services().proxy.bulkhead(service), getattr(_socket(), "take_place", None)
+    place: Place | None = take() if take else None
+    return place if place is not None and place.bulkhead is bulkhead else bulkhead.enter()
+
+
+def _socket() -> Any:
+    return request.environ.get("gunicorn.socket")
+
+
+def _sent(match: Match, caller: Caller | None, query: str, target: str, body: RequestBody | None) -> Incoming:
+    route, mapping = match.route.settings, match.route.mapping
     _check_scopes(route, caller)
-    mapping = match.route.mapping
     content = _kept(body, needed=mapping is not None and mapping.needs_body)
     if caller is not None and mapping is not None:
         _authorize(mapping, match, caller, query, content if isinstance(content, bytes) else None)
     on_behalf = _on_behalf_of(caller)
-    answer = services().proxy.send(
+    return services().proxy.send(
         route.service,
         Outgoing(
             method=request.method,
@@ -93,9 +127,8 @@ def _answered(match: Match, query: str, target: str) -> Response:
             streaming=route.streaming,
         ),
         on_behalf,
-        request.environ.get("gunicorn.socket"),
+        _socket(),
     )
-    return _passed_back(answer, route)
 
 
 def _target() -> str:

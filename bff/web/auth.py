@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, g, jsonify, make_response, redirect, render_template, request
 from marshmallow import RAISE, Schema, ValidationError, fields
@@ -28,10 +29,11 @@ from bff.sessions.binding import binding_of
 from bff.sessions.device import device_of
 from bff.sessions.model import EndReason, Session
 from bff.settings import CALLBACK_PATH
-from bff.web import context, problem
+from bff.web import context, cookies, problem
 from bff.web.context import cookie_options, services
 from bff.web.pipeline import answer
 from bff.web.policy import policy
+from bff.web.security_headers import page_policy
 
 blueprint = Blueprint("auth", __name__)
 
@@ -50,7 +52,7 @@ _LOGIN_EVENTS = {
 
 
 @blueprint.get("/auth/login")
-@policy(session=False, csrf=False, limit="login")
+@policy(session=False, csrf=False, cross_site=True, limit="login")
 def login() -> BaseResponse:
     if not problem.is_navigation(request.environ):
         raise Unauthenticated("Send the browser to login_url as a navigation.")
@@ -60,25 +62,20 @@ def login() -> BaseResponse:
         hints={name: request.args[name][:_LONGEST_HINT] for name in _HINTS if request.args.get(name)},
     )
     response = _to_provider(started)
-    for name in surplus_attempts(request.cookies):
-        _forget_attempt(response, name)
+    for name in surplus_attempts(cookies.of_flows()):
+        cookies.forget_flow(response, name)
     return response
 
 
 def _to_provider(started: Started) -> BaseResponse:
     response = redirect(started.url)
-    response.set_cookie(
-        started.cookie_name,
-        started.cookie_value,
-        max_age=ATTEMPT_LIFE,
-        **cookie_options(path="/auth", domain=None, httponly=True, samesite="Lax"),
-    )
+    cookies.keep_flow(response, started.cookie_name, started.cookie_value, max_age=ATTEMPT_LIFE)
     return response
 
 
 @blueprint.get(CALLBACK_PATH)
 @blueprint.get(f"{CALLBACK_PATH}/<alias>")
-@policy(session=False, csrf=False, limit="callback")
+@policy(session=False, csrf=False, cross_site=True, limit="callback")
 def callback(alias: str | None = None) -> BaseResponse:
     """alias: of one provider among several, each of which has an address of its own."""
     start = time.perf_counter()
@@ -86,7 +83,7 @@ def callback(alias: str | None = None) -> BaseResponse:
     try:
         _refuse_duplicates()
         completed = services().login.complete(
-            request.args, request.cookies.get, redirect_uri=own if alias is None else f"{own}/{alias}"
+            request.args, cookies.of_flow, redirect_uri=own if alias is None else f"{own}/{alias}"
         )
         response = _begin_session(completed)
     except Overtaken as overtaken:
@@ -97,7 +94,7 @@ def callback(alias: str | None = None) -> BaseResponse:
     metrics.login("success")
     metrics.oauth_flow("login", completed.seconds)
     metrics.oauth_flow("authorization_code", time.perf_counter() - start)
-    _forget_attempt(response, cookie_name(request.args["state"]))
+    cookies.forget_flow(response, cookie_name(request.args["state"]))
     return response
 
 
@@ -105,7 +102,7 @@ def _begin_again(overtaken: Overtaken) -> BaseResponse:
     metrics.login("overtaken")
     started = services().login.begin(return_to=overtaken.return_to, idp=overtaken.idp, again=overtaken.again)
     response = _to_provider(started)
-    _forget_attempt(response, cookie_name(request.args["state"]))
+    cookies.forget_flow(response, cookie_name(request.args["state"]))
     return response
 
 
@@ -175,14 +172,14 @@ def logout() -> BaseResponse:
 
 
 @blueprint.get("/auth/logout")
-@policy(session=False, csrf=False)
+@policy(session=False, csrf=False, cross_site=True)
 def logout_by_navigation() -> BaseResponse:
     """With a valid csrf parameter it logs out; without one it asks, so that no foreign link can log anybody out."""
     current = context.present_session()
     if current is None:
         return redirect("/")
     if not services().csrf.valid(current, request.args.get("csrf", "")):
-        return make_response(render_template("logout.html", csrf=services().csrf.issue(current)))
+        return _confirmation(current)
     response = redirect("/")
     url = _end(current, response, everywhere=False)
     # A script that follows a redirect may learn where it led; a navigation shows that to nobody but the person.
@@ -190,8 +187,17 @@ def logout_by_navigation() -> BaseResponse:
     return response
 
 
+def _confirmation(current: Session) -> Response:
+    """The form leads on to the provider, and from there to wherever its own logout leads."""
+    response = make_response(render_template("logout.html", csrf=services().csrf.issue(current)))
+    issuers = (urlsplit(provider.issuer) for provider in services().settings.providers)
+    over_http = sorted({f"http://{parts.netloc}" for parts in issuers if parts.scheme == "http"})
+    response.headers["Content-Security-Policy"] = page_policy(("https:", *over_http))
+    return response
+
+
 @blueprint.get(logout_at_provider.END_SESSION_PATH)
-@policy(session=False, csrf=False, limit="end_session")
+@policy(session=False, csrf=False, cross_site=True, limit="end_session")
 def end_session() -> BaseResponse:
     """The one-time address that a page got as logout_url. One that is used, too old or another browser's is no error:
     whoever has it is logged out here."""
@@ -199,14 +205,13 @@ def end_session() -> BaseResponse:
         raise BadRequest("Send the browser to logout_url as a navigation.")
     url = None
     with contextlib.suppress(StoreUnavailable):
-        url = services().end_session.take(
-            request.args.get("ticket", ""), request.cookies.get(logout_at_provider.COOKIE, "")
-        )
+        sent = cookies.of_flow(logout_at_provider.COOKIE)
+        url = services().end_session.take(request.args.get("ticket", ""), sent[0] if sent else "")
     if url is None:
         return redirect("/") if _logged_in() else make_response(render_template("logged_out.html"))
     response = redirect("/")
     response.location = url  # set afterwards, so that the body does not repeat it
-    response.delete_cookie(logout_at_provider.COOKIE, **_ticket_cookie())
+    cookies.forget_flow(response, logout_at_provider.COOKIE, samesite=services().settings.cookies.samesite)
     return response
 
 
@@ -220,15 +225,14 @@ def _one_time(url: str | None, response: BaseResponse) -> str:
         ticket = services().end_session.keep(url)
     except StoreUnavailable:  # the session has ended here, and only the provider's lives on
         return f"{base_url}/"
-    response.set_cookie(
-        logout_at_provider.COOKIE, ticket.cookie, max_age=logout_at_provider.TICKET_LIFE, **_ticket_cookie()
+    cookies.keep_flow(
+        response,
+        logout_at_provider.COOKIE,
+        ticket.cookie,
+        max_age=logout_at_provider.TICKET_LIFE,
+        samesite=services().settings.cookies.samesite,
     )
     return base_url + ticket.path
-
-
-def _ticket_cookie() -> dict[str, Any]:
-    samesite = services().settings.cookies.samesite
-    return cookie_options(path="/auth", domain=None, httponly=True, samesite=samesite)
 
 
 def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str | None:
@@ -295,7 +299,3 @@ def _begin_session(completed: Completed) -> BaseResponse:
         **cookie_options(httponly=True, samesite=service.settings.cookies.samesite),
     )
     return response
-
-
-def _forget_attempt(response: BaseResponse, name: str) -> None:
-    response.delete_cookie(name, **cookie_options(path="/auth", domain=None, httponly=True, samesite="Lax"))

@@ -10,7 +10,7 @@ from flask import Blueprint, request
 from werkzeug.wrappers import Response
 
 from bff import beacon
-from bff.errors import BFFError, RateLimited, ReportMediaType, ReportRefused, ReportTooLarge
+from bff.errors import BFFError, BodyTooLarge, RateLimited, ReportMediaType, ReportRefused, ReportTooLarge
 from bff.observability import labels, metrics
 from bff.web.pipeline import answer
 from bff.web.policy import policy
@@ -37,6 +37,7 @@ def blueprint(events: Collection[str]) -> Blueprint:
 
     @routes.errorhandler(ReportRefused)
     @routes.errorhandler(RateLimited)
+    @routes.errorhandler(BodyTooLarge)
     def refused(error: BFFError) -> Response:
         metrics.public_rejected(error.code)
         return answer(error)

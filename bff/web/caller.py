@@ -45,8 +45,8 @@ class Caller:
         return self.token is not None and is_own(self.token)
 
 
-def admit(auth: Auth) -> Caller:
-    """auth: SESSION, with a CSRF proof for unsafe methods, or BEARER.
+def admit(auth: Auth, *, navigable: bool = False) -> Caller:
+    """auth: SESSION, with a CSRF proof for unsafe methods, or BEARER. navigable: as bff.web.context has it.
 
     Raises Unauthenticated and its kin, CsrfViolation, StoreUnavailable; TokenRequired, InvalidRequest, InvalidToken,
     RateLimited, ProviderUnavailable.
@@ -54,7 +54,7 @@ def admit(auth: Auth) -> Caller:
     if auth is Auth.BEARER:
         token = presented_token()
         return Caller(services().subjects.of_token(token), token=token)
-    session = context.admit()
+    session = context.admit(navigable=navigable)
     if request.method not in csrf.SAFE_METHODS:
         check_csrf(request.headers.get(csrf.HEADER))
     return Caller(services().subjects.of_user(session.user, session.idp), session=session)

@@ -17,7 +17,7 @@ from bff.sessions.gate import Client
 from bff.settings import FORWARDED, X_FORWARDED_FOR, Network, Settings
 from bff.web import forwarded
 
-_LONGEST = 512  # what a chain of proxies needs; the left end of a longer one is the client's own invention
+LONGEST = 512  # what a chain of proxies needs; the left end of a longer one is the client's own invention
 _SOCKET_FILE = ""  # what gunicorn has for a peer that came through a socket file
 _NAMES_A_CLIENT = frozenset(
     f"HTTP_{name}"
@@ -56,8 +56,8 @@ class Clients:
     def of(self, environ: Mapping[str, Any]) -> Client:
         """environ: a WSGI environment (PEP 3333)."""
         header = environ.get(self._header, "")
-        if len(header) > _LONGEST:
-            header = header[-_LONGEST:].partition(",")[2]  # the first of what is left may lack its beginning
+        if len(header) > LONGEST:
+            header = header[-LONGEST:].partition(",")[2]  # the first of what is left may lack its beginning
         address = self._resolve(environ.get("REMOTE_ADDR", _SOCKET_FILE), header)
         return Client(address, environ.get("HTTP_USER_AGENT", ""))
 

@@ -22,9 +22,12 @@ class Parts:
 
     def __init__(self, answer: Incoming, environ: Mapping[str, Any]) -> None:
         self._answer = answer
-        self._client = environ.get("gunicorn.socket") if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else None
+        self._socket = environ.get("gunicorn.socket")
+        self._client = self._socket if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else None
 
     def __iter__(self) -> Iterator[bytes]:
+        if stream := getattr(self._socket, "stream", None):  # bff/workers/client.py: sent as it comes
+            stream()
         try:
             yield from self._answer
         except AnswerBroken:

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from bff.errors import (
     BFFError,
+    BodyTooLarge,
     CsrfViolation,
     InvalidReturnUrl,
     LoginFailed,
@@ -21,20 +22,12 @@ from bff.errors import (
 from bff.events.model import SecurityEvent
 from bff.observability import logs, metrics
 from bff.sessions import csrf
-from bff.web import context, cors, limits, problem
+from bff.web import context, cookies, cors, limits, problem, security_headers
 from bff.web.policy import policy_of
 
 log = logging.getLogger(__name__)
 
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
-_SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
-    "Cache-Control": "no-store",
-}
-_SECURITY_OF_OTHERS = {"X-Content-Type-Options": "nosniff"}
-"""A service behind the BFF knows best what its answer may do."""
 
 
 def install(app: Flask) -> None:
@@ -65,6 +58,8 @@ def _enforce_policy() -> None:
     if request.endpoint is None:
         return  # 404 or 405; Flask answers
     needs = policy_of(current_app.view_functions[request.endpoint])
+    if needs.own_body:
+        _check_body()
     session = context.admit() if needs.session else None
     if needs.csrf and request.method not in csrf.SAFE_METHODS:
         check_csrf(request.headers.get(csrf.HEADER))
@@ -72,12 +67,20 @@ def _enforce_policy() -> None:
         limits.check(needs.limit, session)
 
 
+def _check_body() -> None:
+    """A body that is too long for us is not read: neither the worker nor a thread waits for it. Raises BodyTooLarge."""
+    most = current_app.config["MAX_CONTENT_LENGTH"]
+    reader = getattr(request.environ["wsgi.input"], "reader", None)  # bff/framing.py's, under gunicorn
+    if (request.content_length or 0) > most or getattr(reader, "too_long", False):
+        raise BodyTooLarge(f"At most {most} bytes are taken.")
+
+
 def check_csrf(header: str | None) -> None:
     """Raises CsrfViolation, counted."""
     try:
         context.services().csrf.check(
             g.session,
-            cookie=request.cookies.get(csrf.COOKIE),
+            cookies=cookies.values(csrf.COOKIE),
             header=header,
             origin=request.headers.get("Origin"),
         )
@@ -89,8 +92,7 @@ def check_csrf(header: str | None) -> None:
 
 def _finish(response: Response) -> Response:
     response.headers["X-Correlation-ID"] = g.correlation_id
-    for name, value in (_SECURITY_HEADERS if g.get("own_answer", True) else _SECURITY_OF_OTHERS).items():
-        response.headers.setdefault(name, value)
+    security_headers.add(response, own=g.get("own_answer", True), hsts=context.services().settings.hsts)
     limits.tell(response)
     cors.allow(response)
     rule = request.url_rule.rule if request.url_rule else None

@@ -31,7 +31,7 @@ def back_channel() -> Response:
 
 
 @blueprint.get("/auth/frontchannel-logout")
-@policy(session=False, csrf=False, limit="frontchannel_logout")
+@policy(session=False, csrf=False, cross_site=True, limit="frontchannel_logout")
 def front_channel() -> Response:
     """OpenID Connect Front-Channel Logout 1.0 section 2, in an iframe that the browser hardly ever sends cookies to:
     so iss and sid must say whose session ends. Who knows a sid is the provider or the user.
@@ -46,8 +46,9 @@ def front_channel() -> Response:
         context.forget_session(response)
     parts = urlsplit(issuer)
     response.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; frame-ancestors {parts.scheme}://{parts.netloc}; base-uri 'none'"
+        f"default-src 'none'; form-action 'none'; frame-ancestors {parts.scheme}://{parts.netloc}; base-uri 'none'"
     )
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"  # or a page with COEP could not hold the iframe
     return response
 
 

@@ -26,7 +26,7 @@ from bff.oidc.return_url import ReturnUrls
 from bff.sessions import csrf
 from bff.sessions.cache import Entry, Headers
 from bff.sessions.gate import Client, Gate
-from bff.web import problem
+from bff.web import problem, security_headers
 from bff.web.callers import Callers
 from bff.web.client import Clients
 from bff.web.listener import VerifyListener
@@ -118,6 +118,10 @@ class Verify:
             self._callers.forget_strangers(environ)
         return self._app(environ, start_response)
 
+    def answers(self, path: str) -> bool:
+        """Whether it is one of its addresses."""
+        return path in PATHS or path.startswith(_OTHERS)
+
     def at_once(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
         """What a call of this would answer; None, and nothing done, where it would have to ask the store or others."""
         if environ["PATH_INFO"] not in self.paths or not (self._listener is None or self._listener.accepted(environ)):
@@ -198,6 +202,7 @@ class Verify:
             ("Cache-Control", "no-store"),
             ("X-Correlation-ID", correlation_id),
             *problem.headers(error),
+            *(security_headers.ERROR_PAGE if navigation else ()),
         ]
         if navigation and isinstance(error, Unauthenticated) and profile is not None and profile.redirect:
             status, title = self._redirect(environ) or (status, title)

@@ -1,15 +1,23 @@
-"""A request that memory can answer is answered where it is read, without what gunicorn does for any other.
+"""Inline answers: a worker answers where it reads, without what gunicorn does for any other request.
 
-Which ones these are the application says (`Verify.at_once`). Here is what a worker needs for that, however it waits for
-its connections.
+It gives the answers that memory holds, as the application says (`Verify.at_once`), and refuses requests that never
+become whole or find no place. Here is what a worker needs for that, however it waits for its connections.
 """
 
 import functools
 from datetime import datetime
 from typing import Any
 
+from bff.bulkhead import Bound
+from bff.errors import BFFError
+from bff.observability import logs, metrics
+from bff.observability.access_log import ROUTE
+from bff.web import problem
 from bff.workers import question
+from bff.workers.parking import BoundFor
 from bff.workers.question import Answer
+
+_PROXIED = "/api/*"  # in the log: the path of a request that no route was found for may name people
 
 
 class Settled:
@@ -34,6 +42,7 @@ class AtOnce:
     wsgi: Any
     gunicorns: bool  # TLS and HTTP/2 are left to gunicorn
     verify: Any = None  # the app's, when it is the BFF, with nothing around it that wants to see each request
+    bound_for: BoundFor = staticmethod(lambda _method, _target: None)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -43,7 +52,9 @@ class AtOnce:
 
     def load_wsgi(self) -> None:
         super().load_wsgi()  # type: ignore[misc]  # gunicorn's
-        verify = getattr(self.wsgi, "extensions", {}).get("bff_verify")
+        extensions = getattr(self.wsgi, "extensions", {})
+        verify = extensions.get("bff_verify")
+        self.bound_for = extensions.get("bff_bound_for", self.bound_for)
         self.verify = verify if verify is getattr(self.wsgi, "wsgi_app", None) else None
 
     def is_verify(self, request: Any) -> bool:
@@ -67,6 +78,26 @@ class AtOnce:
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
         answer.finish(body, closes=closes or not self.alive)
+        return answer
+
+    def streams(self, method: str, target: str) -> bool:
+        """Whether a request's body is passed on as it arrives, so that no worker waits until it is whole."""
+        bound = self.bound_for(method, target)
+        return bound is not None and bound.streaming
+
+    def refusal(self, error: BFFError, method: str, target: str, bound: Bound | None = None) -> Answer:
+        """What ends a connection whose request the application does not get to see. bound: where it was to go."""
+        path = target.partition("?")[0]
+        answer = Answer({"REQUEST_METHOD": method, "PATH_INFO": path})
+        if bound is not None or path.startswith("/api/"):
+            answer.environ[ROUTE] = bound.path if bound else _PROXIED
+        correlation_id = logs.correlation_id_for(None)
+        content, content_type = problem.body(problem.facts(error, correlation_id), navigation=False)
+        about = [("Content-Type", content_type), ("Content-Length", str(len(content))), ("Cache-Control", "no-store")]
+        headers = [*about, ("X-Correlation-ID", correlation_id), *problem.headers(error)]
+        answer.start_response(f"{error.status} {error.title}", headers)
+        answer.finish([] if method == "HEAD" else [content], closes=True)
+        metrics.http_request(method, bound.route if bound else None, error.status, 0.0)
         return answer
 
     def note(self, answer: Answer) -> None:

@@ -4,7 +4,10 @@ As it comes, a worker that was asked to stop waits for idle keep-alive connectio
 a reverse proxy always holds some. Here each has a tenth of a second for one more request. From then on nothing is
 received on it, so that its greenlet finds the end of it, behind whatever has arrived.
 
-As it comes, too, a timer is set and taken back for every request, and who always has its next request ready keeps
+As it comes, too, a connection is closed while its client still sends, which takes the answer from the client. Here that
+is a lingering close, and a request's body is received before the application is asked (bff/arrival.py).
+
+As it comes, last, a timer is set and taken back for every request, and who always has its next request ready keeps
 everybody else waiting. Here all connections are looked through once a second, each lets the others go first after an
 answer, and a question of a reverse proxy is answered without gunicorn (`bff/workers/question.py`).
 """
@@ -17,11 +20,24 @@ from typing import Any, NamedTuple
 import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
-from bff.workers import PARTING_MS, STALLED
+from bff import framing
+from bff.arrival import LONGEST_BODY, Arrival, State
+from bff.errors import RequestTimeout
+from bff.workers import (
+    LEAVING,
+    LINGER_BYTES,
+    LINGER_TIMEOUT,
+    PARTING_MS,
+    RECEIVE_BUDGET,
+    RECEIVE_TIMEOUT,
+    STALLED,
+)
 from bff.workers.at_once import AtOnce
 from bff.workers.question import LONGEST
+from bff.workers.waiting import Waiting
 
 _READ = 1  # libev's
+_BLOCK = 64 * 1024
 _BODY = frozenset({"CONTENT-LENGTH", "TRANSFER-ENCODING"})
 
 
@@ -42,6 +58,7 @@ class Connection:
         self.idle = True
         gevent.get_hub().wait(self.watcher)
         self.idle = False
+        self.until = time.monotonic() + RECEIVE_TIMEOUT
 
 
 class Listener(NamedTuple):
@@ -59,6 +76,7 @@ class Worker(AtOnce, GeventWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._connections: dict[Any, Connection] = {}
+        self._receiving = Waiting(RECEIVE_TIMEOUT, RECEIVE_BUDGET)
         self._closes: float | None = None  # when a worker that leaves closes idle ones, on the monotonic clock
 
     def timeout_ctx(self) -> Any:
@@ -90,11 +108,64 @@ class Worker(AtOnce, GeventWorker):
             return
         connection.until = None
         sock.settimeout(STALLED)
-        super().handle_request(listener_name, req, sock, addr)
+        req._expected_100_continue = False  # bff/framing.py asks for a body when it is wanted
+        if not self._received(connection, req):
+            self._refuse(req, sock)
+        try:
+            super().handle_request(listener_name, req, sock, addr)
+        except StopIteration:
+            _linger(sock)
+            raise
         sock.settimeout(None)
         connection.until = self._latest()
         if _is_whole(req):
             self._follow(connection, req.unreader, listener_name, addr)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        super().handle_error(req, client, addr, exc)
+        if not self.gunicorns:
+            _linger(client)
+
+    def _received(self, connection: Connection, request: Any) -> bool:
+        """Whether the body is there, or is not waited for since it is a long one. Bytes that drip in do not extend its
+        time."""
+        arrival = _arrival(request)
+        if arrival is None or self.streams(request.method, request.uri):
+            return True
+        state = arrival.add(request.unreader.take_buffered())
+        if state is State.BODY and _waits_to_continue(request):
+            connection.sock.sendall(framing.CONTINUE)
+        try:
+            while state is State.BODY:
+                data = self._more(connection, len(arrival.data))
+                if not data:
+                    return connection in self._receiving  # else it did not end by itself
+                state = arrival.add(data)
+        finally:
+            self._receiving.end(connection)
+            request.unreader.unread(bytes(arrival.data))
+        connection.sock.settimeout(STALLED)
+        return True
+
+    def _more(self, connection: Connection, size: int) -> bytes:
+        """Of a body, of which there are so many bytes; nothing at its end, or when its time is over."""
+        now = time.monotonic()
+        self._receiving.hold(connection, size, now)
+        connection.sock.settimeout(max(self._receiving.until(connection) - now, 0.001))
+        try:
+            return bytes(connection.sock.recv(LONGEST))
+        except OSError:  # too late, or `_close_late` took the socket from its reader
+            self._receiving.end(connection)
+            return b""
+
+    def _refuse(self, request: Any, sock: Any) -> None:
+        """Raises StopIteration."""
+        answer = self.refusal(RequestTimeout(), request.method, request.uri)
+        sock.settimeout(STALLED)
+        sock.sendall(answer.data)
+        self.note(answer)
+        _linger(sock)
+        raise StopIteration
 
     def _follow(self, connection: Connection, unreader: Any, server: Any, client: Any) -> None:
         connection.sock.settimeout(STALLED)
@@ -130,16 +201,51 @@ class Worker(AtOnce, GeventWorker):
 
     def _close_late(self) -> None:
         now = time.monotonic()
+        for connection in self._receiving.due(now if self.alive else now + RECEIVE_TIMEOUT - LEAVING):
+            self._receiving.end(connection)
+            _read_no_more(connection.sock)
         leaving = self._closes is not None and now >= self._closes
         for connection in self._connections.values():
             if connection.until is not None and (now >= connection.until or (leaving and connection.idle)):
-                with contextlib.suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RD)
+                _read_no_more(connection.sock)
+
+
+def _read_no_more(sock: Any) -> None:
+    """A greenlet that reads finds the end, behind whatever has arrived."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RD)
+
+
+def _arrival(request: Any) -> Arrival | None:
+    """Of its body; None where there is none to wait for."""
+    fields = dict(request.headers)
+    if fields.get("TRANSFER-ENCODING", "").lower() == "chunked":
+        return Arrival.of_body(None)
+    length = int(fields.get("CONTENT-LENGTH", 0))
+    return Arrival.of_body(length) if 0 < length <= LONGEST_BODY else None
+
+
+def _waits_to_continue(request: Any) -> bool:
+    return any(name == "EXPECT" for name, _ in request.headers) and request.version >= (1, 1)
 
 
 def _is_whole(request: Any) -> bool:
-    """Whether all of an answered request was read, and nothing of the next."""
+    """Whether nothing of the next request was read with an answered one."""
     if not _BODY.isdisjoint(name for name, _ in request.headers):
         while request.body.read(LONGEST):
             pass
     return not request.unreader.buf.getbuffer().nbytes
+
+
+def _linger(sock: Any) -> None:
+    """Lingering close (RFC 9112 section 9.6): the system would take back an answer that it has not delivered yet, if
+    the connection were closed with something left to read."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+        deadline, left = time.monotonic() + LINGER_TIMEOUT, LINGER_BYTES
+        while left > 0 and (remaining := deadline - time.monotonic()) > 0:
+            sock.settimeout(remaining)
+            data = sock.recv(_BLOCK)
+            if not data:
+                break
+            left -= len(data)

@@ -9,92 +9,74 @@ and a wake-up through a pipe, which cost more than a verify; and the threads wai
 since only one of them may run Python. So the main thread answers itself what needs nobody else (`Verify.at_once`).
 While a thread works on anything longer, that one would make the main thread wait, and not only with one request: then
 each request gets a thread, which stays with its connection a moment, as a reverse proxy soon sends its next request on
-it.
+it. When no thread is free the main thread answers all the same: it waits for the interpreter then, but for no thread.
 
-As it comes, last, clients that are slow or silent hold up all others: one that says nothing yet has a thread for five
-seconds, one that sends half a head for as long as it likes, and one that does not close a connection which has been
-closed keeps the main thread for two seconds. Here the main thread reads until a request's head is there, and whoever
-has not closed yet is left to the poller.
+As it comes, last, slow clients and slow services hold the threads, and with them everything else. Here a thread gets a
+request when it is whole (bff/arrival.py), and leaves an answer that its client does not take (bff/workers/client.py);
+the poller waits for both. What must answer whatever the rest does has threads of its own (bff/workers/pools.py), and
+requests for a service whose share of the threads is taken wait without one (bff/workers/parking.py).
 """
 
 import contextlib
-import re
-import select
-import selectors
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from bff.workers import LONGEST_HEAD, PARTING_MS, STALLED
-from bff.workers.at_once import AtOnce
-from bff.workers.question import LONGEST
-
-LINGER_MS = 1
-"""How long a thread with nothing else to do stays with a connection after an answer."""
-
-HANGING_UP = 2.0
-"""Seconds that a client has to close a connection which has been closed from here."""
-
-SCRAPE = "/metrics"
-"""Takes a thread a few milliseconds, so that the main thread goes on answering meanwhile."""
-
-_BEGUN = re.compile(rb"[ -~]*(?:\r?\n|\r?\Z)")
-"""A request line, or its beginning. Whatever begins otherwise gunicorn need not read to its end to refuse it."""
-_ENDED = re.compile(rb"\n\r?\n")
-
-
-class Threads(ThreadPoolExecutor):
-    @property
-    def wanted(self) -> bool:
-        """Whether work waits for a thread."""
-        return self._work_queue.qsize() > 0
+from bff import framing
+from bff.arrival import Arrival, State
+from bff.bulkhead import Bound
+from bff.errors import BFFError, RequestTimeout
+from bff.workers import (
+    LEAVING,
+    PARTING_MS,
+    RECEIVE_BUDGET,
+    RECEIVE_TIMEOUT,
+    STALLED,
+)
+from bff.workers.client import Client, received
+from bff.workers.departing import Departing
+from bff.workers.dispatching import Dispatching
+from bff.workers.parking import asked
+from bff.workers.pools import WATCHED
+from bff.workers.waiting import Waiting
 
 
-class Worker(AtOnce, ThreadWorker):
-    tpool: Threads
+class Worker(Dispatching, Departing, ThreadWorker):
     _closes = 0.0  # when a worker that leaves closes idle connections, on the monotonic clock
-    _longer = 0  # threads that work on something longer than a verify
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._counting = threading.Lock()
-        self._hung_up: dict[Any, int] = {}  # connections closed from here, and how many bytes came afterwards
-
-    def get_thread_pool(self) -> Threads:
-        return Threads(max_workers=self.cfg.threads)
+        self._arriving: dict[Any, Arrival] = {}
+        self._receiving = Waiting(RECEIVE_TIMEOUT, RECEIVE_BUDGET)
 
     def enqueue_req(self, conn: Any) -> None:
-        """In the main thread: a connection is new, or has something to read for a thread."""
-        if conn.initialized or conn.data_ready:
-            super().enqueue_req(conn)
+        """In the main thread: a connection is new; or has something to read, where gunicorn reads by itself."""
+        if self.gunicorns and (conn.initialized or conn.data_ready):
+            self._submit(conn, self.tpool)
         elif self.gunicorns:
             self._watch(conn, self.pending_conns, self.on_pending_socket_readable)
         else:
+            conn.sock = Client.of(conn.sock)
             conn.init()
             self._watch(conn, self.keepalived_conns, self.on_client_socket_readable)
 
     def on_client_socket_readable(self, conn: Any, client: Any) -> None:
         """In the main thread: something arrived on a connection that no thread has."""
-        if self.gunicorns or not self._dealt_with(conn):
+        if self.gunicorns:
             super().on_client_socket_readable(conn, client)
-
-    def handle(self, conn: Any) -> Any:
-        """Answer the connection's requests for as long as one follows upon the other; in a thread of the pool."""
-        keep = super().handle(conn)
-        while keep is True and self._follows(conn):
-            keep = super().handle(conn)
-        return keep
+            return
+        arrived = received(conn.sock)
+        if arrived is not None:
+            self._advance(conn, arrived, ended=not arrived)
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         conn.sock.settimeout(STALLED)
-        if self.is_verify(req) or req.path == SCRAPE:
+        req._expected_100_continue = False  # bff/framing.py asks for a body when it is wanted
+        if self.is_verify(req) or req.path in WATCHED:
             return super().handle_request(req, conn)
         with self._counting:
             self._longer += 1
@@ -106,137 +88,115 @@ class Worker(AtOnce, ThreadWorker):
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         """In the main thread: a thread has done with a connection."""
+        keep = not fs.cancelled() and fs.exception() is None and fs.result() is True
         try:
-            if not fs.cancelled() and fs.exception() is None and fs.result() is True:
-                self._watch(conn, self.keepalived_conns, self.on_client_socket_readable)
-            else:
-                self._hang_up(conn)
+            self._go_on(conn, keep=keep)
         except OSError:  # it is gone
-            self.nr_conns -= 1
-            conn.close()
+            self._close(conn)
 
-    def murder_keepalived(self) -> None:
+    def murder_keepalived(self, force: bool = False) -> None:
         """Called by gunicorn's loop after every event."""
+        now = time.monotonic()
         if not self.alive:
-            self._closes = self._closes or time.monotonic() + PARTING_MS / 1000
+            self._closes = self._closes or now + PARTING_MS / 1000
             for connection in (*self.keepalived_conns, *self.pending_conns):
                 connection.timeout = min(connection.timeout, self._closes)
-        super().murder_keepalived()
-        now = time.monotonic()
-        for connection in [each for each in self._hung_up if each.timeout <= now]:
-            self._forget(connection)
+        super().murder_keepalived(force)
+        if self._receiving or self._parking or self._sending or self._hung_up:
+            self._refuse_late(now)
+            self._forget_late(now)
+
+    def _refuse_late(self, now: float) -> None:
+        for connection in self._receiving.due(now if self.alive else now + RECEIVE_TIMEOUT - LEAVING):
+            data = bytes(self._arriving[connection].data)
+            self._release(connection)
+            self._refuse(connection, RequestTimeout(), data)
+        for connection, bound in self._parking.refused(now):
+            self._refuse(connection, bound.bulkhead.refused(), connection.parser.unreader.buf.getvalue(), bound)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         super().wait_for_and_dispatch_events(timeout if self.alive else min(timeout, PARTING_MS / 1000))
 
-    def _watch(self, conn: Any, among: deque[Any], readable: Callable[[Any, Any], None]) -> None:
-        conn.sock.setblocking(False)
-        conn.set_timeout()
-        among.append(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(readable, conn))
+    def _advance(self, conn: Any, arrived: bytes, *, ended: bool) -> None:
+        """Answer the request that arrived if memory can, keep it while it is not whole, else give it to a thread,
+        which finds all of it unread. ended: whether nothing more comes."""
+        first = conn not in self._arriving
+        if first:
+            arrived = conn.parser.unreader.take_buffered() + arrived
+            if self._answered(conn, arrived):  # before anything else costs time
+                return
+        arrival = self._arriving.get(conn) or Arrival()
+        state = arrival.add(arrived)
+        if ended and state is State.HEAD:
+            self._release(conn)
+            self._close(conn)
+        elif not ended and self._waits_for(arrival, state):
+            self._keep(conn, arrival)
+        elif first or not self._answered(conn, bytes(arrival.data)):
+            if state is State.BAD_HEAD:
+                with contextlib.suppress(OSError):
+                    conn.sock.shutdown(socket.SHUT_RD)  # a thread answers, and does not wait for more
+            self._release(conn)
+            self._dispatch(conn, bytes(arrival.data))
 
-    def _hang_up(self, conn: Any) -> None:
-        """Say that nothing more comes, and read on until the client has heard it (RFC 9112 section 9.6): the system
-        would take back what it has not delivered yet, if the connection were closed with something left to read.
-        Raises OSError for one that is gone."""
-        conn.sock.shutdown(socket.SHUT_WR)
-        conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + HANGING_UP
-        self._hung_up[conn] = 0
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._unheard, conn))
+    def _waits_for(self, arrival: Arrival, state: State) -> bool:
+        if state is State.BODY:
+            return arrival.asked or not self.streams(*asked(arrival.data))
+        return state is State.HEAD
 
-    def _unheard(self, conn: Any, client: Any) -> None:
-        """In the main thread: something arrived on a connection that has been closed from here."""
-        data = _received(conn.sock)
-        self._hung_up[conn] += len(data or b"")
-        if data == b"" or self._hung_up[conn] > LONGEST_HEAD:
-            self._forget(conn)
+    def _keep(self, conn: Any, arrival: Arrival) -> None:
+        if conn not in self._receiving:
+            self.keepalived_conns.remove(conn)
+            self._arriving[conn] = arrival
+        self._receiving.hold(conn, len(arrival.data), time.monotonic())
+        if arrival.in_body and not arrival.asked:
+            arrival.asked = True
+            if arrival.waits_to_continue:
+                with contextlib.suppress(OSError):  # the poller will see that it is gone
+                    conn.sock.sendall(framing.CONTINUE)
 
-    def _forget(self, conn: Any) -> None:
-        del self._hung_up[conn]
+    def _release(self, conn: Any) -> None:
+        """The poller waits for its request no longer."""
         self.poller.unregister(conn.sock)
-        self.nr_conns -= 1
-        conn.close()
-
-    def _follows(self, conn: Any) -> bool:
-        """Whether the thread has the connection's next request, or its end; nobody waits for the rest of a head."""
-        unreader = conn.parser.unreader
-        if self.gunicorns:
-            return bool(unreader.buf.getbuffer().nbytes) or self._stays(conn)
-        data, ended = unreader.take_buffered(), False
-        if not _is_for_a_thread(data) and self._stays(conn):
-            arrived = _received(conn.sock)
-            data, ended = data + (arrived or b""), arrived == b""
-        unreader.unread(data)
-        return ended or _is_for_a_thread(data)
-
-    def _stays(self, conn: Any) -> bool:
-        """Whether something more arrives while the thread stays; the main thread would answer a verify sooner."""
-        if not self.alive:
-            return _readable(conn.sock, PARTING_MS)
-        if self.tpool.wanted or (not self._longer and self.is_verify(conn.parser.mesg)):
-            return False
-        return _readable(conn.sock, LINGER_MS)
-
-    def _dealt_with(self, conn: Any) -> bool:
-        """Answer what arrived if it is a question that needs nobody else, keep it if it is half a head. False where a
-        thread is to have it, which finds all of it unread.
-
-        Nothing here waits: the socket does not block, and whoever leaves so many answers unread that no other has room
-        is left.
-        """
-        arrived, unreader = _received(conn.sock), conn.parser.unreader
-        if arrived is None:
-            return True
-        data = unreader.take_buffered() + arrived
-        if arrived and self.verify is not None and not self._longer and self._answered(conn, data):
-            return True
-        unreader.unread(data)
-        if not arrived or _is_for_a_thread(data):
-            return False
-        if len(data) <= LONGEST_HEAD:
-            return True
-        with contextlib.suppress(OSError):
-            conn.sock.shutdown(socket.SHUT_RD)  # a thread answers, and does not wait for more
-        return False
+        if conn in self._receiving:
+            self._receiving.end(conn)
+            del self._arriving[conn]
+        else:
+            self.keepalived_conns.remove(conn)
 
     def _answered(self, conn: Any, data: bytes) -> bool:
+        """Whether it is a question that needs nobody else, and has its answer. Never blocks: a client that leaves so
+        many answers unread that no other has room is disconnected."""
+        if self.verify is None or (self._longer and self.tpool.free):
+            return False
         full = len(self.keepalived_conns) >= self.max_keepalived
         answer = self.answer(data, conn.client, conn.server, closes=full)
         if answer is None:
             return False
         try:
-            conn.sock.sendall(answer.data)
+            answer.closes |= conn.sock.send(answer.data) < len(answer.data)
         except OSError:
             answer.closes = True
         self.note(answer)
-        self.keepalived_conns.remove(conn)
         if answer.closes:
-            self.poller.unregister(conn.sock)
-            self.nr_conns -= 1
-            conn.close()
+            self._release(conn)
+            self._close(conn)
+        elif conn in self._receiving:
+            self._release(conn)
+            self._watch(conn, self.keepalived_conns, self.on_client_socket_readable)
         else:
             conn.set_timeout()
+            self.keepalived_conns.remove(conn)
             self.keepalived_conns.append(conn)
         return True
 
-
-def _is_for_a_thread(data: bytes) -> bool:
-    """Whether a request's head is whole, or is none, so that nobody needs to wait for the rest of it."""
-    return bool(data) and (_ENDED.search(data) is not None or _BEGUN.match(data) is None)
-
-
-def _received(sock: Any) -> bytes | None:
-    """None where nothing has arrived; nothing at the end, whatever it was that ended it."""
-    try:
-        return bytes(sock.recv(LONGEST))
-    except BlockingIOError:
-        return None
-    except OSError:
-        return b""
-
-
-def _readable(sock: Any, within_ms: int) -> bool:
-    poller = select.poll()
-    poller.register(sock, select.POLLIN)
-    return bool(poller.poll(within_ms))
+    def _refuse(self, conn: Any, error: BFFError, data: bytes, bound: Bound | None = None) -> None:
+        """End a connection that neither a thread nor the poller has."""
+        answer = self.refusal(error, *asked(data), bound)
+        try:
+            conn.sock.setblocking(False)
+            conn.sock.sendall(answer.data)
+            self.note(answer)
+            self._go_on(conn, keep=False)
+        except OSError:
+            self._close(conn)

@@ -1,7 +1,8 @@
 """A reverse proxy's question and its answer, read and written without gunicorn's request and response.
 
-Those are made for everything that a request can be, and cost several times what verify does. What is read here gunicorn
-and bff/framing.py would let pass, and read alike (a test compares them); anything unusual is left to them.
+Those are made for everything that a request can be, and cost several times what verify does. The grammar here is a
+narrow part of RFC 9112: one whole GET or HEAD without a body. gunicorn (with either of its parsers) and bff/framing.py
+let pass what is read here, and read it alike (a test compares them); anything unusual is left to them.
 """
 
 import functools
@@ -12,7 +13,6 @@ from datetime import datetime
 from io import BytesIO
 from typing import Any
 
-import gunicorn_h1c
 from gunicorn import SERVER, util
 from gunicorn.http import wsgi
 
@@ -24,9 +24,12 @@ LONGEST = 8192
 
 Environ = dict[str, Any]
 
-_LONGEST_LINE = 1024
+_LONGEST_TARGET = 1024
 _MOST_FIELDS = 50
-_REQUEST_LINE = re.compile(rb"(GET|HEAD) ([!->@-~]+)[ ?]")
+_COOKIE = f"HTTP_{framing.COOKIE}"
+_REQUEST_LINE = re.compile(rb"(GET|HEAD) (([!->@-~]+)(?:\?[!-~]*)?) HTTP/1\.1\r\n")
+_NAME = re.compile(r"[!#$%&'*+\-.^`|~0-9A-Za-z]+")  # RFC 9110 section 5.1, without the underscore that WSGI confuses
+_TEXT = bytes({ord("\t"), *range(0x20, 0x7F), *range(0x80, 0x100)})  # what a field's value may hold (section 5.5)
 _LEFT_TO_GUNICORN = frozenset({"CONTENT-LENGTH", "TRANSFER-ENCODING", "EXPECT", "UPGRADE"})  # more than a head follows
 
 
@@ -56,15 +59,9 @@ def asked(data: bytes, paths: frozenset[str], around: Environ) -> Environ | None
     None for whatever else it is. around: what `surroundings` gave.
     """
     line = _REQUEST_LINE.match(data)
-    if line is None or line[2].decode() not in paths:
+    if line is None or line[3].decode() not in paths or len(line[2]) > _LONGEST_TARGET:
         return None
-    try:
-        head = gunicorn_h1c.parse_request(data, limit_request_line=_LONGEST_LINE, limit_request_fields=_MOST_FIELDS)
-    except (gunicorn_h1c.ParseError, gunicorn_h1c.IncompleteError):
-        return None
-    if head["consumed"] != len(data) or head["minor_version"] != 1:
-        return None
-    uri = head["path"].decode("latin-1")
+    uri = line[2].decode()
     path, _, query = uri.partition("?")
     environ = {
         **around,
@@ -74,11 +71,8 @@ def asked(data: bytes, paths: frozenset[str], around: Environ) -> Environ | None
         "RAW_URI": uri,
         "wsgi.input": BytesIO(),
     }
-    for name, value in head["headers"]:
-        key = _key(name)
-        if key is None or key in environ:
-            return None
-        environ[key] = value.decode("latin-1")
+    if not _add_fields(environ, data, line.end()):
+        return None
     host = environ.get("HTTP_HOST")
     if host is None or not framing.is_host(host):
         return None
@@ -88,11 +82,27 @@ def asked(data: bytes, paths: frozenset[str], around: Environ) -> Environ | None
     return environ if environ.get("HTTP_CONNECTION", "keep-alive") == "keep-alive" else None
 
 
+def _add_fields(environ: Environ, data: bytes, start: int) -> bool:
+    """Whether data from start on is a request's header section, no more and no less, with nothing unusual in it."""
+    head, end, rest = data.partition(b"\r\n\r\n")
+    if rest or not end or data.translate(None, _TEXT) != b"\r\n" * data.count(b"\r\n"):  # a control, or half a line end
+        return False
+    lines = head[start:].decode("latin-1").split("\r\n")
+    for line in lines:
+        name, colon, value = line.partition(":")
+        key = _key(name)
+        if not colon or key is None or (key in environ and key != _COOKIE):
+            return False
+        text = value.strip(" \t")
+        environ[key] = framing.COOKIE_JOINT.join((environ[key], text)) if key in environ else text
+    return len(lines) <= _MOST_FIELDS
+
+
 @functools.lru_cache(maxsize=256)
-def _key(name: bytes) -> str | None:
+def _key(name: str) -> str | None:
     """Where the environment has a header field; None for one that gunicorn must see."""
-    text = name.decode("latin-1").upper()
-    if not text or "_" in text or text in _LEFT_TO_GUNICORN:
+    text = name.upper()
+    if _NAME.fullmatch(name) is None or text in _LEFT_TO_GUNICORN:
         return None
     return "CONTENT_TYPE" if text == "CONTENT-TYPE" else f"HTTP_{text.replace('-', '_')}"
 

@@ -70,6 +70,13 @@ DASHBOARD = Dashboard(
                     "s",
                     [Query(quantile(0.95, "bff_upstream_latency_seconds", "service"), "{{service}}")],
                 ),
+                Panel(
+                    "Refused as busy",
+                    "A service is so slow, or asked so much, that it has its whole share of the workers (503 `busy`)."
+                    " Others are not affected. Look at its latency, then at `max_concurrent` in config/routes.yaml.",
+                    "reqps",
+                    [Query(rate("bff_bulkhead_rejections_total", "service"), "{{service}}")],
+                ),
             ],
         ),
         Row(

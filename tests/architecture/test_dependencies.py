@@ -9,7 +9,7 @@ DOCUMENT = "adr/0002-dependencies.md"
 def required() -> set[str]:
     lines = [
         line.strip()
-        for name in ("requirements.txt", "requirements-dev.txt")
+        for name in ("requirements.txt", "requirements-fast.txt", "requirements-dev.txt")
         for line in (ROOT / name).read_text().splitlines()
     ]
     return {line for line in lines if line and not line.startswith(("#", "-r "))}

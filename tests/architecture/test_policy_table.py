@@ -23,19 +23,21 @@ from bff.web.verify import PATHS
 from tests.architecture.source import ROOT
 
 OPEN = Policy(session=False, csrf=False)
+FROM_ELSEWHERE = Policy(session=False, csrf=False, cross_site=True)
 
 EXCEPTIONS = {
-    # logging in and out, and asking whether one is logged in
-    "GET /auth/login": OPEN,
-    "GET /auth/callback": OPEN,
-    "GET /auth/callback/<alias>": OPEN,
+    # logging in and out, which other sites' pages lead to and which have a proof of their own: state, cookie or token;
+    # and asking whether one is logged in
+    "GET /auth/login": FROM_ELSEWHERE,
+    "GET /auth/callback": FROM_ELSEWHERE,
+    "GET /auth/callback/<alias>": FROM_ELSEWHERE,
     "GET /auth/session": OPEN,
     "GET /api/auth/session": OPEN,
-    "GET /auth/logout": OPEN,  # asks first, unless a CSRF token comes along
-    "GET /auth/end-session": OPEN,  # after it: the ticket and its cookie are the credential
+    "GET /auth/logout": FROM_ELSEWHERE,  # asks first, unless a CSRF token comes along
+    "GET /auth/end-session": FROM_ELSEWHERE,  # after it: the ticket and its cookie are the credential
     # providers that end a session: the logout token, or the session id, is the credential
     "POST /auth/backchannel-logout": OPEN,
-    "GET /auth/frontchannel-logout": OPEN,
+    "GET /auth/frontchannel-logout": FROM_ELSEWHERE,
     # services; the Bearer token that they show is the credential
     "GET /auth/tokens/validate": OPEN,
     # a browser's session with a CSRF proof, or a service's Bearer token: the view itself demands one of them
@@ -182,6 +184,22 @@ def test_a_default_view_demands_a_csrf_proof_to_change(app: Flask, cookie: str) 
     for method, path in unsafe:
         answer = call(app, method, path, Cookie=cookie)
         assert (answer.status_code, answer.json["code"]) == (403, "missing_cookie"), f"{method} {path}"
+
+
+def test_a_default_view_opens_no_session_to_other_sites_pages(app: Flask, cookie: str) -> None:
+    """Whatever the method: also what only reads. A navigation is nothing else here."""
+    from_elsewhere = [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+        {"Origin": "https://evil.example"},
+    ]
+    asked = [*defaults(app), ("GET", "/auth/session"), ("GET", "/api/auth/session")]
+    for method, path in asked:
+        for headers in from_elsewhere:
+            answer = call(app, method, path, Cookie=cookie, Accept="*/*", **headers)
+            assert answer.status_code == 403, f"{method} {path} {headers}"
+            assert "Set-Cookie" not in answer.headers
 
 
 def test_verify_in_front_of_flask_demands_a_session(app: Flask, cookie: str) -> None:

@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from bff.kv import Batch, KeyValue
 from tests.contract.backends import Backend
+from tests.fuzz import examples
 
 # Lives and pauses are far apart from each other, so that the real milliseconds of a run decide nothing.
 LIVES = st.sampled_from([None, 1000.0, 2000.0, 3000.0])
@@ -206,12 +207,5 @@ def test_behaves_like_dictionaries(backend: Backend) -> None:
 
     run_state_machine_as_test(
         Machine,
-        settings=settings(
-            max_examples=40,
-            stateful_step_count=25,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            suppress_health_check=[HealthCheck.too_slow],
-        ),
+        settings=settings(examples(50), stateful_step_count=25, derandomize=True, database=None),
     )

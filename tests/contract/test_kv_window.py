@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bff.kv import Hit, KeyValue
 from tests.contract.backends import Backend
 from tests.contract.test_kv import processes, together
+from tests.fuzz import examples
 
 MINUTE = 60.0
 
@@ -110,13 +111,7 @@ STEPS = st.lists(st.integers(0, 13), min_size=1, max_size=40)
 def test_it_is_as_if_all_times_were_kept(backend: Backend) -> None:
     kv, names = backend.open(), iter(range(1_000_000))
 
-    @settings(
-        max_examples=25,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
+    @settings(examples(50), derandomize=True, database=None)
     @given(STEPS, st.integers(1, 5))
     def same(steps: list[int], limit: int) -> None:
         window, naive = f"model{next(names)}", Naive(limit)

@@ -6,17 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import process
+from tests.peers import process, shared
 
 ENDED_WITHIN = 5
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _shared_ends() -> Iterator[None]:
+    yield
+    shared.end()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
-    before = process.survivors()
+    before = process.left_behind()
     yield
     deadline = time.monotonic() + ENDED_WITHIN
-    while left := {pid: name for pid, name in process.survivors().items() if pid not in before}:
+    while left := {pid: name for pid, name in process.left_behind().items() if pid not in before}:
         assert time.monotonic() < deadline, f"still running: {left}"
         time.sleep(process.POLL)
 

@@ -4,12 +4,12 @@ import http.client
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from tests.peers import bff, nginx, service
+from tests.peers import bff, nginx, service, shared
 from tests.peers.bff import Bff
 from tests.peers.service import Service
 
@@ -41,15 +41,18 @@ IMAGE = random.Random(1).randbytes(300_000)
 
 @dataclass(frozen=True)
 class Site:
+    """since: lines of the log that earlier modules have caused."""
+
     bff: Bff
     work: Service
+    since: int = 0
 
     def url(self, path: str) -> str:
         return f"http://{self.bff.address}/api/{path}"
 
     def complaints(self) -> list[str]:
         """Tracebacks, and whatever else went wrong in the BFF without being foreseen."""
-        lines = self.bff.log.read_text().splitlines()
+        lines = self.bff.log.read_text().splitlines()[self.since :]
         return [line for line in lines if "Traceback" in line or "unexpected_error" in line or '"ERROR"' in line]
 
 
@@ -81,7 +84,13 @@ def running(folder: Path, kind: str, environ: Mapping[str, str] | None = None, *
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Under each kind of worker, one after the other."""
-    with running(tmp_path_factory.mktemp(request.param), request.param) as started:
-        yield started
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Under each kind of worker, one after the other; for several modules."""
+    return shared_site(tmp_path_factory, request.param)
+
+
+def shared_site(tmp_path_factory: pytest.TempPathFactory, kind: str, environ: Mapping[str, str] | None = None) -> Site:
+    name = ("proxied", kind, *sorted((environ or {}).items()))
+    site = shared.once(name, lambda: running(tmp_path_factory.mktemp(kind), kind, environ))
+    site.work.forget()
+    return replace(site, since=len(site.bff.log.read_text().splitlines()))

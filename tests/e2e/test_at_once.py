@@ -74,15 +74,32 @@ def test_requests_in_any_portions_get_their_answers(bff: Bff, session: str) -> N
     """In one, in two, two at a time, and with a body that nobody wants: in their order, and no answer is another's."""
     whole = question(session)
     body = question(session, "POST", "Content-Length: 5\r\n") + b"hello"
-    portions = [whole, whole[:30], whole[30:], whole + whole, body + whole, body[:-2], body[-2:] + whole, whole]
-    sent = received = b""
+    portions = {
+        whole: 1, whole[:30]: 0, whole[30:]: 1, whole + whole: 2, body + whole: 2, body[:-2]: 0, body[-2:] + whole: 2,
+        whole + body: 2,
+    }  # fmt: skip
+    expected, received = 0, b""
     with closing(connected(bff)) as connection:
-        for portion in portions:
+        for portion, answers in portions.items():
             connection.sock.sendall(portion)
-            sent += portion
-            while received.count(b"HTTP/1.1 ") < sent.count(b"\r\n\r\n"):
+            expected += answers
+            while received.count(b"HTTP/1.1 ") < expected:
                 received += connection.sock.recv(65536)
-    assert [answer.status for answer in raw.answers(received)] == [200] * 9
+    assert [answer.status for answer in raw.answers(received)] == [200] * expected
+
+
+@pytest.mark.parametrize("path", ["/auth/verify", "/auth/tokens"])
+@pytest.mark.parametrize("first", ["theme=dark", "theme=a,b", "bff_session=short"])
+def test_cookies_in_two_fields_are_read(bff: Bff, session: str, path: str, first: str) -> None:
+    """Of what is answered where it is read, and of what gunicorn hands to Flask."""
+    whole = question(session, more=f"Cookie: {first}\r\n").replace(b"/auth/verify", path.encode())
+    reversed_ = question("short", more=f"Cookie: {first}; bff_session={session}\r\n").replace(
+        b"/auth/verify", path.encode()
+    )
+    with closing(connected(bff)) as connection:
+        for sent in (whole, reversed_):
+            connection.sock.sendall(sent)
+            assert raw.answer(connection.sock).status == 200
 
 
 def test_what_it_answers_is_logged_and_counted(bff: Bff, session: str) -> None:

@@ -57,6 +57,17 @@ def built(folder: Path) -> Image:
 
 
 @pytest.fixture(scope="module")
+def fast(folder: Path, built: Image) -> Image:
+    """Its first stage again, with what is compiled."""
+    if shutil.which("gcc") is None:
+        install.unavailable("the image with the parser in C", "gcc is needed")
+    shutil.copytree(built.folder, folder / "fast-image", symlinks=True)  # pip has the rest already
+    made = Image(ROOT, folder / "fast-image", {"FAST": "1"})
+    made.build(stages=1)
+    return made
+
+
+@pytest.fixture(scope="module")
 def provider_image(folder: Path) -> Image:
     if shutil.which("npm") is None:
         install.unavailable("the provider's image", "Node.js with npm is needed")
@@ -113,7 +124,7 @@ def start(
     stack: ExitStack, made: Image, env: dict[str, str], port: int, host: str, log: Path
 ) -> "subprocess.Popen[bytes]":
     """env: all that it gets, but for the mark of these tests."""
-    env |= {process.MARK: os.environ[process.MARK]}
+    env |= process.marked()
     output = stack.enter_context(log.open("ab"))
     command = image.confined(made, made.command())
     running = process.start(command, env=env, cwd=made.here, output=output)
@@ -142,6 +153,14 @@ def test_traefik_says_how_it_is(deployment: Deployment) -> None:
         subprocess.run([program, *command[2:]], env=env, check=False, capture_output=True, timeout=TIMEOUT).returncode
         == 0
     )
+
+
+def test_it_has_the_parser_in_c_only_when_it_was_asked_for(built: Image, fast: Image, deployment: Deployment) -> None:
+    found = [len(list(image.folder.glob("venv/lib/python*/site-packages/gunicorn_h1c"))) for image in (built, fast)]
+    assert found == [0, 1]
+    log = (deployment.image.folder.parent / "bff.log").read_text()
+    assert '"event": "http_parser"' in log
+    assert '"http_parser": "python"' in log
 
 
 def test_it_is_not_development(deployment: Deployment) -> None:

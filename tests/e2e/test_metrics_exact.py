@@ -28,7 +28,7 @@ from tests.peers.bff import Bff
 
 pytestmark = pytest.mark.e2e
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "8"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "4"))
 WORKERS = int(os.environ.get("SOAK_WORKERS", "4"))
 THREADS = 2
 CONNECTIONS = 8

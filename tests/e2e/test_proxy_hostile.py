@@ -5,18 +5,18 @@ A second, ordinary request follows at once on the same connection, and is answer
 
 import json
 import re
+from itertools import product
 
 import pytest
 
 from tests.e2e import hostile
-from tests.e2e.proxied import Site, site
-from tests.peers import raw
+from tests.e2e.proxied import KINDS, Site, shared_site
+from tests.peers import install, raw
 from tests.peers.bff import Visitor
 from tests.peers.service import fields, request_line
 from tests.peers.streaming.wire import Seen
 
 pytestmark = pytest.mark.e2e
-__all__ = ["site"]
 
 NEXT = b"GET /api/work/next HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
 NEXT_LINE = "GET /work/next HTTP/1.1"
@@ -29,6 +29,22 @@ CLAIMED = (
 )  # fmt: skip
 # Every character that a field name may have (RFC 9110 section 5.6.2) and that CGI, WSGI or PHP turn into "_".
 ALIASING = "!#$%&'*+.^_`|~"
+
+
+@pytest.fixture(scope="module", params=product(KINDS, ("python", "fast")), ids=" ".join)
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Under each kind of worker with each of gunicorn's parsers."""
+    kind, parser = request.param
+    environ = {"PYTHONPATH": str(install.fast_parser())} if parser == "fast" else {}
+    started = shared_site(tmp_path_factory, kind, environ)
+    assert parser_of(started) == parser
+    return started
+
+
+def parser_of(site: Site) -> str:
+    """As the log has it."""
+    (parser,) = [record["http_parser"] for record in site.bff.records() if record["event"] == "http_parser"]
+    return str(parser)
 
 
 def outcome(site: Site, sent: bytes) -> tuple[list[raw.Answer], list[Seen]]:
@@ -101,14 +117,21 @@ def claims() -> list[bytes]:
     return lines + [line.lower() for line in lines] + [b"Cookie: mallory=mallory; _eid_csrf_v1=mallory\r\n"]
 
 
-@pytest.mark.parametrize("prefix", [b"", b"X-A: 1\n"], ids=["", "past LF"])
-def test_no_claim_reaches_the_service(site: Site, prefix: bytes) -> None:
-    lines = [prefix + line for line in claims()]
+def test_no_claim_reaches_the_service(site: Site) -> None:
+    lines = claims()
     step = LATER // 2 - 5
     for first in range(0, len(lines), step):
         answers, seen = outcome(site, hostile.get(b"".join(lines[first : first + step])))
         assert answers[0].status == 200
         assert "mallory" not in seen[0].head
+
+
+def test_two_spaces_are_refused_or_read_as_one(site: Site) -> None:
+    answers, seen = outcome(site, hostile.TWO_SPACES)
+    if parser_of(site) == "fast":
+        assert [request_line(each) for each in seen] == ["GET /work/x HTTP/1.1"]
+    else:
+        assert (answers[0].status, seen) == (400, [])
 
 
 def test_only_what_is_known_reaches_the_service(site: Site) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from tests.flows.instruments import examples
+from tests.fuzz import examples
 from tests.peers import whatwg
 from tests.unit import test_return_url as ours
 

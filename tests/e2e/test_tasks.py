@@ -13,7 +13,7 @@ import requests
 from bff.services import IDP_TIMEOUT
 from bff.tasks.runner import LEASE_LIFE, LOOK, RECORDS_PERIOD, STOP_TIMEOUT
 from tests.e2e.deployment import SWEEP, Deployment, running
-from tests.peers import process
+from tests.peers import lateness, process
 
 pytestmark = pytest.mark.e2e
 
@@ -56,11 +56,10 @@ def holder_in_the_midst_of_its_work(deployment: Deployment) -> int:
 
 
 def seconds_until_taken_over(deployment: Deployment, holder: int) -> float:
-    start = time.monotonic()
-    deployment.wait(lambda: bool(found := lease(deployment)) and found[2:3] != [_owner(holder)])
-    seconds = time.monotonic() - start
-    print(f"taken over after {seconds:.1f} s")
-    return seconds
+    with lateness.measured() as taken:
+        deployment.wait(lambda: bool(found := lease(deployment)) and found[2:3] != [_owner(holder)])
+    print(f"taken over after {taken.seconds:.1f} s")
+    return taken.seconds
 
 
 def _owner(pid: int) -> str:
@@ -93,12 +92,11 @@ def test_the_holder_is_frozen(deployment: Deployment) -> None:
 
 def test_the_holder_is_told_to_leave(deployment: Deployment) -> None:
     holder = holder_in_the_midst_of_its_work(deployment)
-    start = time.monotonic()
-    os.kill(holder, signal.SIGTERM)
-    deployment.wait(lambda: not Path(f"/proc/{holder}").exists())
-    seconds = time.monotonic() - start
-    print(f"left after {seconds:.1f} s")
-    assert seconds < STOP_TIMEOUT + IDP_TIMEOUT + SLACK
+    with lateness.measured() as taken:
+        os.kill(holder, signal.SIGTERM)
+        deployment.wait(lambda: not Path(f"/proc/{holder}").exists())
+    print(f"left after {taken.seconds:.1f} s")
+    assert taken.seconds < STOP_TIMEOUT + IDP_TIMEOUT + SLACK
 
 
 def test_health_shows_that_every_job_succeeds(deployment: Deployment) -> None:

@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.peers import bff, openid, otlp, process, proxies, redis, stranger
+from tests.peers import bff, lateness, openid, otlp, process, proxies, redis, stranger
 from tests.peers.bff import Bff, Visitor
 from tests.peers.otlp import Collector, Span
 
@@ -111,10 +111,9 @@ def story(folder: Path) -> Iterator[Story]:
             exemplars = exemplars_of(service)  # which a worker that is killed takes along
             kill_a_worker(service, collector)
             metrics, threads = service.metrics(), len(os.listdir(f"/proc/{service.process.pid}/task"))
-            start = time.monotonic()
-            stack.close()
-            stopped_after = time.monotonic() - start
-        yield Story(collector, metrics, exemplars, threads, service.records(), echoed, stopped_after)
+            with lateness.measured() as stopping:
+                stack.close()
+        yield Story(collector, metrics, exemplars, threads, service.records(), echoed, stopping.seconds)
 
 
 def configuration(folder: Path, application: str) -> Path:

@@ -4,7 +4,6 @@ Canaille has neither token exchange nor back-channel logout, and its access toke
 that asked for them, so that nothing tells them from ID tokens.
 """
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from tests.peers.redis import RedisServer
 pytestmark = pytest.mark.e2e
 
 TTL = 300
-AT_ONCE = 1.0  # seconds in which every worker has heard that a session ended, on a machine that is busy
+AT_ONCE = 100  # answers of each worker, which has heard by then that a session ended
 
 
 @dataclass(frozen=True)
@@ -224,9 +223,10 @@ def test_the_provider_ends_a_session_in_every_worker_at_once(first: AtOidcProvid
         tokens = stored_tokens(first.store, alice.cookie())
         query = urlencode({"id_token_hint": tokens.id_token, "post_logout_redirect_uri": alice.base_url})
         alice.walk(f"{first.deployment.provider.issuer}/session/end?{query}", alice.base_url, logout="yes")
-        start = time.monotonic()
+        rounds = 0
         while {line.token(alice.cookie()).status for line in workers} != {401}:
-            assert time.monotonic() - start < AT_ONCE
+            rounds += 1
+            assert rounds < AT_ONCE
         assert [line.token(elsewhere.cookie()).status for line in workers] == [200] * WORKERS
         assert first.bff.value("bff_sessions_destroyed_total", reason="backchannel") == 1
         assert first.bff.value("bff_token_validation_total", token_type="logout_token", status="valid") == 1

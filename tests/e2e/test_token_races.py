@@ -18,7 +18,7 @@ from tests.e2e.deployment import PATIENCE, WORKERS, Deployment, Line, lines, run
 
 pytestmark = pytest.mark.e2e
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "50"))
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "20"))
 BLOCK = 50  # rounds of one login; the provider's clock is not set forward, so its ID tokens may not end meanwhile
 EACH = 16  # requests to each worker
 TTL = 20

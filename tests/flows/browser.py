@@ -174,6 +174,11 @@ class Browser:
     def _store(self, line: str, host: str, path: str, scheme: str) -> None:
         for name, morsel in SimpleCookie(line).items():
             assert scheme == "https" or not morsel["secure"], "a Secure cookie over http is dropped"
+            if name.lower().startswith("__host-"):
+                kept = bool(morsel["secure"]) and morsel["path"] == "/" and not morsel["domain"]
+                assert kept, "a __Host- cookie that is not Secure and for the whole host is dropped"
+            if name.lower().startswith("__host-http-"):
+                assert morsel["httponly"], "a __Host-Http- cookie that is not HttpOnly is dropped"
             age = morsel["max-age"]
             self._keep(
                 Cookie(

@@ -1,8 +1,7 @@
-"""What a test reads and moves: the clock, the counters, and Hypothesis' patience."""
+"""What a test reads: the counters."""
 
 from collections.abc import Iterable
 
-from hypothesis import HealthCheck, settings
 from prometheus_client import REGISTRY, Metric
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
@@ -32,8 +31,3 @@ def _samples(families: Iterable[Metric]) -> Samples:
     return {
         (sample.name, tuple(sample.labels.values())): sample.value for family in families for sample in family.samples
     }
-
-
-def examples(number: int) -> settings:
-    """So many, on however busy a machine."""
-    return settings(max_examples=number, deadline=None, suppress_health_check=[HealthCheck.too_slow])

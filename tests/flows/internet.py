@@ -1,6 +1,7 @@
 """A whole internet in this process: the real BFF (Verify included), an OpenID Provider, browsers, and one clock."""
 
 import base64
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,7 @@ BFF = "https://app.example"
 OTHER_APP = "https://other.example"
 ISSUER = "https://idp.example"
 SESSION = "bff_session"
-NEW_KEY = base64.b64encode(b"n" * 32).decode()
-OLD_KEY = base64.b64encode(b"o" * 32).decode()
+NEW_KEY, OLD_KEY = (base64.b64encode(hashlib.sha256(name).digest()).decode() for name in (b"new", b"old"))
 
 
 @dataclass

@@ -17,6 +17,7 @@ from bff.sessions.tokens import Tokens
 from tests.architecture.source import ROOT
 
 ORIGIN = "http://127.0.0.1:8000"
+PAGES = "http://127.0.0.1:5173"
 NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
 ORDERS = "/api/orders"
 SERVICE = "/dev/api/orders"
@@ -69,11 +70,19 @@ def refusal(answer: TestResponse) -> tuple[int, str]:
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
     """At a BFF with the repository's own routes and policies."""
-    config = settings.load({"BFF_DATA_DIR": str(tmp_path), "BFF_BASE_URL": ORIGIN}, ROOT / "config")
+    environ = {"BFF_DATA_DIR": str(tmp_path), "BFF_BASE_URL": ORIGIN, "BFF_ALLOWED_REDIRECT_HOSTS": PAGES}
+    config = settings.load(environ, ROOT / "config")
     app = create_app(config)
     start(app)
     yield Browser(app.test_client())
     stop(app)
+
+
+def test_the_login_form_leads_on_to_the_application(browser: Browser) -> None:
+    """Chromium asks form-action about the redirects that follow, the last of which goes to return_to."""
+    page = browser.visit(f"/auth/login?return_to={PAGES}/")
+    assert "<form" in page.text
+    assert f"form-action 'self' {PAGES};" in page.headers["Content-Security-Policy"]
 
 
 def test_demo_page_keeps_to_its_content_security_policy(browser: Browser) -> None:

@@ -40,7 +40,7 @@ def test_the_iframe_ends_the_session_without_a_cookie(bff: Site, counters: Count
 
 def test_that_issuer_may_frame_it_and_nobody_else(bff: Site) -> None:
     policy = framed(bff.browser(), iss=ISSUER, sid="s1").headers["Content-Security-Policy"]
-    assert policy == f"default-src 'none'; frame-ancestors {ISSUER}; base-uri 'none'"
+    assert policy == f"default-src 'none'; form-action 'none'; frame-ancestors {ISSUER}; base-uri 'none'"
     assert "frame-ancestors 'none'" in framed(bff.browser(), iss=ISSUER).headers["Content-Security-Policy"]
 
 

@@ -14,8 +14,9 @@ from werkzeug.wrappers import Response
 
 from tests.clock import Clock
 from tests.flows.browser import ON_VERIFY_BIND, QUESTIONS, VERIFY_BIND
-from tests.flows.instruments import Counters, examples
+from tests.flows.instruments import Counters
 from tests.flows.internet import BFF, OTHER_APP, SESSION, Site, site
+from tests.fuzz import examples
 
 PEER = "203.0.113.7"
 PROFILES = "profiles: {asked: {unauthenticated: redirect, authz: pdp, resource: site}}"

@@ -20,6 +20,7 @@ from tests.flows.instruments import Counters
 from tests.flows.internet import BFF, ISSUER, Site, SiteFactory, log_out, login, proof, site, to_callback
 from tests.flows.one_grant import OneGrant
 from tests.flows.provider import html
+from tests.fuzz import examples
 
 IDLE = 3600.0
 QUIET = 900 + CODE_LIFE
@@ -261,9 +262,8 @@ def test_any_order_of_events(rsa: Key) -> None:
     run_state_machine_as_test(
         Alice,
         settings=settings(
-            max_examples=15,
+            examples(50),
             stateful_step_count=20,
-            deadline=None,
             derandomize=True,
             database=None,
             suppress_health_check=list(HealthCheck),

@@ -21,9 +21,9 @@ from bff.web.openapi import document
 from tests.clock import Clock
 from tests.flows.api import ORDERS, Backend
 from tests.flows.browser import ON_VERIFY_BIND, QUESTIONS, VERIFY_BIND
-from tests.flows.instruments import examples
 from tests.flows.internet import BFF, Site, proof, site
 from tests.flows.policy import policies, services_own_token, with_pdp
+from tests.fuzz import examples
 
 CHANGE_TOKEN = "c" * 40
 PROFILES = "profiles: {asked: {authz: pdp, resource: site}, orders: {service: orders, unauthenticated: redirect}}"

@@ -16,11 +16,12 @@ from bff.web.pdp import LONGEST, MOST
 from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters, examples
+from tests.flows.instruments import Counters
 from tests.flows.internet import BFF, Site, SiteFactory, proof
 from tests.flows.issued import access_token
 from tests.flows.policy import asked, policies, services_own_token, with_pdp
 from tests.flows.token_use import refusal
+from tests.fuzz import examples
 
 ONE, SEVERAL, INVALIDATE = "/access/v1/evaluation", "/access/v1/evaluations", "/access/v1/invalidate"
 CHANGE_TOKEN = "c" * 40

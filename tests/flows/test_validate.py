@@ -16,12 +16,13 @@ from bff.errors import InvalidRequest
 from bff.oidc.jwt import parse
 from bff.web.bearer import bearer_token
 from tests.clock import Clock
-from tests.flows.instruments import Counters, examples
+from tests.flows.instruments import Counters
 from tests.flows.internet import BFF, ISSUER, Site, SiteFactory, login
 from tests.flows.issued import BACKCHANNEL, access_token, logout_token
 from tests.flows.provider import REMOVED, Answer, OpenIdProvider, html, raising, reply
 from tests.flows.registration import SECRET
 from tests.flows.tokens import compact, unsigned
+from tests.fuzz import examples
 
 VALIDATION = "bff_token_validation_total"
 Issue = Callable[[OpenIdProvider], str]

@@ -11,16 +11,20 @@ ARGUMENTS = [
     "--no-sandbox",  # in a container there is no user namespace for it
     "--disable-dev-shm-usage",  # nor a large /dev/shm
     "--disable-gpu",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.*",  # a page that asks for fonts elsewhere waits for nobody
 ]
+NOWHERE = "MAP * ~NOTFOUND, EXCLUDE 127.0.0.*"  # a page that asks for fonts elsewhere waits for nobody
 TIMEOUT_MS = 10_000
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(hosts: str = "") -> Iterator[Browser]:
+    """hosts: a pattern of host names, such as *.test, that are all at 127.0.0.1."""
+    rules = f"MAP {hosts} 127.0.0.1, {NOWHERE}" if hosts else NOWHERE
     program = install.debian("chromium", "chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS, timeout=3 * TIMEOUT_MS)
+        browser = playwright.chromium.launch(
+            executable_path=program, args=[*ARGUMENTS, f"--host-resolver-rules={rules}"], timeout=3 * TIMEOUT_MS
+        )
         try:
             yield browser
         finally:

@@ -1,9 +1,9 @@
 """A Dockerfile without Docker: its very steps in a fresh folder, and its command under the same confinement.
 
 Every absolute path of the image is a path below the folder, for all stages together, so COPY --from copies nothing.
-What concerns the machine instead of the folder (groupadd, useradd) is the one kind of step that is left out. Where this
-user may, the command runs as the image's user, with no right but to read, on a root that is read-only except for
-/dev/shm.
+What concerns the machine instead of the folder (groupadd, useradd, apt-get) is the one kind of step that is left out.
+No step finds a compiler, as none would in the base images, unless an argument asks for one. Where this user may, the
+command runs as the image's user, with no right but to read, on a root that is read-only except for /dev/shm.
 """
 
 import fnmatch
@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 BASE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-LEFT_OUT = ("groupadd ",)
+LEFT_OUT = re.compile(r"\b(groupadd|apt-get) ")
+COMPILERS = ("cc", "gcc", "g++", "c++", "clang", "x86_64-linux-gnu-gcc", "cargo", "rustc")
 PATIENCE = 300
 READ_ONLY = """
 mount -o remount,bind,ro / &&
@@ -41,23 +42,30 @@ def steps(dockerfile: str) -> list[Step]:
 
 
 class Image:
-    """What a Dockerfile makes. folder: a fresh one, which stands for the root of its file system."""
+    """What a Dockerfile makes. folder: a fresh one, which stands for the root of its file system. arguments: those of
+    --build-arg."""
 
-    def __init__(self, context: Path, folder: Path) -> None:
+    def __init__(self, context: Path, folder: Path, arguments: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self._context = context
         self._steps = steps((context / "Dockerfile").read_text())
         self._ignored = (context / ".dockerignore").read_text().split()
         self._workdir = PurePosixPath("/")
+        self._given = dict(arguments or {})
+        self._arguments: dict[str, str] = {}
         self.environ: dict[str, str] = {}
         self.user = "0:0"
 
-    def build(self) -> None:
-        for step in self._steps:
+    def build(self, *, stages: int | None = None) -> None:
+        """stages: how many of them, if not all."""
+        for step in self._steps[: self._end(stages)]:
             if step.word == "FROM":
-                self.environ, self.user, self._workdir = {}, "0:0", PurePosixPath("/")
-            elif step.word == "RUN" and not step.rest.startswith(LEFT_OUT):
+                self._arguments, self.environ, self.user, self._workdir = {}, {}, "0:0", PurePosixPath("/")
+            elif step.word == "RUN" and not LEFT_OUT.search(step.rest):
                 self._run(step.rest)
+            elif step.word == "ARG":
+                name, _, value = step.rest.partition("=")
+                self._arguments[name] = self._given.get(name, value)
             elif step.word == "COPY":
                 self._copy(step.rest.split())
             elif step.word == "WORKDIR":
@@ -92,15 +100,38 @@ class Image:
         names = (str(path) for path in self.folder.rglob("*"))
         return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in zip(names, everything, strict=True)}
 
+    def _end(self, stages: int | None) -> int | None:
+        """Where the stage after so many begins."""
+        begins = [place for place, step in enumerate(self._steps) if step.word == "FROM"]
+        return None if stages is None or stages == len(begins) else begins[stages]
+
     def _run(self, commands: str) -> None:
         shell = commands
         for path in sorted(self._paths(commands), key=len, reverse=True):
             shell = re.sub(rf"(?<![\w/.]){re.escape(path)}(?=[/\s]|$)", str(self._real(path)), shell)
         result = subprocess.run(
-            ["sh", "-ec", shell], cwd=self.here, check=False, capture_output=True, text=True, timeout=PATIENCE
-        )
+            ["sh", "-ec", shell],
+            cwd=self.here, env=self._environment_of_steps(),
+            check=False, capture_output=True, text=True, timeout=PATIENCE,
+        )  # fmt: skip
         if result.returncode:
             raise RuntimeError(f"{commands}\n{result.stdout[-1000:]}{result.stderr[-1000:]}")
+
+    def _environment_of_steps(self) -> dict[str, str]:
+        found = {name: value for name, value in self.environ.items() if name != "PATH"}
+        env = {**os.environ, **self._arguments, **found}
+        if not any(self._arguments.values()):
+            env |= {"CC": "/bin/false", "PATH": f"{self._no_compilers()}:{env['PATH']}"}
+        return env
+
+    def _no_compilers(self) -> Path:
+        """A folder for PATH to begin with."""
+        folder = self.folder.with_name(f"{self.folder.name}-no-compilers")
+        folder.mkdir(exist_ok=True)
+        for name in COMPILERS:
+            if not (folder / name).is_symlink():
+                (folder / name).symlink_to("/bin/false")
+        return folder
 
     def _copy(self, words: Sequence[str]) -> None:
         *sources, target = words

@@ -12,6 +12,7 @@ from typing import NoReturn
 import pytest
 
 APT_TIMEOUT = 600
+ROOT = Path(__file__).parents[2]
 
 
 def unavailable(what: str, why: str) -> NoReturn:
@@ -103,3 +104,28 @@ def _pip_install(folder: Path) -> None:
         )
         if result.returncode:
             unavailable(folder.name, result.stdout.strip().rpartition("\n")[2])
+
+
+@functools.cache
+def fast_parser() -> Path:
+    """A folder that holds what requirements-fast.txt says; compiled when absent or older than that.
+
+    Beside the virtual environment's packages, not among them: a program finds it there only if it is told to.
+    """
+    with (ROOT / "requirements-fast.txt").open() as wanted:
+        fcntl.flock(wanted, fcntl.LOCK_EX)
+        folder = Path(sys.prefix) / "fast"
+        if not _fresh(folder / "complete", Path(wanted.name)):
+            _compile(folder, Path(wanted.name))
+            (folder / "complete").touch()
+    return folder
+
+
+def _compile(folder: Path, wanted: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    pip = ["-m", "pip", "--disable-pip-version-check", "install", "-q", "--target", str(folder), "-r", str(wanted)]
+    result = subprocess.run(
+        [sys.executable, *pip], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=APT_TIMEOUT
+    )
+    if result.returncode:
+        unavailable("gunicorn's parser in C", "it takes a C compiler and Python's headers")

@@ -19,6 +19,7 @@ POLL = 0.02
 MARK = "STARTED_BY_TEST_PROCESS"
 os.environ[MARK] = str(os.getpid())
 _groups: set[int] = set()
+_shared: set[int] = set()  # those of them that outlive a module
 
 
 def _end(*_: object) -> NoReturn:
@@ -87,6 +88,24 @@ def stop(process: "subprocess.Popen[bytes]", grace: float = 10) -> None:
     process.wait()
 
 
+@contextmanager
+def shared() -> Iterator[None]:
+    """What starts within is not left behind by the module that started it."""
+    before = set(_groups)
+    yield
+    _shared.update(_groups - before)
+
+
+def left_behind() -> dict[int, str]:
+    """Survivors but for what is shared by modules."""
+    found = {}
+    for pid, command in survivors().items():
+        with suppress(ProcessLookupError):
+            if os.getpgid(pid) not in _shared:
+                found[pid] = command
+    return found
+
+
 def survivors() -> dict[int, str]:
     """Command line by pid of every living process that this test process started and that has not ended."""
     found = {}
@@ -101,6 +120,11 @@ def survivors() -> dict[int, str]:
 
 def _marked(folder: Path) -> bool:
     return f"{MARK}={os.getpid()}".encode() in (folder / "environ").read_bytes().split(b"\0")
+
+
+def marked() -> dict[str, str]:
+    """What an environment must hold for `survivors` to find a process that gets nothing else of this one's."""
+    return {MARK: os.environ[MARK]}
 
 
 def start(

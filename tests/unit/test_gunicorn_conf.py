@@ -27,7 +27,11 @@ class Circle:
     def __init__(self):
         self.itself = self
 
-conf["when_ready"](None)
+class Server:
+    class cfg:
+        http_parser = conf["http_parser"]
+
+conf["when_ready"](Server)
 frozen, looked_at = gc.get_freeze_count(), len(gc.get_objects())
 former = weakref.ref(Circle())
 gc.freeze()

@@ -4,9 +4,8 @@ takes longer than a tenth more than it may."""
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from bff.errors import UpstreamError
 from bff.http import HttpClient
-from tests.peers import certificates, tls
+from tests.peers import certificates, lateness, tls
 
 TIMEOUT = 0.4
 LATEST = TIMEOUT * 1.1
@@ -103,13 +102,14 @@ def client() -> Iterator[HttpClient]:
 
 
 def timed(call: Callable[[], object]) -> tuple[float, str]:
-    """(seconds, what came of it)."""
-    start, outcome = time.monotonic(), "answered"
-    try:
-        call()
-    except UpstreamError as err:
-        outcome = err.outcome
-    return time.monotonic() - start, outcome
+    """(seconds, what came of it). Not counted: what this machine lost meanwhile to whatever else runs on it."""
+    outcome = "answered"
+    with lateness.measured() as taken:
+        try:
+            call()
+        except UpstreamError as err:
+            outcome = err.outcome
+    return taken.seconds, outcome
 
 
 SLOW: dict[str, Speak] = {
@@ -176,11 +176,13 @@ def test_every_address_of_a_name_gets_its_share(client: HttpClient, monkeypatch:
 
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: found)
         monkeypatch.setattr(socket, "socket", Watched)
-        seconds, _ = timed(lambda: client.get("http://pdp.example/", target="t"))
+        with lateness.measured() as late:
+            seconds, _ = timed(lambda: client.get("http://pdp.example/", target="t"))
         for each in waiting:
             each.close()
     assert seconds < LATEST
-    assert tried == [pytest.approx(TIMEOUT / 4, rel=0.1)] * 4
+    assert len(tried) == 4
+    assert all(TIMEOUT / 4 * 0.9 - late.lost < (share or 0) < TIMEOUT / 4 * 1.1 for share in tried)
 
 
 def test_a_tls_handshake_that_never_ends(client: HttpClient, serve: Callable[[Speak], Server]) -> None:
@@ -192,11 +194,13 @@ def test_a_tls_handshake_that_never_ends(client: HttpClient, serve: Callable[[Sp
     assert outcome in {"timeout", "connection"}
 
 
-def test_a_connection_serves_again_with_all_its_time(client: HttpClient, serve: Callable[[Speak], Server]) -> None:
-    """What one call left of its time is no limit for the next one."""
-    server = serve(then(TIMEOUT * 0.7, BODY))
-    for _ in range(3):
-        assert client.post_json(server.url, {"a": 1}, target="t").json() == {}
+def test_a_connection_serves_again_with_all_its_time(serve: Callable[[Speak], Server]) -> None:
+    """What one call left of its time is no limit for the next one: together they take longer than one may. Each has
+    much of it left, for a machine that is late."""
+    server = serve(then(TIMEOUT, BODY))
+    with closing(HttpClient("whole", timeout=4 * TIMEOUT, whole=True)) as client:
+        for _ in range(5):
+            assert client.post_json(server.url, {"a": 1}, target="t").json() == {}
     assert server.connections == 1
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import stat
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from bff.keys import main
 from bff.signing import PUBLISHED_BEFORE, SigningKeys
 from tests.clock import Clock
 
+ACL = "system.posix_acl_access"
 MONTH = 30 * 24 * 3600
 Printed = pytest.CaptureFixture[str]
 
@@ -30,6 +33,12 @@ def file(tmp_path: Path, clock: Clock, capsys: Printed) -> Path:
     path.write_text(capsys.readouterr().out)
     clock.now += MONTH
     return path
+
+
+def acl(*, owner: int, nobody: int, group: int, mask: int, other: int) -> bytes:
+    """As Linux keeps it (acl(5)): version 2, then tag, rights and id of each entry."""
+    entries = [(1, owner, -1), (2, nobody, 65534), (4, group, -1), (16, mask, -1), (32, other, -1)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
 
 
 def held(path: Path) -> SigningKeys:
@@ -88,21 +97,85 @@ def test_a_single_key_becomes_the_older_of_two(tmp_path: Path, clock: Clock, pem
     assert held(file).current(clock()).kid == key.thumbprint()
 
 
-def test_the_file_is_its_owners_alone_and_a_link_stays_one(file: Path, clock: Clock) -> None:
-    file.chmod(0o644)
+@pytest.mark.parametrize("mode", [0o400, 0o600, 0o640, 0o644, 0o660])
+def test_the_file_keeps_its_rights_and_a_link_stays_one(file: Path, clock: Clock, mode: int) -> None:
+    file.chmod(mode)
     link = file.parent / "link"
-    link.symlink_to(file)
+    link.symlink_to(file.name)
     assert main(["rotate", str(link)], clock) == 0
     assert link.is_symlink()
-    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.stat().st_mode & 0o7777 == mode
     assert sorted(file.parent.iterdir()) == [file, link], "no draft is left behind"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_the_file_keeps_its_owner(file: Path, clock: Clock) -> None:
-    os.chown(file, 65534, -1)
+@pytest.mark.parametrize(("owner", "group"), [(65534, 65534), (0, 65534), (65534, 0)])
+def test_the_file_keeps_its_owner_and_group(file: Path, clock: Clock, owner: int, group: int) -> None:
+    os.chown(file, owner, group)
+    file.chmod(0o640)
     assert main(["rotate", str(file)], clock) == 0
-    assert file.stat().st_uid == 65534
+    kept = file.stat()
+    assert (kept.st_uid, kept.st_gid, kept.st_mode & 0o7777) == (owner, group, 0o640)
+
+
+def test_who_may_not_keep_its_owner_replaces_nothing(
+    file: Path, clock: Clock, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = file.read_text()
+
+    def forbidden(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", forbidden)
+    assert main(["rotate", str(file)], clock) == 1
+    assert capsys.readouterr().err == f"{file}: cannot be written (PermissionError).\n"
+    assert (file.read_text(), list(file.parent.iterdir())) == (before, [file])
+
+
+NOBODY_MAY_READ = acl(owner=6, nobody=4, group=4, mask=4, other=0)
+"""In an access control list, one more user than mode 0640 tells."""
+
+
+@pytest.fixture
+def acls(tmp_path: Path) -> None:
+    try:
+        os.setxattr(tmp_path, "system.posix_acl_default", NOBODY_MAY_READ)
+        os.removexattr(tmp_path, "system.posix_acl_default")
+    except OSError:
+        pytest.skip("this file system knows no access control lists")
+
+
+@pytest.mark.usefixtures("acls")
+def test_the_file_keeps_its_access_control_list(file: Path, clock: Clock) -> None:
+    os.setxattr(file, ACL, NOBODY_MAY_READ)
+    mode = file.stat().st_mode
+    assert main(["rotate", str(file)], clock) == 0
+    assert (os.getxattr(file, ACL), file.stat().st_mode) == (NOBODY_MAY_READ, mode)
+
+
+@pytest.mark.usefixtures("acls")
+def test_a_file_without_such_a_list_gets_none_from_its_folder(file: Path, clock: Clock) -> None:
+    file.chmod(0o640)
+    os.setxattr(file.parent, "system.posix_acl_default", NOBODY_MAY_READ)
+    assert main(["rotate", str(file)], clock) == 0
+    assert ACL not in os.listxattr(file)
+    assert file.stat().st_mode & 0o7777 == 0o640
+
+
+def test_file_and_folder_are_on_the_disk_before_it_says_so(
+    file: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a crash could leave an empty file, or the former one."""
+    synced: list[bool] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    assert main(["rotate", str(file)], clock) == 0
+    assert synced == [False, True]
 
 
 def test_a_file_that_cannot_be_replaced_stays_whole(

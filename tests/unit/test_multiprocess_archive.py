@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bff.observability.multiprocess import archive, manifest
+from tests.fuzz import examples
 from tests.unit.value_files import (
     Place,
     Process,
@@ -85,7 +86,7 @@ def test_living_processes_are_left_alone(tmp_path: Path) -> None:
     assert difference(scraped(tmp_path), expected([dead, alive], gone={dead.pid})) == {}
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.floats(0, 1e6), min_size=2, max_size=12), st.integers(1, 4))
 def test_no_total_goes_back_by_its_last_bit(values: list[float], at_once: int) -> None:
     """Sums of these depend on their order; the archive sums a few at a time, in another order than the scrape."""

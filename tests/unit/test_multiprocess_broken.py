@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bff.observability.multiprocess import archive, manifest
 from bff.observability.multiprocess.files import entry, header
+from tests.fuzz import examples
 from tests.unit.value_files import (
     Process,
     Scrapers,
@@ -249,7 +250,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path, scrapers: Scrapers, caplog: 
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(data=st.data())
 def test_any_damage_to_a_file_leaves_the_others_alone(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name, Scrapers() as scrapers:

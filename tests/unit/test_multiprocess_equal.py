@@ -4,10 +4,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bff.observability.multiprocess.collector import MultiprocessCollector
+from tests.fuzz import examples
 from tests.unit.value_files import (
     MODES,
     Place,
@@ -58,7 +59,7 @@ def assert_equal_to_stock(folder: Path, collector: MultiprocessCollector) -> Non
         assert difference(ours, theirs) == {}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(150)
 @given(rounds=st.lists(st.lists(written(), min_size=3, max_size=3), min_size=1, max_size=3), ours=st.data())
 def test_equal_after_every_round(rounds: list[list[list[tuple[Place, float]]]], ours: st.DataObject) -> None:
     """Three processes; keys are appended between the scrapes, in another order in each file."""

@@ -10,6 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from bff.observability.multiprocess import archive, manifest
 from bff.observability.multiprocess.collector import MultiprocessCollector
+from tests.fuzz import examples
 from tests.unit.value_files import (
     MODES,
     Place,
@@ -136,4 +137,4 @@ class Fleet(RuleBasedStateMachine):
 
 
 TestFleet = Fleet.TestCase
-TestFleet.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestFleet.settings = settings(examples(150), stateful_step_count=50)

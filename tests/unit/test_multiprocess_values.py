@@ -25,7 +25,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from bff.observability.multiprocess import archive, manifest, values
 from bff.observability.multiprocess.files import header
 from bff.observability.quick import Counter, Histogram
-from tests.flows.instruments import examples
+from tests.fuzz import examples
 from tests.unit.value_files import Scrapers, nobody, samples, scraped
 
 

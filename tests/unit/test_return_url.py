@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bff.errors import InvalidReturnUrl
 from bff.oidc.return_url import MAX_LENGTH, ReturnUrls
-from tests.flows.instruments import examples
+from tests.fuzz import examples
 
 OWN = "https://app.example"
 OTHER = "https://other.example:8443"

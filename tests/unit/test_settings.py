@@ -108,7 +108,7 @@ def test_a_file_must_be_readable_text_and_the_only_source(folder: Path) -> None:
         ("BFF_COOKIE_DOMIAN", " Did you mean BFF_COOKIE_DOMAIN?"),
         ("BFF_SECRETS_FLIE", " Did you mean BFF_SECRETS_FILE?"),
         ("SESSION_LIFE_TIME", " Did you mean SESSION_LIFETIME?"),
-        ("BFF_", ""),
+        ("BFF_QQQQ", ""),
     ],
 )
 def test_a_misspelt_name_is_reported(folder: Path, name: str, hint: str) -> None:
@@ -507,3 +507,11 @@ def test_no_text_breaks_loading(text: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "routes.yaml").write_bytes(text.encode(errors="surrogatepass"))
         assert all(isinstance(line, str) for line in settings_check.problems(load(Path(name))))
+
+
+@pytest.mark.parametrize(
+    ("environ", "concurrency"),
+    [({}, 8), ({"WEB_THREADS": "3"}, 3), ({"WEB_THREADS": "x"}, 8), ({"WEB_WORKER_CLASS": "gevent"}, 1000)],
+)
+def test_how_many_requests_a_worker_answers_at_a_time(folder: Path, environ: dict[str, str], concurrency: int) -> None:
+    assert load(folder, environ).concurrency == concurrency

@@ -1,6 +1,7 @@
 """Every mistake at once, before a port is bound, and no secret in what is printed."""
 
 import base64
+import hashlib
 import os
 import socket
 import subprocess
@@ -29,8 +30,7 @@ from bff.settings_check import EX_CONFIG, MASK, InvalidSettings, listener_proble
 from tests.peers import certificates, stranger
 
 ROOT = Path(__file__).parents[2]
-KEY = base64.b64encode(b"k" * 32).decode()
-ANOTHER = base64.b64encode(b"l" * 32).decode()
+KEY, ANOTHER, THIRD = (base64.b64encode(hashlib.sha256(name).digest()).decode() for name in (b"k", b"l", b"m"))
 
 PRODUCTION = {
     "ENVIRONMENT": "production",
@@ -137,7 +137,7 @@ def test_an_app_is_not_built_from_them(tmp_path: Path) -> None:
         ({"ENVIRONMENT": "staging", "BFF_SECRETS": ""}, "BFF_SECRETS: is required outside development"),
         ({"ENVIRONMENT": "staging", "OIDC_ISSUER": "http://login.example.com"}, "OIDC_ISSUER: must be https."),
         # anywhere
-        ({"BFF_SECRETS": f"{KEY} {ANOTHER} {KEY}"}, "BFF_SECRETS: at most two keys"),
+        ({"BFF_SECRETS": f"{KEY} {ANOTHER} {THIRD}"}, "BFF_SECRETS: at most two keys"),
         ({"REDIS_URL": "redis://host:port"}, "REDIS_URL: the host, port or database number cannot be read"),
         ({"REDIS_URL": "redis://host?timeout=1"}, "REDIS_URL: redis:// takes no option 'timeout'"),
         ({"SESSION_LIFETIME": "60"}, "SESSION_IDLE_TIMEOUT: is longer than SESSION_LIFETIME"),

@@ -1,6 +1,7 @@
 """config/pdp.yaml and config/verify.yaml: who decides, and how verify answers; every mistake with its line."""
 
 import base64
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from bff import settings, settings_check
 from bff.settings import OnError, PdpSettings, ServiceSettings, Settings, TokenKind, VerifyProfile
 from bff.settings_check import MASK, masked
 
-KEY = base64.b64encode(b"k" * 32).decode()
+KEY = base64.b64encode(hashlib.sha256(b"k").digest()).decode()
 SERVICES = """
 services:
   orders: {}

@@ -1,6 +1,7 @@
 """config/routes.yaml: the services behind the BFF, and every mistake in their declaration at once."""
 
 import base64
+import hashlib
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from bff.app import create_app
 from bff.settings import ServiceSettings, Settings, TokenKind
 from bff.settings_check import InvalidSettings
 
-KEY = base64.b64encode(b"k" * 32).decode()
+KEY = base64.b64encode(hashlib.sha256(b"k").digest()).decode()
 KINDS = "user, exchange, client_credentials, none"
 KEYS = "There is no such key. Did you mean token? There are token, idp, audience, resource, scope, base_url, timeout,"
 RESOURCE = "must be an absolute URL without a fragment, such as https://orders.example.com."
@@ -174,3 +175,22 @@ def test_no_secret_is_quoted(folder: Path) -> None:
     found = problems(folder, "services: {a: {token: exchange, resource: '${SECRET}'}}", SECRET="hunter2")
     assert len(found) == 1
     assert "hunter2" not in found[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("navigable: true", []),
+        ("navigable: true, methods: [POST, HEAD]", []),
+        ("navigable: false, auth: bearer", []),
+        ("navigable: true, auth: bearer", ["goes with auth: session only; without a session any page may send a"]),
+        ("navigable: true, auth: none", ["goes with auth: session only; without a session any page may send a"]),
+        ("navigable: true, methods: [POST]", ["needs GET or HEAD among the methods; a link sends nothing else."]),
+        ("navigable: often", ["Not a valid boolean."]),
+    ],
+)
+def test_what_a_link_may_lead_to(folder: Path, more: str, expected: list[str]) -> None:
+    text = "services: {a: {base_url: 'https://a.example', token: none}}\nroutes:\n  - "
+    found = problems(folder, f"{text}{{id: r, path: /api/r, service: a, {more}}}")
+    assert len(found) == len(expected), found
+    assert all(f"routes.0.navigable: {start}" in line for line, start in zip(found, expected, strict=True))

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwk, jws, jwt
 
 from bff import signing
 from bff.signing import ALGORITHMS, PUBLISHED_BEFORE, PrivateKey, SigningKeys, generated
 from tests.clock import Clock
+from tests.fuzz import examples
 
 SECRET_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}  # RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1
 
@@ -167,7 +168,7 @@ def test_an_age_that_is_none_breaks_nothing(iat: object) -> None:
 MADE = [generated(algorithm, 0).private() for algorithm in ("ES256", "ES384", "ES512", "RS256", "PS256", "Ed25519")]
 
 
-@settings(max_examples=30, deadline=None)  # RSA takes its time
+@examples(30)
 @given(
     st.lists(st.sampled_from(MADE), min_size=1, max_size=3, unique_by=lambda key: key["kid"]),
     st.dictionaries(st.sampled_from(["iat", "note", "k", "secret"]), st.text() | st.integers()),

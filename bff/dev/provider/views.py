@@ -16,7 +16,9 @@ from bff.dev.provider.metadata import metadata
 from bff.dev.provider.registry import USERS
 from bff.dev.provider.server import Server
 from bff.dev.provider.storage import FORM_LIFE, Login
+from bff.web.context import services
 from bff.web.policy import policy
+from bff.web.security_headers import page_policy
 
 COOKIE = "dev_idp_session"
 
@@ -178,4 +180,6 @@ def _same_origin(headers: Headers, origin: str) -> bool:
 def _page(name: str, status: int = 200, **context: object) -> Response:
     response = make_response(render_template(f"dev/{name}.html", **context), status)
     response.headers["Cache-Control"] = "no-store"
+    # A login's form leads on to the page that the person came from.
+    response.headers["Content-Security-Policy"] = page_policy(sorted(services().settings.allowed_redirect_origins))
     return response

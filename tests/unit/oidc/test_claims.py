@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bff.oidc.claims import arn, user_from_claims, user_id
 from bff.sessions.model import User
 from bff.settings import ClaimNames, ProviderSettings
-from tests.flows.instruments import examples
+from tests.fuzz import examples
 
 
 def provider(user_id: str = "sub", **names: str) -> ProviderSettings:

@@ -22,9 +22,9 @@ from bff.oidc.token_endpoint import REFRESH, GrantRefused, TokenEndpoint
 from bff.sessions.tokens import AccessToken
 from bff.settings.model import ProviderSettings
 from tests.clock import Clock
-from tests.flows.instruments import examples
 from tests.flows.provider import OpenIdProvider
 from tests.flows.registration import SECRET
+from tests.fuzz import examples
 
 ISSUER = "https://idp.example"
 URL = "https://api.example/orders"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bff.oidc.issued import ASSUMED_LIFE, Issued, Reader, printable
 from bff.sessions.tokens import AccessToken
 from tests.clock import Clock
-from tests.flows.instruments import examples
+from tests.fuzz import examples
 
 NOW = Clock()
 GOOD = {"access_token": "a", "token_type": "Bearer", "expires_in": 600, "refresh_token": "r", "id_token": "i.d.t"}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from bff.pdp.cedar import LONGEST_REASON, NOT_PERMITTED, Cedar, problems
 from bff.pdp.model import Decision, Question, Undecided, properties
-from tests.flows.instruments import examples
 from tests.flows.policy import policies
+from tests.fuzz import examples
 
 EVERYTHING = "permit(principal, action, resource);"
 

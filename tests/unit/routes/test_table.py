@@ -177,13 +177,20 @@ def test_listing_is_in_the_order_of_precedence() -> None:
 
 @pytest.mark.parametrize("query", ["a=b", "", "a=%zz&b=[1]|^`{}", "a=b?c/d;e"])
 def test_a_query_passes(query: str) -> None:
-    check_query(query)
+    assert not is_refused(query)
 
 
 @pytest.mark.parametrize("query", ["a b", "a=\xe9", "a=b#c", "a\n", "a=\x00", "\x7f", "a=€"])
 def test_a_query_with_raw_characters_is_refused(query: str) -> None:
-    with pytest.raises(AmbiguousTarget):
+    assert is_refused(query)
+
+
+def is_refused(query: str) -> bool:
+    try:
         check_query(query)
+    except AmbiguousTarget:
+        return True
+    return False
 
 
 # What a client may send: any byte, with a liking for those that matter.

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bff.sessions.device import device_of
-from tests.flows.instruments import examples
+from tests.fuzz import examples
 
 MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/"
 WINDOWS = (

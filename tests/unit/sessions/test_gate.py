@@ -30,6 +30,17 @@ def test_only_cookies_that_could_be_ours_are_looked_up(sessions: Layer) -> None:
     assert len(sessions.kv.reads) == 2
 
 
+@pytest.mark.parametrize("space", ["\xa0", "\x85", "\x0b", "\x0c", "\x1c", "\u2000", ","])
+def test_a_name_that_only_begins_like_ours_is_another(sessions: Layer, space: str) -> None:
+    """A browser keeps such a cookie of a sibling host, since its name does not begin with `__Host-` to the browser."""
+    cookie, _ = sessions.create()
+    sessions.kv.forget()
+    for header in (f"{space}{cookie}", f"a=1;{space}{cookie}", f"{cookie}{space}; a=1"):
+        with pytest.raises(Unauthenticated):
+            sessions.gate.admit(header, CLIENT)
+    assert sessions.kv.reads == []
+
+
 @pytest.mark.parametrize(("stale", "found"), [(0, True), (2, True), (3, False)])
 def test_at_most_three_cookies_are_looked_up(sessions: Layer, stale: int, found: bool) -> None:
     cookie, _ = sessions.create()

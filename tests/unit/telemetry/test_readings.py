@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricsData
@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 
 from bff.observability import metrics
 from bff.observability.otlp.readings import INSTRUMENTS, Readings
+from tests.fuzz import examples
 
 RESOURCE = Resource({"service.name": "bff-service"})
 
@@ -126,7 +127,7 @@ def test_it_is_what_the_exporter_takes(delta: bool) -> None:
     seconds=st.lists(st.lists(st.floats(0, 2), max_size=8), min_size=1, max_size=5),
     delta=st.booleans(),
 )
-@settings(max_examples=50)
+@examples(50)
 def test_totals_are_those_of_prometheus(seconds: list[list[float]], delta: bool) -> None:
     """Over any number of readings, whatever was recorded between them."""
     before = prometheus()

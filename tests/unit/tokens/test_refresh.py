@@ -11,12 +11,13 @@ import pytest
 import requests
 
 from bff.errors import SessionEnded, StoreUnavailable, TokenExpired, TokenUnavailable
+from bff.kv.lock import Lock
 from bff.oidc.token_endpoint import RequestFailed
 from bff.sessions.model import EndReason, Session
 from bff.sessions.token_store import CODE_LIFE
 from bff.sessions.tokens import AccessToken
 from bff.tokens.notes import FAILURE_LIFE
-from bff.tokens.single_flight import Busy
+from bff.tokens.single_flight import LOCK_LIFE, Busy
 from tests.clock import Clock
 from tests.flows.instruments import Counters
 from tests.flows.provider import html, raising, reply
@@ -368,6 +369,25 @@ class TestInvalidGrant:
         assert alive(worker, session)
         assert counters.gained(ENDED) == {}
         assert counters.gained(REFRESHES) == {"user reused": 1}
+
+    def test_who_has_waited_for_the_lock_waits_for_nobody_else(
+        self, fleet: Fleet, worker: Worker, other: Worker, session: Session
+    ) -> None:
+        """The store was there all the time, so what the dead worker could not save is not to come."""
+        pauses: list[float] = []
+        lock = Lock(other.store, f"refresh:{session.key}", LOCK_LIFE)
+        assert lock.acquire()
+        other.services.tokens.refresher.notes.started(other.tokens(session).refresh_token or "")
+
+        def wait(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                lock.release()
+
+        fleet.wait = wait
+        worker.refresh(session)
+        assert pauses == [0.02, 0.04, 0.08]
+        assert fleet.calls() == 1
 
     def test_without_a_note_nobody_is_waited_for(self, fleet: Fleet, worker: Worker, session: Session) -> None:
         pauses: list[float] = []

@@ -10,9 +10,10 @@ import gevent
 import pytest
 from gevent import socket
 
-from bff.workers import PARTING_MS
+from bff.workers import PARTING_MS, RECEIVE_TIMEOUT
 from bff.workers.gevent import Worker
 from bff.workers.question import LONGEST
+from bff.workers.waiting import Waiting
 from tests.unit.workers.support import CLIENT, NOT_AT_ONCE, SERVER, VERIFY, Verify, config
 
 SLOW = b"GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n"
@@ -144,11 +145,57 @@ def test_another_application_has_no_verify(bench: Bench) -> None:
 def test_a_body_that_nobody_read_is_no_question(bench: Bench) -> None:
     client = bench.connect()
     client.sendall(POST + b"he")
-    assert answer(client).endswith(b"app")
+    gevent.sleep(0.01)
+    assert bench.logged == [], "the application is asked when the body is there"
     client.sendall(b"llo" + VERIFY + b"\r\n")
-    assert answer(client).endswith(b"app"), "read together with the body's end, and so gunicorn's"
+    received = answer(client)
+    while received.count(b"app") < 2:  # the second was read together with the body's end, and so is gunicorn's
+        received += answer(client)
     client.sendall(VERIFY + b"\r\n")
     assert answer(client).endswith(b"ok")
+
+
+@pytest.mark.parametrize("drips", [False, True])
+def test_a_body_that_does_not_arrive_in_time_is_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, drips: bool
+) -> None:
+    bench.worker._receiving = Waiting(0.1)
+    client = bench.connect()
+    client.sendall(POST + b"h")
+    if drips:
+        gevent.sleep(0.05)
+        client.sendall(b"e")
+    received = everything(client)
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nConnection: close\r\n" in received
+    assert bench.logged == ["POST /other 408 The request did not arrive in time"]
+
+
+def test_the_oldest_unfinished_body_is_over_when_all_are_too_large(bench: Bench) -> None:
+    bench.worker._receiving = Waiting(PATIENCE, budget=5)
+    old, young = bench.connect(), bench.connect()
+    for client in (old, young):
+        client.sendall(POST + b"abc")
+        gevent.sleep(0.01)
+    bench.worker.notify()
+    assert everything(old).startswith(b"HTTP/1.1 408 ")
+    young.sendall(b"de")
+    assert answer(young).endswith(b"app")
+
+
+@pytest.mark.parametrize("sent", [b"Content-Length: 65537\r\n\r\nabc", b"Content-Length: 5\r\n\r\nab"])
+def test_after_a_body_that_has_not_come_the_connection_ends(bench: Bench, sent: bytes) -> None:
+    """Because it is a long one that nobody read, or because the client has ended it. The client sees the answer."""
+    client = bench.connect()
+    client.sendall(b"POST /other HTTP/1.1\r\nHost: a.test\r\n" + sent)
+    if b": 5" in sent:
+        client.shutdown(socket.SHUT_WR)
+    else:
+        assert b"\r\nConnection: close\r\n" in answer(client)
+        client.sendall(OTHER * 3)
+        client.close()
+    gevent.joinall(bench.greenlets, timeout=PATIENCE)
+    assert len(bench.logged) == 1
 
 
 def test_who_always_asks_keeps_nobody_waiting(bench: Bench) -> None:
@@ -232,21 +279,20 @@ def test_it_waits_for_whom_it_is_answering_and_for_who_has_begun(bench: Bench) -
     assert [answer(slow)[-3:], answer(begun)[-3:]] == [b"app", b"app"]
 
 
-@pytest.mark.parametrize("sent", [b"", VERIFY, POST + b"h"], ids=["nothing", "half a head", "half a body"])
-def test_who_sends_nothing_more_is_left_after_keepalive(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, sent: bytes
+@pytest.mark.parametrize(("sent", "seconds"), [(b"", 95), (VERIFY, RECEIVE_TIMEOUT)], ids=["nothing", "half a head"])
+def test_who_sends_nothing_more_is_left(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, sent: bytes, seconds: float
 ) -> None:
+    bench.worker.cfg.keepalive = 95
     client = bench.asked()
     client.sendall(sent)
-    if sent.startswith(POST):
-        assert answer(client).endswith(b"app")
     gevent.sleep(0.01)
     now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + bench.worker.cfg.keepalive - 1)
+    monkeypatch.setattr(time, "monotonic", lambda: now + seconds - 1)
     bench.worker.notify()
     gevent.sleep(0.01)
     assert not bench.greenlets[0].dead
-    monkeypatch.setattr(time, "monotonic", lambda: now + bench.worker.cfg.keepalive + 1)
+    monkeypatch.setattr(time, "monotonic", lambda: now + seconds + 1)
     bench.worker.notify()
     assert answer(client) == b""
 

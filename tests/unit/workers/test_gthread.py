@@ -7,32 +7,49 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import closing, suppress
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from flask import Flask
 from gunicorn.http.errors import NoMoreData
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from bff.workers import LONGEST_HEAD, PARTING_MS
-from bff.workers.gthread import HANGING_UP, Threads, Worker
+from bff import framing
+from bff.arrival import LONGEST_HEAD
+from bff.bulkhead import BUSY_TIMEOUT, Bound, Bulkhead
+from bff.web import health, metrics
+from bff.workers import LEAVING, LINGER_BYTES, LINGER_TIMEOUT, PARTING_MS, RECEIVE_TIMEOUT, SEND_TIMEOUT
+from bff.workers.client import Client
+from bff.workers.gthread import Worker
+from bff.workers.parking import Parking
+from bff.workers.pools import WATCHED, Reserve
+from bff.workers.pools import Pool as Threads
 from bff.workers.question import LONGEST
-from tests.unit.workers.support import CLIENT, NOT_AT_ONCE, SERVER, VERIFY, Verify, config
+from bff.workers.waiting import Waiting
+from tests.unit.workers.support import CLIENT, NOT_AT_ONCE, SERVER, UNFINISHED, VERIFY, Verify, config
+
+
+def pair() -> tuple[socket.socket, Client]:
+    """A client, and the worker's end of its connection."""
+    client, served = socket.socketpair()
+    return client, Client.of(served)
 
 
 class Bench:
     """A worker without a server around it, and an idle connection to it. No thread runs: what one would do is noted."""
 
     def __init__(self) -> None:
-        self.client, served = socket.socketpair()
+        self.client, served = pair()
         settings = config()
         self.conn = TConn(settings, served, CLIENT, SERVER)
         self.conn.init()
         served.setblocking(False)
         self.conn.set_timeout()
         self.verify = Verify()
-        self.submitted: list[Any] = []
+        self.submitted: list[tuple[str, Any]] = []
         self.worker: Any = Worker(1, 0, [], SimpleNamespace(), 30, settings, SimpleNamespace(access=self._access))
         self.worker.alive = True
         self.worker.max_requests = 100
@@ -43,13 +60,16 @@ class Bench:
         self.worker.keepalived_conns = deque([self.conn])
         self.worker.pending_conns = deque()
         self.worker.nr_conns = 1
-        pool: Any = SimpleNamespace(submit=self._submit)
-        self.worker.tpool = pool
+        self.worker.tpool = self.pool("thread")
+        self.worker._reserves = {each: self.pool(each.name) for each in Reserve}
         self.logged: list[str] = []
 
-    def _submit(self, _handle: Any, conn: Any) -> Future[bool]:
-        self.submitted.append(conn)
-        return Future()
+    def pool(self, name: str) -> Any:
+        def submit(_handle: Any, conn: Any) -> Future[bool]:
+            self.submitted.append((name, conn))
+            return Future()
+
+        return SimpleNamespace(submit=submit, free=True, busy=0, wanted=False)
 
     def _access(self, answer: Any, _request: Any, environ: dict[str, Any], *_: Any) -> None:
         self.logged.append(f"{environ['REQUEST_METHOD']} {answer.status}")
@@ -60,8 +80,8 @@ class Bench:
             self.client.sendall(data)
         self.worker.on_client_socket_readable(self.conn, self.conn.sock)
         if self.submitted:
-            return "thread"
-        return "main" if self.conn in self.worker.keepalived_conns else "closed"
+            return self.submitted[0][0]
+        return "main" if self.conn in self.worker.keepalived_conns or self.conn in self.worker._receiving else "closed"
 
     def answer(self) -> bytes:
         return self.client.recv(65536)
@@ -90,11 +110,14 @@ def test_what_memory_answers_the_main_thread_answers(bench: Bench, line: bytes) 
         assert len(bench.logged) == bench.worker.nr == number
 
 
-@pytest.mark.parametrize("data", NOT_AT_ONCE.values(), ids=NOT_AT_ONCE.keys())
-def test_everything_else_a_thread_gets_whole(bench: Bench, data: bytes) -> None:
-    halves = {NOT_AT_ONCE["half a head"], NOT_AT_ONCE["half a line"]}
-    assert bench.sends(data) == ("main" if data in halves else "thread")
-    assert bench.conn.parser.unreader.take_buffered() == data
+@pytest.mark.parametrize(("name", "data"), NOT_AT_ONCE.items())
+def test_everything_else_a_thread_gets_whole(bench: Bench, name: str, data: bytes) -> None:
+    """When it is whole."""
+    assert bench.sends(data) == ("main" if name in UNFINISHED else "thread")
+    if name in UNFINISHED:
+        assert bench.worker._arriving[bench.conn].data == data
+    else:
+        assert bench.conn.parser.unreader.take_buffered() == data
     assert bench.logged == []
 
 
@@ -135,9 +158,10 @@ def test_a_fault_is_a_threads_to_answer(bench: Bench) -> None:
     assert next(bench.conn.parser).path == "/auth/verify"
 
 
-def test_while_a_thread_is_at_something_longer_all_go_to_threads(bench: Bench) -> None:
-    bench.worker._longer = 1
-    assert bench.sends(VERIFY + b"\r\n") == "thread"
+@pytest.mark.parametrize("free", [True, False])
+def test_while_a_thread_is_at_something_longer_the_others_answer_if_there_are_any(bench: Bench, free: bool) -> None:
+    bench.worker._longer, bench.worker.tpool.free = 1, free
+    assert bench.sends(VERIFY + b"\r\n") == ("thread" if free else "main")
 
 
 def test_another_application_has_no_verify(bench: Bench) -> None:
@@ -155,9 +179,13 @@ def test_only_a_bare_bff_is_answered_for(bench: Bench) -> None:
         assert bench.worker.verify is verify
 
 
-def test_who_hung_up_is_a_threads_to_close(bench: Bench) -> None:
+@pytest.mark.parametrize("sent", [b"", VERIFY], ids=["nothing", "half a head"])
+def test_a_client_that_has_closed_takes_no_thread(bench: Bench, sent: bytes) -> None:
+    if sent:
+        assert bench.sends(sent) == "main"
     bench.client.shutdown(socket.SHUT_WR)
-    assert bench.sends(b"") == "thread"
+    assert bench.sends(b"") == "closed"
+    assert bench.worker.nr_conns == 0
 
 
 def test_who_never_reads_an_answer_is_left(bench: Bench) -> None:
@@ -181,21 +209,21 @@ def test_the_last_answer_of_a_worker_ends_the_connection(bench: Bench, leaves: s
 def test_a_new_connection_has_a_thread_when_something_arrives(bench: Bench, gunicorns: bool) -> None:
     bench.worker.gunicorns = gunicorns
     client, served = socket.socketpair()
-    with client, served:
-        bench.worker.enqueue_req(TConn(bench.worker.cfg, served, CLIENT, SERVER))
+    with client, closing(TConn(bench.worker.cfg, served, CLIENT, SERVER)) as conn:
+        bench.worker.enqueue_req(conn)
         bench.worker.wait_for_and_dispatch_events(timeout=0)
         assert bench.submitted == []
         client.sendall(NOT_AT_ONCE["another path"])
         bench.worker.wait_for_and_dispatch_events(timeout=10)
-        assert [conn.sock for conn in bench.submitted] == [served]
+        assert [conn.client for _, conn in bench.submitted] == [CLIENT]
 
 
 @pytest.mark.parametrize("gunicorns", [False, True])
 def test_a_worker_that_leaves_does_not_wait_for_its_first_request(bench: Bench, gunicorns: bool) -> None:
     bench.worker.gunicorns = gunicorns
     client, served = socket.socketpair()
-    with client, served:
-        bench.worker.enqueue_req(TConn(bench.worker.cfg, served, CLIENT, SERVER))
+    with client, closing(TConn(bench.worker.cfg, served, CLIENT, SERVER)) as conn:
+        bench.worker.enqueue_req(conn)
         bench.worker.alive = False
         bench.worker.murder_keepalived()
         bench.worker._closes -= PARTING_MS / 1000
@@ -226,6 +254,11 @@ def test_it_wakes_up_to_close_them(bench: Bench) -> None:
     bench.worker.alive = False
     bench.worker.wait_for_and_dispatch_events(timeout=30)
     assert time.monotonic() - before < 10
+
+
+def passes(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + seconds)
 
 
 def done(result: str) -> "Future[bool]":
@@ -269,20 +302,25 @@ def test_an_ended_connection_is_open_until_its_client_has_heard_it(bench: Bench,
     assert bench.submitted == []
 
 
-def test_who_does_not_want_to_hear_it_is_left(bench: Bench) -> None:
+def test_who_does_not_want_to_hear_it_is_left(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     gives_back(bench, "to be closed")
     bench.worker.murder_keepalived()
     assert bench.worker.nr_conns == 1
-    bench.conn.timeout -= HANGING_UP
+    passes(monkeypatch, LINGER_TIMEOUT)
     bench.worker.murder_keepalived()
     assert bench.worker.nr_conns == 0
 
 
 def test_who_goes_on_sending_is_left(bench: Bench) -> None:
+    """When it has sent LINGER_BYTES and more."""
     gives_back(bench, "to be closed")
-    while bench.worker.nr_conns:
+    bench.worker._hung_up.hold(bench.conn, LINGER_BYTES - 2 * LONGEST, time.monotonic())
+    left = []
+    for _ in range(3):
         bench.client.sendall(b"a" * LONGEST)
         bench.worker.wait_for_and_dispatch_events(timeout=10)
+        left.append(bench.worker.nr_conns == 0)
+    assert left == [False, False, True]
 
 
 @pytest.mark.parametrize("result", ["kept", "to be closed"])
@@ -299,13 +337,14 @@ class Pool:
     """A worker with a pool of one thread, and a connection on which three bytes are a request; x is the last one."""
 
     def __init__(self) -> None:
-        self.client, served = socket.socketpair()
+        self.client, served = pair()
         parser = SimpleNamespace(unreader=SocketUnreader(served), mesg=SimpleNamespace(path="/auth/verify"))
         self.conn = SimpleNamespace(sock=served, parser=parser)
         self.worker: Any = Worker.__new__(Worker)
         self.worker.alive = True
         self.worker.gunicorns = False
-        self.worker.tpool = Threads(max_workers=1)
+        self.worker._parking = Parking()
+        self.worker.tpool = Threads(1)
         self.handled: list[str] = []
 
     def handle(self, conn: Any) -> bool:
@@ -402,3 +441,163 @@ def test_what_takes_longer_is_counted_while_it_does(
     with pytest.raises(ConnectionResetError):
         bench.worker.handle_request(SimpleNamespace(path=path), bench.conn)
     assert (seen, bench.worker._longer) == ([longer], 0)
+
+
+POST = b"POST /other HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n"
+OTHER = NOT_AT_ONCE["another path"]
+
+
+@pytest.mark.parametrize("more", [b"", b"Expect: 100-continue\r\n"], ids=["sent", "asked for"])
+def test_a_thread_gets_a_request_when_its_body_is_there(bench: Bench, more: bytes) -> None:
+    assert bench.sends(POST) == bench.sends(more + b"\r\n") == "main"
+    if more:
+        assert bench.answer() == framing.CONTINUE
+    assert [bench.sends(b"hell"), bench.sends(b"o")] == ["main", "thread"]
+    assert bench.conn.parser.unreader.take_buffered() == POST + more + b"\r\nhello"
+    assert len(bench.worker._receiving) == 0
+
+
+@pytest.mark.parametrize("long", [b"Content-Length: 65537\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n10001\r\n"])
+def test_a_body_that_is_too_long_for_that_a_thread_gets_at_once(bench: Bench, long: bytes) -> None:
+    assert bench.sends(b"POST /other HTTP/1.1\r\nHost: a.test\r\n" + long) == "thread"
+
+
+def test_so_does_a_route_that_streams(bench: Bench) -> None:
+    bench.worker.bound_for = lambda *_: Bound(Bulkhead("work", 1), "work", "/api/work", streaming=True)
+    assert bench.sends(POST + b"\r\nh") == "thread"
+
+
+@pytest.mark.parametrize("sent", [VERIFY, POST + b"\r\nhell"], ids=["half a head", "half a body"])
+def test_a_request_that_does_not_arrive_in_time_is_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """Without a thread, and however its bytes dripped in."""
+    now = time.monotonic()
+    assert [bench.sends(sent[:-1]), bench.sends(sent[-1:])] == ["main", "main"]
+    passes(monkeypatch, RECEIVE_TIMEOUT - 1)
+    assert bench.sends(b"x" if sent is VERIFY else b"") == "main"
+    bench.worker.murder_keepalived()
+    assert len(bench.worker._receiving) == 1
+    monkeypatch.setattr(time, "monotonic", lambda: now + RECEIVE_TIMEOUT + 1)
+    bench.worker.murder_keepalived()
+    refused = bench.answer()
+    assert refused.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nConnection: close\r\n" in refused
+    assert bench.submitted == []
+    assert len(bench.logged) == 1
+
+
+def test_it_is_refused_when_all_that_is_kept_is_too_much(bench: Bench) -> None:
+    bench.worker._receiving = Waiting(RECEIVE_TIMEOUT, budget=len(VERIFY))
+    bench.sends(VERIFY)
+    bench.worker.murder_keepalived()
+    assert len(bench.worker._receiving) == 1
+    bench.sends(b"A: b\r\n")
+    bench.worker.murder_keepalived()
+    assert bench.answer().startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_leaving_worker_waits_less_for_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.sends(VERIFY)
+    bench.worker.alive = False
+    bench.worker.murder_keepalived()
+    passes(monkeypatch, PARTING_MS / 1000)
+    bench.worker.murder_keepalived()
+    assert bench.worker.nr_conns == 1
+    passes(monkeypatch, LEAVING + 1)
+    bench.worker.murder_keepalived()
+    assert bench.answer().startswith(b"HTTP/1.1 408 ")
+
+
+def asks(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "reserve"),
+    [
+        ("/auth/verify", "VERIFY"),
+        ("/auth/verify@strict", "POLICY"),
+        ("/health/live", "WATCH"),
+        ("/health/ready", "WATCH"),
+        ("/health", "WATCH"),
+        ("/auth/health", "WATCH"),
+        ("/metrics", "WATCH"),
+        ("/metrics?name[]=up", "WATCH"),
+        ("/auth/session", "thread"),
+    ],
+)
+@pytest.mark.parametrize("free", [True, False])
+def test_who_answers_when_no_thread_is_free(bench: Bench, path: str, reserve: str, free: bool) -> None:
+    bench.verify.knows = False
+    bench.worker.tpool.free = free
+    assert bench.sends(asks(path)) == ("thread" if free else reserve)
+
+
+def test_all_that_watches_has_a_thread_of_its_own() -> None:
+    app = Flask(__name__)
+    app.register_blueprint(health.blueprint)
+    app.register_blueprint(metrics.blueprint(lambda *_: ()))
+    assert {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"} == WATCHED
+
+
+def test_a_request_without_a_place_waits_for_one_without_a_thread(bench: Bench) -> None:
+    bulkhead = Bulkhead("work", 1)
+    bench.worker.bound_for = lambda *_: Bound(bulkhead, "work", "/api/work", streaming=False)
+    place = bulkhead.enter()
+    assert bench.sends(OTHER) == "closed", "nobody watches it"
+    assert bench.submitted == []
+    place.leave()
+    client, served = pair()
+    with client, closing(TConn(bench.worker.cfg, served, CLIENT, SERVER)) as other:
+        other.init()
+        bench.worker.nr_conns += 1
+        bench.worker._done(bench.worker.tpool, other, done("failed"))
+    assert bench.submitted == [("thread", bench.conn)]
+    assert bench.conn.sock.place.bulkhead is bulkhead
+
+
+def test_it_is_refused_when_it_waited_too_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bulkhead = Bulkhead("work", 1)
+    bench.worker.bound_for = lambda *_: Bound(bulkhead, "work-read", "/api/work/{id}", streaming=False)
+    place = bulkhead.enter()
+    bench.sends(asks("/api/work/alice"))
+    passes(monkeypatch, BUSY_TIMEOUT)
+    bench.worker.murder_keepalived()
+    refused = bench.answer()
+    assert refused.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nRetry-After: 1\r\n" in refused
+    assert (bench.submitted, len(bench.logged)) == ([], 1)
+    place.leave()
+
+
+def test_the_rest_of_an_answer_is_sent_by_the_main_thread(bench: Bench) -> None:
+    """And then the connection serves the next request."""
+    served = bench.conn.sock
+    while not served.unsent:
+        served.sendall(b"a" * 10_000)
+    gives_back(bench, "kept")
+    assert bench.conn in bench.worker._sending
+    bench.client.settimeout(0.1)
+    with suppress(TimeoutError):
+        while bench.client.recv(65536):
+            bench.worker.wait_for_and_dispatch_events(timeout=0)
+    assert bench.conn in bench.worker.keepalived_conns
+    bench.client.settimeout(10)
+    assert bench.sends(VERIFY + b"\r\n") == "main"
+    assert bench.answer().endswith(b"ok")
+
+
+def test_who_does_not_take_it_is_left(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    while not bench.conn.sock.unsent:
+        bench.conn.sock.sendall(b"a" * 10_000)
+    gives_back(bench, "kept")
+    passes(monkeypatch, SEND_TIMEOUT)
+    bench.worker.murder_keepalived()
+    assert (bench.worker.nr_conns, len(bench.worker._sending)) == (0, 0)
+
+
+def test_what_was_read_behind_an_answered_request_is_gone_on_with(bench: Bench) -> None:
+    bench.conn.parser.unreader.unread(VERIFY + b"\r\n")
+    gives_back(bench, "kept")
+    assert bench.answer().endswith(b"ok")

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from gunicorn.http import get_parser
 from gunicorn.http.wsgi import Response, create
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bff.workers import question
-from tests.unit.workers.support import CLIENT, NOT_AT_ONCE, SERVER, VERIFY, Verify, config
+from tests.fuzz import examples
+from tests.unit.workers.support import CLIENT, NOT_AT_ONCE, PARSERS, SERVER, VERIFY, Verify, config
 
 SETTINGS = config()
 AROUND = question.surroundings(CLIENT, SERVER, SETTINGS)
@@ -29,11 +30,10 @@ def asked(data: bytes) -> question.Environ | None:
     return question.asked(data, Verify.paths, AROUND)
 
 
-def gunicorns(data: bytes, client: Any = CLIENT, server: Any = SERVER) -> question.Environ:
-    """The environment that the application would have from gunicorn. Raises what gunicorn answers with an error, and
-    AssertionError where more is left than this one request."""
-    parser = get_parser(SETTINGS, iter([data]), client)
-    request = next(parser)
+def gunicorns(data: bytes, parser: str, client: Any = CLIENT, server: Any = SERVER) -> question.Environ:
+    """The environment that the application would have from gunicorn, whose parser is one of PARSERS. Raises what
+    gunicorn answers with an error, and AssertionError where more is left than this one request."""
+    request = next(get_parser(config(parser), iter([data]), client))
     SETTINGS.pre_request(None, request)
     environ: question.Environ = create(request, None, client, server, SETTINGS)[1]
     assert environ["wsgi.input"].read() == b""
@@ -70,21 +70,22 @@ HEADS = st.builds(
     METHODS,
     TARGETS,
     st.just(b"") | TEXT.map(lambda text: b"?" + text),
-    st.sampled_from([b"1.1"] * 8 + [b"1.0", b"2.0", b"1.10"]),
+    st.sampled_from([b"1.1"] * 8 + [b"1.0", b"1.2", b"2.0", b"1.10"]),
     st.sampled_from([b"Host: a.test\r\n"] * 4 + [b""]),
     st.lists(LINES, max_size=4),
     ENDS,
 )
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(HEADS | st.builds(changed, st.integers(0, len(PROXYS) - 1), st.integers(0, 2), TEXT))
 @example(PROXYS)
 @example(PROXYS.replace(b" HTTP", b"\x80 HTTP"))
+@example(PROXYS.replace(b" HTTP", b"  HTTP"))
 def test_what_is_read_gunicorn_reads_alike(data: bytes) -> None:
     environ = asked(data)
     if environ is not None:
-        assert told(environ) == told(gunicorns(data))
+        assert all(told(environ) == told(gunicorns(data, parser)) for parser in PARSERS)
 
 
 @pytest.mark.parametrize("line", [b"GET /auth/verify HTTP/1.1", b"HEAD /auth/verify?a=b&c HTTP/1.1"])
@@ -99,9 +100,29 @@ def test_a_proxys_question_is_read(line: bytes, rest: bytes, server: Any, client
     data = line + b"\r\n" + rest
     environ = question.asked(data, Verify.paths, question.surroundings(client, server, SETTINGS))
     assert environ is not None
-    theirs = gunicorns(data, client, server)
+    theirs = gunicorns(data, "python", client, server)
     if server != "/run/bff.sock" or b"[" not in rest:  # gunicorn cuts the brackets' inside in two
         assert told(environ) == told(theirs)
+
+
+COOKIE_FIELDS = {
+    "one": (b"Cookie: a=1; b=2\r\n", "a=1; b=2"),
+    "two": (b"Cookie: a=1\r\nCookie: b=2\r\n", "a=1; b=2"),
+    "three, with others between, in any case": (
+        b"Cookie: a=1\r\nAccept: */*\r\ncookie: b=2; c=3\r\nCOOKIE: d=4\r\n", "a=1; b=2; c=3; d=4"
+    ),
+    "an empty one first": (b"Cookie: \r\nCookie: b=2\r\n", "; b=2"),
+    "a comma in a value": (b"Cookie: a=1,b=2\r\nCookie: c=3\r\n", "a=1,b=2; c=3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "expected"), COOKIE_FIELDS.values(), ids=COOKIE_FIELDS.keys())
+def test_cookies_in_several_fields_are_read_as_in_one(fields: bytes, expected: str) -> None:
+    """A proxy between HTTP/2 and HTTP/1.1 may leave them apart (RFC 9113 section 8.2.3)."""
+    data = VERIFY + fields + b"\r\n"
+    environ = asked(data)
+    assert environ is not None
+    assert environ["HTTP_COOKIE"] == gunicorns(data, "python")["HTTP_COOKIE"] == expected
 
 
 @pytest.mark.parametrize("data", NOT_AT_ONCE.values(), ids=NOT_AT_ONCE.keys())

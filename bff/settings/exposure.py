@@ -1,0 +1,68 @@
+"""Settings that are well-formed and open a door: proxies that are everybody, secrets that anybody guesses, origins
+that belong to nobody."""
+
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from itertools import pairwise
+from urllib.parse import urlsplit
+
+from bff.settings.cookies import is_loopback
+from bff.settings.model import PRODUCTION, Network, Settings
+
+# The largest networks that companies announce as theirs; content delivery networks publish ranges of /12 and /28.
+WIDEST_IPV4, WIDEST_IPV6 = 8, 16
+# Random keys of 32 bytes never have so few different ones, and neither have keys written in hexadecimal.
+FEWEST_DIFFERENT = 10
+LONGEST_LOOKED_AT = 128
+
+
+def problems(config: Settings) -> Iterator[str]:
+    yield from _proxies(config.trusted_proxies)
+    if not config.development:
+        yield from _secrets(config.secrets)
+    yield from _origins(config)
+    if config.hsts and not config.base_url.startswith("https:"):
+        yield "BFF_HSTS: browsers take no notice of it over http; BFF_BASE_URL must be https."
+
+
+def _proxies(networks: Sequence[Network]) -> Iterator[str]:
+    """Whoever is inside may say which address a request has, and which host and path it asked for."""
+    ipv4 = [each for each in networks if isinstance(each, IPv4Network)]
+    ipv6 = [each for each in networks if isinstance(each, IPv6Network)]
+    wide = [
+        *[each for each in collapse_addresses(ipv4) if each.prefixlen < WIDEST_IPV4],
+        *[each for each in collapse_addresses(ipv6) if each.prefixlen < WIDEST_IPV6 and not each.is_private],
+    ]
+    for network in wide:
+        yield f"TRUSTED_PROXIES: {network} lets strangers say who they are; name your proxies' own addresses."
+
+
+def _secrets(secrets: Sequence[bytes]) -> Iterator[str]:
+    if len(set(secrets)) < len(secrets):
+        yield "BFF_SECRETS: names one key twice; the second is for the key before the newest."
+    for number, secret in enumerate(secrets, 1):
+        if _is_guessed(secret):
+            yield f"BFF_SECRETS: key {number} is not random; make one with `openssl rand -base64 32`."
+
+
+def _is_guessed(secret: bytes) -> bool:
+    """Few different bytes, one block again and again, or each byte as far from the one before."""
+    secret = secret[:LONGEST_LOOKED_AT]
+    steps = {(later - earlier) % 256 for earlier, later in pairwise(secret)}
+    repeats = any(secret[length:] == secret[:-length] for length in range(1, len(secret) // 2 + 1))
+    return len(set(secret)) < FEWEST_DIFFERENT or len(steps) == 1 or repeats
+
+
+def _origins(config: Settings) -> Iterator[str]:
+    named = {
+        "CORS_ALLOW_ORIGINS": config.cors_allow_origins,
+        "BFF_ALLOWED_REDIRECT_HOSTS": config.allowed_redirect_origins,
+    }
+    for name, origins in named.items():
+        for origin in sorted(origins):
+            if urlsplit(origin).hostname == "null":
+                yield f"{name}: null is the origin of every sandboxed page; name the origin of your application."
+    if config.environment == PRODUCTION:
+        for origin in sorted(config.cors_allow_origins):
+            if not origin.startswith("https:") and not is_loopback(origin):
+                yield f"CORS_ALLOW_ORIGINS: {origin!r} can be written by whoever is on the way; use https."
