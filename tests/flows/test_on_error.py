@@ -72,8 +72,9 @@ class World:
         idp = OpenIdProvider(ISSUER, key, clock)
         elsewhere = {"base_url": PDP} if remote else {}
         self.bff: Site = site(
-            folder, clock, key, {"VERIFY_BIND": VERIFY_BIND}, {"default": idp}, network=WsgiTransport({ISSUER: idp, PDP: self.pdp}),
-            behind={ORDERS: self.orders}, change=with_pdp(on_error=OnError.ALLOW, **elsewhere),
+            folder, clock, key, {"VERIFY_BIND": VERIFY_BIND}, {"default": idp},
+            network=WsgiTransport({ISSUER: idp, PDP: self.pdp}), behind={ORDERS: self.orders},
+            change=with_pdp(on_error=OnError.ALLOW, **elsewhere),
         )  # fmt: skip
         self.bob: Browser = self.bff.logged_in()
 
