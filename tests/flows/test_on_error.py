@@ -14,7 +14,7 @@ from bff.http import WsgiTransport
 from bff.settings import OnError
 from tests.clock import Clock
 from tests.flows.api import ORDERS, Backend, call, refusal
-from tests.flows.browser import Browser
+from tests.flows.browser import VERIFY_BIND, Browser
 from tests.flows.internet import ISSUER, Site, proof, site
 from tests.flows.policy import with_pdp
 from tests.flows.provider import OpenIdProvider
@@ -72,8 +72,9 @@ class World:
         idp = OpenIdProvider(ISSUER, key, clock)
         elsewhere = {"base_url": PDP} if remote else {}
         self.bff: Site = site(
-            folder, clock, key, None, {"default": idp}, network=WsgiTransport({ISSUER: idp, PDP: self.pdp}),
-            behind={ORDERS: self.orders}, change=with_pdp(on_error=OnError.ALLOW, **elsewhere),
+            folder, clock, key, {"VERIFY_BIND": VERIFY_BIND}, {"default": idp},
+            network=WsgiTransport({ISSUER: idp, PDP: self.pdp}), behind={ORDERS: self.orders},
+            change=with_pdp(on_error=OnError.ALLOW, **elsewhere),
         )  # fmt: skip
         self.bob: Browser = self.bff.logged_in()
 
