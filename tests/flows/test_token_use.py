@@ -179,9 +179,7 @@ def test_a_failure_is_not_repeated_by_every_request(token_site: TokenSites, cloc
     assert eventually(lambda: at_work.services.cache.truthful)
     browser = at_work.logged_in()
     first = used(browser, service)
-    if (
-        service == "billing"
-    ):  # an exchanged token is written to the session's record, which this worker hears of as well
+    if service == "billing":  # its token is written beside the session's, and this worker hears of that as well
         assert eventually(lambda: at_work.services.cache.held(session_key(browser), clock()) is None)
     clock.now += NEAR_END
     if service != "user":
