@@ -273,7 +273,7 @@ EVENTS: Mapping[EventType, Declaration] = {
         Topic.SECURITY,
         Origin.STRANGER,
         False,
-        "An unsafe request did not prove that it comes from the application. Any page can cause that.",
+        "A request came from another site, or did not prove that it comes from the application; any page can cause it.",
         {"session": _SESSION, "reason": _REASON},
     ),
     EventType.RETURN_URL_REFUSED: Declaration(
