@@ -44,7 +44,7 @@ from bff.settings import RateLimit, Settings
 from bff.tokens.workflow import TokenWorkflow, token_workflow
 
 IDP_TIMEOUT = 5.0
-"""Seconds to wait for a provider: long for a machine, short for a person who waits at a login."""
+"""Seconds that a call to a provider may take altogether: long for a machine, short for a person at a login."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,7 @@ def build(
         HttpClient(
             f"idp_{provider.id}",
             timeout=IDP_TIMEOUT,
+            whole=True,
             certificate=provider.certificate,
             adapter=transport,
             clock=monotonic,
@@ -132,7 +133,8 @@ def build(
         for provider in settings.providers
     ]
     providers = {
-        config.id: Provider(config, client, clock) for config, client in zip(settings.providers, clients, strict=True)
+        config.id: Provider(config, client, clock, monotonic=monotonic, later=later)
+        for config, client in zip(settings.providers, clients, strict=True)
     }
     watcher = Watcher()
     upstream = upstream or partial(HttpUpstream, clock=monotonic, wait=wait)
@@ -203,7 +205,9 @@ def build(
         ),
         tokens=tokens,
         background=background,
-        bearers=BearerTokens(providers, settings.provider_of_opaque_tokens, settings.base_url, limits, clock),
+        bearers=BearerTokens(
+            providers, settings.provider_of_opaque_tokens, settings.base_url, limits, clock, monotonic
+        ),
         provider_logout=ProviderLogout(providers, store, gate, kv, audit, clock),
         subjects=policy.subjects,
         decisions=policy.decisions,
@@ -214,7 +218,7 @@ def build(
         limits=limits,
         events=events,
         audit=audit,
-        health=_health(settings, kv, providers, policy.check, clock),
+        health=_health(settings, kv, providers, policy.check, monotonic),
     )
 
 
@@ -240,7 +244,7 @@ def _health(
     kv: KeyValue,
     providers: Mapping[str, Provider],
     pdp: Callable[[], None] | None,
-    clock: Callable[[], float],
+    monotonic: Callable[[], float],
 ) -> Health:
     store = "redis" if settings.store.redis_url else "store"
     checks = {store: kv.ping}
@@ -252,4 +256,4 @@ def _health(
         checks["kafka"] = Brokers(settings.events.kafka).check
     wanted = {"store": [store], "idp": [name for name in checks if name.startswith("idp")], "pdp": ["pdp"]}
     readiness = frozenset(name for check in settings.readiness_checks for name in wanted[check])
-    return Health(checks, readiness, clock, optional=frozenset({"pdp", "kafka"}))
+    return Health(checks, readiness, monotonic, optional=frozenset({"pdp", "kafka"}))

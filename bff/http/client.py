@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 from bff.breaker import Breaker, State
 from bff.errors import UpstreamError
 from bff.http import repeat
+from bff.http.deadline import left as time_left
 from bff.http.punctual import PunctualAdapter
 from bff.http.tls import TlsAdapter
 from bff.observability import traces
@@ -167,9 +168,13 @@ class HttpClient:
         return self._call(request, target, repeatable=repeatable)
 
     def _deadline(self, seconds: float | None = None) -> float:
-        return self._clock() + (1 if self._whole else _LONGEST) * (self._timeout if seconds is None else seconds)
+        now = self._clock()
+        most = (1 if self._whole else _LONGEST) * (self._timeout if seconds is None else seconds)
+        return now + min(most, time_left(now))
 
     def _call(self, request: _Request, target: str, *, repeatable: bool) -> Response:
+        if self._clock() >= request.deadline:  # which tells nothing of the service, so no breaker hears of it
+            raise UpstreamError("The request's time is over.", outcome="timeout", connected=False)
         breaker = self._breaker(target)
         last_start = min(self._clock() + self._timeout, request.deadline)
         for _ in range(repeat.TIMES if repeatable else 0):
