@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from bff.background import Background
+from bff.bulkhead import Bulkhead
 from bff.crypto import Keyring
 from bff.events.audit import Audit
 from bff.events.broker import Brokers
@@ -43,6 +44,8 @@ from bff.sessions.token_store import TokenStore
 from bff.settings import RateLimit, Settings
 from bff.tokens.workflow import TokenWorkflow, token_workflow
 
+PLACE_TIMEOUT = 1.0
+"""Seconds that a request waits, with its thread, until fewer calls to a provider or the PDP are under way."""
 IDP_TIMEOUT = 5.0
 """Seconds that a call to a provider may take altogether: long for a machine, short for a person at a login."""
 
@@ -129,6 +132,7 @@ def build(
             clock=monotonic,
             wait=wait,
             later=later,
+            bulkhead=_share(settings, f"idp_{provider.id}"),
         )
         for provider in settings.providers
     ]
@@ -176,6 +180,7 @@ def build(
         clock=monotonic,
         wait=wait,
         later=later,
+        bulkhead=_share(settings, "pdp"),
     )
     policy = policy_workflow(
         settings,
@@ -220,6 +225,11 @@ def build(
         audit=audit,
         health=_health(settings, kv, providers, policy.check, monotonic),
     )
+
+
+def _share(settings: Settings, name: str) -> Bulkhead:
+    """Half of what a worker does at a time, so that one provider or a PDP that is slow does not get all of it."""
+    return Bulkhead(name, max(1, settings.concurrency // 2), PLACE_TIMEOUT)
 
 
 def open_store(settings: Settings, clock: Callable[[], float]) -> KeyValue:

@@ -30,7 +30,8 @@ _TRY_LATER = frozenset({408, 425, 429})
 
 
 class RequestFailed(Exception):
-    """reason: timeout, connection, circuit_open, server_error, bad_response; lock_timeout for who waited in vain."""
+    """reason: timeout, connection, circuit_open, busy, server_error, bad_response; lock_timeout for a caller that
+    waited in vain."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
