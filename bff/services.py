@@ -147,8 +147,8 @@ def build(
     directory = Directory(kv, records, clock)
     grants = SharedGrants(kv, records, directory, clock, login_timeout=settings.login_timeout)
     store = SessionStore(kv, records, settings.sessions, clock, token_store, audit)
-    cache = SessionCache(store, kv, settings.sessions, clock)
-    gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock)
+    cache = SessionCache(store, kv, settings.sessions, clock, monotonic)
+    gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock, monotonic)
     dpop = Dpop(clock)
     endpoint = TokenEndpoint(dpop, Reader(settings.token_refresh_threshold, clock))
     return_urls = ReturnUrls(settings.base_url, settings.allowed_redirect_origins)
@@ -187,7 +187,7 @@ def build(
         kv,
         audit,
         pdp_http,
-        lambda service: OwnToken(tokens.own, service, dpop, later, clock),
+        lambda service: OwnToken(tokens.own, service, dpop, later, clock, monotonic),
         monotonic,
     )
     return Services(
@@ -217,7 +217,7 @@ def build(
         subjects=policy.subjects,
         decisions=policy.decisions,
         guard=policy.guard,
-        proxy=forwarder(settings, upstream, watcher, tokens.keeper, dpop, clock),
+        proxy=forwarder(settings, upstream, watcher, tokens.keeper, dpop, monotonic),
         watcher=watcher,
         return_urls=return_urls,
         limits=limits,
