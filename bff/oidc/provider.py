@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 METADATA_LIFE = 3600.0
 KEYS_LIFE = 3600.0
-FETCH_LIMIT = 5.0
+CALL_LIMIT = 5.0
+"""Seconds that one answer of a provider may take, with whatever must be asked before it and with every repetition."""
 RENEWED_AHEAD = 900.0
 """Seconds before the end of those lives from which on they are fetched anew in the background."""
 
@@ -179,7 +180,7 @@ class Provider:
             raise ProviderUnavailable("The provider's discovery document is incomplete.") from err
 
     def _fetch_keys(self) -> PublicKeys:
-        with self.within(FETCH_LIMIT):  # metadata included, where that has to be fetched first
+        with self.within(CALL_LIMIT):  # metadata included, where that has to be fetched first
             published = self._fetched("jwks", self.metadata().jwks_uri).get("keys")
         keys = [key for key in map(_key, published if isinstance(published, list) else []) if key]
         if not keys:
