@@ -126,7 +126,7 @@ def _bearers(key: RSAPrivateKey) -> BearerTokens:
     http = HttpClient("idp", timeout=1, adapter=WsgiTransport({ISSUER: answer}))
     provider = Provider(ProviderSettings("x", ISSUER, "bff"), http)
     unused = RateLimits((), SqliteStore(Path("unused")), Keyring([bytes(32)]).mac("rate-limit"), str, time.monotonic)
-    return BearerTokens({"x": provider}, None, AUDIENCE, unused, time.time)
+    return BearerTokens({"x": provider}, None, AUDIENCE, unused, time.time, time.monotonic)
 
 
 def _token(key: RSAPrivateKey, jti: str) -> str:

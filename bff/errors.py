@@ -253,8 +253,8 @@ class ReportMediaType(ReportUnreadable):
 
 
 class UpstreamError(BFFError):
-    """An outbound HTTP call failed. `outcome` is one of timeout, connection, circuit_open, bad_response; `fault` says
-    what makes a response a bad one: not_json, too_large."""
+    """An outbound HTTP call failed. `outcome` is one of timeout, connection, circuit_open, busy, bad_response; `fault`
+    says what makes a response a bad one: not_json, too_large."""
 
     status = 502
     code = "upstream_error"

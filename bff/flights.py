@@ -22,6 +22,10 @@ class Flights:
             own = self._under_way[name] = Future()
             return own, True
 
+    def under_way(self, name: Hashable) -> "Future[Any] | None":
+        """What will hold the result, for a caller that would not lead."""
+        return self._under_way.get(name)
+
     def lead(self, name: Hashable, own: "Future[Any]", work: Callable[[], T]) -> T:
         """Do the work for all who board meanwhile. What it raises is raised for those who waited as well."""
         try:

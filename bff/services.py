@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from bff.background import Background
+from bff.bulkhead import Bulkhead
 from bff.crypto import Keyring
 from bff.events.audit import Audit
 from bff.events.broker import Brokers
@@ -43,8 +44,10 @@ from bff.sessions.token_store import TokenStore
 from bff.settings import RateLimit, Settings
 from bff.tokens.workflow import TokenWorkflow, token_workflow
 
+PLACE_TIMEOUT = 1.0
+"""Seconds that a request waits, with its thread, until fewer calls to a provider or the PDP are under way."""
 IDP_TIMEOUT = 5.0
-"""Seconds to wait for a provider: long for a machine, short for a person who waits at a login."""
+"""Seconds that a call to a provider may take altogether: long for a machine, short for a person at a login."""
 
 
 @dataclass(frozen=True)
@@ -123,16 +126,19 @@ def build(
         HttpClient(
             f"idp_{provider.id}",
             timeout=IDP_TIMEOUT,
+            whole=True,
             certificate=provider.certificate,
             adapter=transport,
             clock=monotonic,
             wait=wait,
             later=later,
+            bulkhead=_share(settings, f"idp_{provider.id}"),
         )
         for provider in settings.providers
     ]
     providers = {
-        config.id: Provider(config, client, clock) for config, client in zip(settings.providers, clients, strict=True)
+        config.id: Provider(config, client, clock, monotonic=monotonic, later=later)
+        for config, client in zip(settings.providers, clients, strict=True)
     }
     watcher = Watcher()
     upstream = upstream or partial(HttpUpstream, clock=monotonic, wait=wait)
@@ -141,8 +147,8 @@ def build(
     directory = Directory(kv, records, clock)
     grants = SharedGrants(kv, records, directory, clock, login_timeout=settings.login_timeout)
     store = SessionStore(kv, records, settings.sessions, clock, token_store, audit)
-    cache = SessionCache(store, kv, settings.sessions, clock)
-    gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock)
+    cache = SessionCache(store, kv, settings.sessions, clock, monotonic)
+    gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock, monotonic)
     dpop = Dpop(clock)
     endpoint = TokenEndpoint(dpop, Reader(settings.token_refresh_threshold, clock))
     return_urls = ReturnUrls(settings.base_url, settings.allowed_redirect_origins)
@@ -174,13 +180,14 @@ def build(
         clock=monotonic,
         wait=wait,
         later=later,
+        bulkhead=_share(settings, "pdp"),
     )
     policy = policy_workflow(
         settings,
         kv,
         audit,
         pdp_http,
-        lambda service: OwnToken(tokens.own, service, dpop, later, clock),
+        lambda service: OwnToken(tokens.own, service, dpop, later, clock, monotonic),
         monotonic,
     )
     return Services(
@@ -203,19 +210,26 @@ def build(
         ),
         tokens=tokens,
         background=background,
-        bearers=BearerTokens(providers, settings.provider_of_opaque_tokens, settings.base_url, limits, clock),
+        bearers=BearerTokens(
+            providers, settings.provider_of_opaque_tokens, settings.base_url, limits, clock, monotonic
+        ),
         provider_logout=ProviderLogout(providers, store, gate, kv, audit, clock),
         subjects=policy.subjects,
         decisions=policy.decisions,
         guard=policy.guard,
-        proxy=forwarder(settings, upstream, watcher, tokens.keeper, dpop, clock),
+        proxy=forwarder(settings, upstream, watcher, tokens.keeper, dpop, monotonic),
         watcher=watcher,
         return_urls=return_urls,
         limits=limits,
         events=events,
         audit=audit,
-        health=_health(settings, kv, providers, policy.check, clock),
+        health=_health(settings, kv, providers, policy.check, monotonic),
     )
+
+
+def _share(settings: Settings, name: str) -> Bulkhead:
+    """Half of what a worker does at a time, so that one provider or a PDP that is slow does not get all of it."""
+    return Bulkhead(name, max(1, settings.concurrency // 2), PLACE_TIMEOUT)
 
 
 def open_store(settings: Settings, clock: Callable[[], float]) -> KeyValue:
@@ -240,7 +254,7 @@ def _health(
     kv: KeyValue,
     providers: Mapping[str, Provider],
     pdp: Callable[[], None] | None,
-    clock: Callable[[], float],
+    monotonic: Callable[[], float],
 ) -> Health:
     store = "redis" if settings.store.redis_url else "store"
     checks = {store: kv.ping}
@@ -252,4 +266,4 @@ def _health(
         checks["kafka"] = Brokers(settings.events.kafka).check
     wanted = {"store": [store], "idp": [name for name in checks if name.startswith("idp")], "pdp": ["pdp"]}
     readiness = frozenset(name for check in settings.readiness_checks for name in wanted[check])
-    return Health(checks, readiness, clock, optional=frozenset({"pdp", "kafka"}))
+    return Health(checks, readiness, monotonic, optional=frozenset({"pdp", "kafka"}))

@@ -7,7 +7,7 @@ could leak credentials.
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from random import random as random_number
@@ -19,8 +19,10 @@ from urllib3 import Timeout
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from bff.breaker import Breaker, State
-from bff.errors import UpstreamError
+from bff.bulkhead import Bulkhead
+from bff.errors import Busy, UpstreamError
 from bff.http import repeat
+from bff.http.deadline import left as time_left
 from bff.http.punctual import PunctualAdapter
 from bff.http.tls import TlsAdapter
 from bff.observability import traces
@@ -103,13 +105,17 @@ class HttpClient:
         wait: Callable[[float], None] = time.sleep,
         random: Callable[[], float] = random_number,
         later: Callable[[Callable[[], None]], None] = lambda work: work(),
+        bulkhead: Bulkhead | None = None,
     ) -> None:
         """timeout: seconds to connect, and again between two reads; with `whole`, for a call altogether, however often
         it is repeated and however slowly the answer comes. certificate: PEM files of the certificate and the private
         key that this client shows to a server that asks. ca_file: PEM file of who vouches for the server, None for
         those that the machine trusts. adapter: replaces the network altogether. wait, random (from 0 up to 1): for the
-        pauses before a call is repeated. later: does some work while the caller goes on."""
+        pauses before a call is repeated. later: does some work while the caller goes on.
+        bulkhead: how many calls there may be at a time, as many as come if None; waiting for a place is no part of a
+        call's timeout."""
         self._service = service
+        self._bulkhead = bulkhead
         self._timeout = timeout
         self._whole = whole
         self._certificate = certificate
@@ -167,9 +173,28 @@ class HttpClient:
         return self._call(request, target, repeatable=repeatable)
 
     def _deadline(self, seconds: float | None = None) -> float:
-        return self._clock() + (1 if self._whole else _LONGEST) * (self._timeout if seconds is None else seconds)
+        now = self._clock()
+        most = (1 if self._whole else _LONGEST) * (self._timeout if seconds is None else seconds)
+        return now + min(most, time_left(now))
 
     def _call(self, request: _Request, target: str, *, repeatable: bool) -> Response:
+        if self._bulkhead is None:
+            return self._called(request, target, repeatable=repeatable)
+        asked_at = self._clock()
+        try:
+            place = self._bulkhead.enter()
+        except Busy as err:
+            raise UpstreamError("Too many calls are under way.", outcome="busy", connected=False) from err
+        try:
+            now = self._clock()
+            deadline = min(request.deadline + now - asked_at, now + time_left(now))
+            return self._called(replace(request, deadline=deadline), target, repeatable=repeatable)
+        finally:
+            place.leave()
+
+    def _called(self, request: _Request, target: str, *, repeatable: bool) -> Response:
+        if self._clock() >= request.deadline:  # which tells nothing of the service, so no breaker hears of it
+            raise UpstreamError("The request's time is over.", outcome="timeout", connected=False)
         breaker = self._breaker(target)
         last_start = min(self._clock() + self._timeout, request.deadline)
         for _ in range(repeat.TIMES if repeatable else 0):

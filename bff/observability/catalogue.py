@@ -78,7 +78,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     },
     "bff_idp_requests_total": {
         "endpoint": ("discovery", "jwks", "authorization_par", "token", "userinfo", "introspection", "revocation"),
-        "status": "the three-digit status code, or `timeout`, `connection`, `circuit_open`, `bad_response`",
+        "status": "the three-digit status code, or `timeout`, `connection`, `circuit_open`, `busy`, `bad_response`",
     },
     "bff_csrf_violations_total": {
         "reason": (
@@ -98,7 +98,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_token_refresh_success_total": {"user_id": "a keyed pseudonym bucket such as `u3f2`"},
     "bff_token_refresh_failed_total": {
         "reason": (
-            "invalid_grant", "refused", "timeout", "connection", "server_error", "circuit_open", "bad_response",
+            "invalid_grant", "refused", "timeout", "connection", "server_error", "circuit_open", "busy", "bad_response",
             "lock_timeout",
         ),
     },
@@ -117,7 +117,9 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "service": "a service of `config/routes.yaml`",
         "status": "the three-digit status code, or `timeout`, `connection`, `circuit_open`, `cancelled`",
     },
-    "bff_bulkhead_rejections_total": {"service": "a service of `config/routes.yaml`"},
+    "bff_bulkhead_rejections_total": {
+        "service": "a service of `config/routes.yaml`, `idp_` and a provider's alias, or `pdp`"
+    },
     "bff_upstream_latency_seconds": {"service": "a service of `config/routes.yaml`"},
     "bff_kafka_messages_total": {
         "topic": "`KAFKA_TOPIC_PREFIX` with `.audit`, `.auth`, `.sessions` or `.security`",

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from bff.oidc.claims import arn, words
 from bff.oidc.jwt import Compact, TokenInvalid, audiences, check_times, checked_subject, verify
+from bff.oidc.key_questions import Purpose
 from bff.oidc.provider import Provider
 from bff.settings import REQUIRED
 
@@ -59,7 +60,7 @@ def from_jwt(
 
     Raises TokenInvalid, and of its kind MayBeIdToken; ProviderUnavailable when the keys cannot be had.
     """
-    verify(token, provider, before_asking)
+    verify(token, provider, Purpose.BEARER, before_asking)
     kind = str(token.header.get("typ", "JWT")).lower().removeprefix("application/")
     if kind not in ("at+jwt", "jwt"):
         raise TokenInvalid("malformed")

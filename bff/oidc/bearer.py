@@ -19,7 +19,8 @@ from bff.observability import metrics
 from bff.oidc.access_token import AccessToken, MayBeIdToken, from_jwt
 from bff.oidc.introspection import introspected
 from bff.oidc.jwt import TokenInvalid, counted, parse
-from bff.oidc.provider import KEYS_REFETCH_AFTER, Provider, of_issuer
+from bff.oidc.key_questions import ASKED_AGAIN_AFTER
+from bff.oidc.provider import Provider, of_issuer
 from bff.oidc.public_keys import PublicKeys
 from bff.oidc.seen import Seen
 from bff.ratelimit import RateLimits
@@ -36,6 +37,15 @@ class Verified(NamedTuple):
     token: AccessToken
     provider: Provider
     keys: PublicKeys
+    exp: float
+
+
+class Moment(NamedTuple):
+    """The time that tokens speak of, in Unix seconds, and the one that only goes forward, by which this worker forgets:
+    a clock that is set back must not make a verdict last."""
+
+    told: float
+    passed: float
 
 
 class Questions:
@@ -66,17 +76,21 @@ class BearerTokens:
         default_audience: str,
         limits: RateLimits,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
         """providers: by alias, the default one first. of_opaque: the alias of the one that is shown opaque tokens.
-        default_audience: what tokens must name where a provider's settings list no audiences."""
+        default_audience: what tokens must name where a provider's settings list no audiences. clock: Unix seconds.
+        monotonic: seconds that only go forward."""
         self._providers = providers
         self._of_opaque = None if of_opaque is None else providers[of_opaque]
         self._default_audience = default_audience
         self._limits = limits
         self._clock = clock
+        self._monotonic = monotonic
         self._verified: Seen[Verified] = Seen(MOST)
         self._active: Seen[AccessToken] = Seen(MOST)
         self._refused: Seen[str] = Seen(MOST)
+        self._of_unknown_key: Seen[PublicKeys] = Seen(MOST)
         self._count_verified = metrics.token_validation_recorder("access_token_jwt", "valid")
 
     def validate(self, token: str, address: str) -> AccessToken:
@@ -85,9 +99,10 @@ class BearerTokens:
         Raises InvalidToken; RateLimited, and StoreUnavailable where the limit is closed; ProviderUnavailable when keys
         or introspection cannot be had, which is no verdict.
         """
-        key, now = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest(), self._clock()
-        seen = self._verified.get(key, now)
-        if seen is not None and seen.keys is seen.provider.keys():
+        key = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        now = Moment(self._clock(), self._monotonic())
+        seen = self._verified.get(key, now.passed)
+        if seen is not None and now.told < seen.exp and seen.keys is seen.provider.keys():
             self._count_verified()
             return seen.token
         is_jwt, questions = _is_jwt(token), Questions(self._limits, address)
@@ -99,50 +114,53 @@ class BearerTokens:
         questions.were_worth_it()
         return accepted
 
-    def _jwt(self, token: str, key: bytes, questions: Questions, now: float) -> AccessToken:
+    def _jwt(self, token: str, key: bytes, questions: Questions, now: Moment) -> AccessToken:
         self._raise_if_refused(key, now)
         parsed = parse(token)
         provider = of_issuer(self._providers, parsed.claims.get("iss"))
         if provider is None:
             raise TokenInvalid("bad_issuer")
         keys = provider.keys()  # taken before the check: a set that arrives meanwhile has verified nothing yet
+        if self._of_unknown_key.get(key, now.passed) is keys:
+            raise TokenInvalid("unknown_key")
         audiences, life = provider.config.audiences or (self._default_audience,), JWT_LIFE
         try:
-            accepted = from_jwt(parsed, provider, audiences, now, before_asking=questions.count)
+            accepted = from_jwt(parsed, provider, audiences, now.told, before_asking=questions.count)
         except MayBeIdToken:
             if provider.metadata().introspection_endpoint is None:
                 raise
             accepted, life = self._introspected(token, key, provider, questions, now), ACTIVE_LIFE
         except TokenInvalid as err:
             if err.status == "unknown_key":
-                self._refused.keep(key, err.status, now + KEYS_REFETCH_AFTER)
+                self._of_unknown_key.keep(key, provider.keys(), now.passed + ASKED_AGAIN_AFTER)
             raise
-        until = min(accepted.exp or parsed.claims["exp"], now + life)
-        self._verified.keep(key, Verified(accepted, provider, keys), until)
+        exp = accepted.exp or parsed.claims["exp"]
+        self._verified.keep(key, Verified(accepted, provider, keys, exp), now.passed + life)
         return accepted
 
-    def _opaque(self, token: str, key: bytes, questions: Questions, now: float) -> AccessToken:
-        if known := self._active.get(key, now):
+    def _opaque(self, token: str, key: bytes, questions: Questions, now: Moment) -> AccessToken:
+        known = self._active.get(key, now.passed)
+        if known is not None and now.told < (known.exp or math.inf):
             return known
         self._raise_if_refused(key, now)
         if self._of_opaque is None:
             raise TokenInvalid("malformed")
         accepted = self._introspected(token, key, self._of_opaque, questions, now)
-        self._active.keep(key, accepted, min(accepted.exp or math.inf, now + ACTIVE_LIFE))
+        self._active.keep(key, accepted, now.passed + ACTIVE_LIFE)
         return accepted
 
     def _introspected(
-        self, token: str, key: bytes, provider: Provider, questions: Questions, now: float
+        self, token: str, key: bytes, provider: Provider, questions: Questions, now: Moment
     ) -> AccessToken:
         questions.count()
         try:
-            return introspected(token, provider, self._default_audience, now)
+            return introspected(token, provider, self._default_audience, now.told)
         except TokenInvalid as err:
-            self._refused.keep(key, err.status, now + REFUSED_LIFE)
+            self._refused.keep(key, err.status, now.passed + REFUSED_LIFE)
             raise
 
-    def _raise_if_refused(self, key: bytes, now: float) -> None:
-        if refusal := self._refused.get(key, now):
+    def _raise_if_refused(self, key: bytes, now: Moment) -> None:
+        if refusal := self._refused.get(key, now.passed):
             raise TokenInvalid(refusal)
 
 

@@ -36,6 +36,8 @@ from bff.sessions.tokens import Tokens
 log = logging.getLogger(__name__)
 
 HOME = "/"
+LONGEST = 5.0
+"""Seconds that a person waits for the provider at most, at the login's beginning and again at its end."""
 MOST_AGAIN = 2
 """How often a login begins again because of a revocation."""
 
@@ -104,7 +106,7 @@ class LoginFlow:
         Raises InvalidReturnUrl, UnknownProvider, ProviderUnavailable, StoreUnavailable.
         """
         provider = self._provider(idp)
-        with traces.span("login", {"bff.idp": provider.id}):
+        with traces.span("login", {"bff.idp": provider.id}), provider.within(LONGEST):
             return self._begun(provider, return_to, hints or {}, again)
 
     def _begun(self, provider: Provider, return_to: str, hints: Mapping[str, str], again: int) -> Started:
@@ -133,7 +135,7 @@ class LoginFlow:
 
         attempt = self._attempts.consume(parameters.get("state", ""), cookies, check_address)
         provider = self._providers.get(attempt.idp) or fail("idp_error", "This way to log in was withdrawn meanwhile.")
-        with traces.span("callback", {"bff.idp": provider.id}):
+        with traces.span("callback", {"bff.idp": provider.id}), provider.within(LONGEST):
             return self._completed(provider, parameters, attempt)
 
     def _completed(self, provider: Provider, parameters: Mapping[str, str], attempt: Attempt) -> Completed:

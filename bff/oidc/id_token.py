@@ -10,6 +10,7 @@ from typing import Any
 
 from bff.crypto import base64url, equal
 from bff.oidc.jwt import TokenInvalid, audiences, check_times, checked_subject, counted, is_time, parse, verify
+from bff.oidc.key_questions import Purpose
 from bff.oidc.provider import Provider
 
 
@@ -21,7 +22,7 @@ def validate_id_token(
     Raises TokenInvalid; ProviderUnavailable when the keys cannot be had.
     """
     with counted("id_token"):
-        claims = _checked(token, provider, access_token, clock())
+        claims = _checked(token, provider, Purpose.LOGIN, access_token, clock())
     if not equal(str(claims.get("nonce", "")), nonce):
         raise TokenInvalid("nonce")
     return claims
@@ -36,15 +37,15 @@ def validate_refreshed_id_token(
     Raises TokenInvalid, with the status `subject` for another person; ProviderUnavailable when the keys cannot be had.
     """
     with counted("id_token"):
-        claims = _checked(token, provider, access_token, clock())
+        claims = _checked(token, provider, Purpose.REFRESH, access_token, clock())
         if not equal(claims["sub"], sub):
             raise TokenInvalid("subject", counted="malformed")
     return claims
 
 
-def _checked(text: str, provider: Provider, access_token: str | None, now: float) -> dict[str, Any]:
+def _checked(text: str, provider: Provider, purpose: Purpose, access_token: str | None, now: float) -> dict[str, Any]:
     token = parse(text)
-    verify(token, provider)
+    verify(token, provider, purpose)
     _check_issuer_and_audience(token.claims, provider)
     check_times(token.claims, now, demanded=("exp", "iat"))
     if "auth_time" in token.claims and not is_time(token.claims["auth_time"]):

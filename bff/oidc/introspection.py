@@ -6,7 +6,7 @@ from typing import Any
 from bff.errors import ProviderUnavailable, UpstreamError
 from bff.oidc.access_token import AccessToken, from_introspection
 from bff.oidc.jwt import TokenInvalid
-from bff.oidc.provider import Provider
+from bff.oidc.provider import CALL_LIMIT, Provider
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +16,8 @@ def introspected(token: str, provider: Provider, default_audience: str, now: flo
 
     Raises TokenInvalid, also when the provider offers no introspection; ProviderUnavailable.
     """
-    answer = _answer(provider, token)
+    with provider.within(CALL_LIMIT):
+        answer = _answer(provider, token)
     if not answer["active"]:
         raise TokenInvalid("inactive")
     return from_introspection(answer, provider, provider.config.audiences or (default_audience,), now)

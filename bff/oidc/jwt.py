@@ -18,6 +18,7 @@ from joserfc.jwk import Key
 from bff.crypto import from_base64url
 from bff.errors import BFFError
 from bff.observability import metrics
+from bff.oidc.key_questions import Purpose
 from bff.oidc.provider import Provider
 
 LEEWAY = 60  # seconds of clock difference that harm nobody
@@ -81,7 +82,9 @@ def parse(token: str) -> Compact:
         raise TokenInvalid("malformed") from err
 
 
-def verify(token: Compact, provider: Provider, before_asking: Callable[[], None] = lambda: None) -> None:
+def verify(
+    token: Compact, provider: Provider, purpose: Purpose, before_asking: Callable[[], None] = lambda: None
+) -> None:
     """Whether this provider signed it, in a way that the operator allows. before_asking: called before fresh keys are
     asked for because of this token; what it raises is raised.
 
@@ -91,7 +94,7 @@ def verify(token: Compact, provider: Provider, before_asking: Callable[[], None]
     if algorithm not in provider.config.id_token_algorithms:
         raise TokenInvalid("bad_signature")
     try:
-        key = _key(provider, token.header.get("kid"), algorithm, before_asking)
+        key = _key(provider, token.header.get("kid"), algorithm, purpose, before_asking)
         genuine = jws.JWSRegistry.algorithms[algorithm].verify(token.signed, token.signature, key)
     except (JoseError, ValueError, TypeError) as err:
         raise TokenInvalid("malformed") from err
@@ -152,13 +155,15 @@ def _object(part: bytes) -> dict[str, Any]:
     return content
 
 
-def _key(provider: Provider, kid: str | None, algorithm: str, before_asking: Callable[[], None]) -> Key:
+def _key(
+    provider: Provider, kid: str | None, algorithm: str, purpose: Purpose, before_asking: Callable[[], None]
+) -> Key:
     """The signing key that a header names; an unknown name is looked up once more in fresh keys (key rotation)."""
     try:
         return provider.keys().choose(kid, algorithm)
     except InvalidKeyIdError:
         before_asking()
     try:
-        return provider.keys(unknown_kid=True).choose(kid, algorithm)
+        return provider.newer_keys(purpose, kid).choose(kid, algorithm)
     except InvalidKeyIdError as err:
         raise TokenInvalid("unknown_key") from err

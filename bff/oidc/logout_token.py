@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bff.oidc.jwt import LEEWAY, TokenInvalid, audiences, check_times, parse, verify
+from bff.oidc.key_questions import Purpose
 from bff.oidc.provider import Provider, of_issuer
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
@@ -37,7 +38,7 @@ def checked_logout_token(text: str, providers: Mapping[str, Provider], now: floa
     provider = of_issuer(providers, claims.get("iss"))
     if provider is None:
         raise TokenInvalid("bad_issuer")
-    verify(token, provider)
+    verify(token, provider, Purpose.LOGOUT)
     if str(token.header.get("typ", "JWT")).lower() not in _TYPES:
         raise TokenInvalid("malformed")
     if provider.config.client_id not in audiences(claims):

@@ -7,6 +7,7 @@ from the last good copy while the provider is away.
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,10 +16,11 @@ from joserfc.errors import JoseError
 from joserfc.jwk import Key, import_key
 
 from bff.errors import ProviderUnavailable, UpstreamError
-from bff.http import HttpClient, Response
+from bff.http import HttpClient, Response, deadline
 from bff.observability import metrics
 from bff.oidc.client_auth import ClientAuth
 from bff.oidc.kept import Kept
+from bff.oidc.key_questions import KeyQuestions, Purpose
 from bff.oidc.public_keys import PublicKeys
 from bff.settings import ProviderSettings
 
@@ -26,11 +28,10 @@ log = logging.getLogger(__name__)
 
 METADATA_LIFE = 3600.0
 KEYS_LIFE = 3600.0
+CALL_LIMIT = 5.0
+"""Seconds that one answer of a provider may take, with whatever must be asked before it and with every repetition."""
 RENEWED_AHEAD = 900.0
 """Seconds before the end of those lives from which on they are fetched anew in the background."""
-
-# A token with an unknown key id asks for fresh keys, but an attacker's thousand of them ask only so often.
-KEYS_REFETCH_AFTER = 10.0
 
 # Where this BFF proves who it is, and so where a provider may have another address for mutual TLS (RFC 8705 section 5).
 _PROVED = frozenset(
@@ -63,13 +64,24 @@ class Metadata:
 
 
 class Provider:
-    def __init__(self, config: ProviderSettings, http: HttpClient, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        config: ProviderSettings,
+        http: HttpClient,
+        clock: Callable[[], float] = time.time,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        later: Callable[[Callable[[], None]], None] = lambda work: work(),
+    ) -> None:
+        """clock: Unix seconds, for what the BFF signs. monotonic: by which copies age, and the one of `http`. later:
+        does some work while the caller goes on."""
         self.config = config
         self._http = http
-        self._clock = clock
+        self._monotonic = monotonic
         self._auth = ClientAuth(config, clock)
-        self._metadata = Kept(self._fetch_metadata, METADATA_LIFE, clock)
-        self._keys = Kept(self._fetch_keys, KEYS_LIFE, clock)
+        self._metadata = Kept(self._fetch_metadata, METADATA_LIFE, monotonic, later)
+        self._keys = Kept(self._fetch_keys, KEYS_LIFE, monotonic, later)
+        self._questions = KeyQuestions(monotonic)
 
     @property
     def id(self) -> str:
@@ -79,9 +91,18 @@ class Provider:
         """Raises ProviderUnavailable when there never was a good copy."""
         return self._metadata.value()
 
-    def keys(self, *, unknown_kid: bool = False) -> PublicKeys:
-        """The provider's public keys; with unknown_kid fetched anew, at most every few seconds."""
-        return self._keys.renewed(at_most_every=KEYS_REFETCH_AFTER) if unknown_kid else self._keys.value()
+    def keys(self) -> PublicKeys:
+        """The provider's public keys. Raises ProviderUnavailable when there never was a good copy."""
+        return self._keys.value()
+
+    def newer_keys(self, purpose: Purpose, kid: str | None) -> PublicKeys:
+        """Fetched anew, since a token for this purpose names a key that is not among those that are kept; the kept ones
+        when such tokens have asked for enough fetches. Raises ProviderUnavailable as `keys`."""
+        return self._keys.renewed() if self._questions.allow(purpose, kid) else self._keys.landed()
+
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        """All that one request waits for this provider is over after so many seconds, however many calls it makes."""
+        return deadline.ends_by(self._monotonic() + seconds)
 
     def public_keys(self) -> list[dict[str, str]]:
         """The JWKs of this BFF that the provider may have to verify what the BFF signs for it."""
@@ -159,7 +180,8 @@ class Provider:
             raise ProviderUnavailable("The provider's discovery document is incomplete.") from err
 
     def _fetch_keys(self) -> PublicKeys:
-        published = self._fetched("jwks", self.metadata().jwks_uri).get("keys")
+        with self.within(CALL_LIMIT):  # metadata included, where that has to be fetched first
+            published = self._fetched("jwks", self.metadata().jwks_uri).get("keys")
         keys = [key for key in map(_key, published if isinstance(published, list) else []) if key]
         if not keys:
             raise ProviderUnavailable("The provider's keys cannot be read.")

@@ -1,4 +1,4 @@
-"""Verdicts that a worker remembers: so many, each until its time is over."""
+"""Verdicts that a worker remembers: so many, each until its time is over, by a clock that only goes forward."""
 
 import threading
 from typing import Generic, TypeVar
@@ -21,7 +21,7 @@ class Seen(Generic[T]):
         return entry[0] if entry is not None and now < entry[1] else None
 
     def keep(self, key: bytes, value: T, until: float) -> None:
-        """until: Unix seconds from which the value is not given out any more."""
+        """until: when the value is not given out any more, by the clock of `get`."""
         with self._changing:
             self._entries.pop(key, None)
             while len(self._entries) >= self._size:

@@ -14,7 +14,7 @@ from bff.observability import labels, metrics
 from bff.oidc import dpop
 from bff.oidc.dpop import Dpop
 from bff.oidc.issued import Issued, Reader
-from bff.oidc.provider import Provider
+from bff.oidc.provider import CALL_LIMIT, Provider
 from bff.sessions.tokens import BEARER
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,8 @@ _TRY_LATER = frozenset({408, 425, 429})
 
 
 class RequestFailed(Exception):
-    """reason: timeout, connection, circuit_open, server_error, bad_response; lock_timeout for who waited in vain."""
+    """reason: timeout, connection, circuit_open, busy, server_error, bad_response; lock_timeout for a caller that
+    waited in vain."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -61,7 +62,8 @@ class TokenEndpoint:
         Raises GrantRefused, RequestFailed. An answer with a fault is counted by it, and still returned.
         """
         try:
-            answer = self._sent(provider, {"grant_type": _GRANT_TYPES.get(grant, grant), **form}, key)
+            with provider.within(CALL_LIMIT):
+                answer = self._sent(provider, {"grant_type": _GRANT_TYPES.get(grant, grant), **form}, key)
             content = _content(answer)
         except (UpstreamError, ProviderUnavailable) as err:
             raise _failed(grant, err) from err

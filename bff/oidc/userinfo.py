@@ -6,7 +6,7 @@ from typing import Any
 from bff.errors import UpstreamError
 from bff.http import Response
 from bff.oidc.dpop import Dpop
-from bff.oidc.provider import Provider
+from bff.oidc.provider import CALL_LIMIT, Provider
 from bff.sessions.tokens import AccessToken
 
 log = logging.getLogger(__name__)
@@ -20,6 +20,10 @@ class UserInfo:
         """The claims of this person; None, logged, when the provider has no such endpoint, does not answer, or answers
         with another subject's claims, which must not be used (section 5.3.2). Raises ProviderUnavailable when the
         provider's metadata cannot be had."""
+        with provider.within(CALL_LIMIT):
+            return self._claims(provider, sub, access, dpop_key)
+
+    def _claims(self, provider: Provider, sub: str, access: AccessToken, dpop_key: str | None) -> dict[str, Any] | None:
         url = provider.metadata().userinfo_endpoint
         if url is None:
             return None

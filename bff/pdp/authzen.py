@@ -58,7 +58,7 @@ class Authzen:
         self._endpoints: Endpoints | None = None
 
     def decide(self, question: Question, correlation_id: str = "") -> Decision:
-        """Raises Undecided: timeout, connection, circuit_open, bad_response, metadata, token or refused."""
+        """Raises Undecided: timeout, connection, circuit_open, busy, bad_response, metadata, token or refused."""
         deadline = self._clock() + self._timeout
         return self._decide(question, correlation_id, deadline)
 

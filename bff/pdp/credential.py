@@ -41,13 +41,16 @@ class OwnToken:
         dpop: Dpop,
         later: Callable[[Callable[[], None]], None],
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
-        """later: does some work while the caller goes on. clock: Unix seconds."""
+        """later: does some work while the caller goes on. clock: Unix seconds. monotonic: seconds that only go
+        forward."""
         self._tokens = tokens
         self._service = service
         self._dpop = dpop
         self._later = later
         self._clock = clock
+        self._monotonic = monotonic
         self._held: Usable | None = None
         self._renewed_at = float("-inf")
         self._flights = Flights()
@@ -64,7 +67,7 @@ class OwnToken:
         """With the nonce that the answer offers, where it was refused for that; else with a newer token, unless the
         one that is held is as good as new."""
         held = self._held
-        due = self._clock() - self._renewed_at >= RENEWED_AFTER
+        due = self._monotonic() - self._renewed_at >= RENEWED_AFTER
         if held is None or (not self._dpop.wants_another(url, refused) and due):
             held = _landed(self._fetch("renew"), seconds)
         return self._dpop.authorization(held.token, held.key, "POST", url)
@@ -84,7 +87,7 @@ class OwnToken:
         return self._held
 
     def _renewed(self) -> Usable:
-        refused, self._renewed_at = self._held, self._clock()
+        refused, self._renewed_at = self._held, self._monotonic()
         self._held = self._tokens.renew(None, self._service, refused.token if refused else None)
         return self._held
 

@@ -14,6 +14,7 @@ A reader that fetched a session just before its end was published must not put i
 """
 
 import threading
+import time
 from collections.abc import Callable
 
 from bff.kv import KeyValue, Subscription
@@ -43,8 +44,15 @@ class Entry:
 
 class SessionCache:
     def __init__(
-        self, store: SessionStore, kv: KeyValue, settings: SessionSettings, clock: Callable[[], float]
+        self,
+        store: SessionStore,
+        kv: KeyValue,
+        settings: SessionSettings,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """clock: Unix seconds, by which sessions end. monotonic: seconds that only go forward, by which entries do: a
+        clock that is set back must not make them last."""
         self._store = store
         self._kv = kv
         self._ttl = settings.cache_ttl
@@ -52,6 +60,7 @@ class SessionCache:
         self._idle_timeout = settings.idle_timeout
         self._touch_interval = touch_interval(settings)
         self._clock = clock
+        self._monotonic = monotonic
         self._entries: dict[str, Entry] = {}
         self._changing = threading.Lock()  # a look-up that finds its entry takes no lock
         self._generation = 0
@@ -85,7 +94,7 @@ class SessionCache:
         Raises SessionEnded, StoreUnavailable. The entry's session may have expired: the caller decides what that means.
         """
         entry = self._entries.get(key)
-        if entry is not None and now < entry.valid_until:
+        if entry is not None and self._serves(entry, now):
             self._hit.inc()
             return entry
         (self._miss if self._truthful else self._bypass).inc()
@@ -93,14 +102,17 @@ class SessionCache:
         session = self._store.find(key)
         if session is None:
             return None
-        entry = Entry(session, min(now + self._ttl, session.expires_at), self._touch_after(session, entry))
+        entry = Entry(session, self._monotonic() + self._ttl, self._touch_after(session, entry))
         self._keep(key, entry, generation)
         return entry
 
     def held(self, key: str, now: float) -> Entry | None:
         """What this worker already knows; the store is not asked. Never a session that has expired."""
         entry = self._entries.get(key)
-        return entry if entry is not None and now < entry.valid_until else None
+        return entry if entry is not None and self._serves(entry, now) else None
+
+    def _serves(self, entry: Entry, now: float) -> bool:
+        return self._monotonic() < entry.valid_until and now < entry.session.expires_at
 
     def invalidate(self, key: str) -> None:
         with self._changing:

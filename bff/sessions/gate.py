@@ -43,7 +43,9 @@ class Gate:
         settings: SessionSettings,
         cookie_name: str,
         clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """clock: Unix seconds. monotonic: seconds that only go forward."""
         self._cache = cache
         self._store = store
         self._audit = audit
@@ -53,6 +55,7 @@ class Gate:
         self._touch_interval = touch_interval(settings)
         self._cookie = re.compile(rf'(?:^|;)[ \t]*{re.escape(cookie_name)}="*({_COOKIE_VALUE})"*[ \t]*(?=;|\Z)')
         self._clock = clock
+        self._monotonic = monotonic
         self._validated = metrics.SESSION_VALIDATION.observe
         self._used: dict[str, tuple[Session, float]] = {}
 
@@ -74,7 +77,7 @@ class Gate:
         if now >= session.expires_at:
             self._end_expired(session, now)
         if self._binding != "off" and (seen := binding_of(*client)) != session.binding:
-            self._compare(session, seen, now)
+            self._compare(session, seen)
         if touch and now >= entry.touch_after:
             entry.touch_after = now + self._touch_interval
             self._used[session.key] = (session, now)
@@ -91,7 +94,7 @@ class Gate:
             return False
         if self._binding == "off" or (seen := binding_of(*client)) == entry.session.binding:
             return True
-        return not self._differs(entry.session, seen) or self._was_reported(entry.session, seen, now)
+        return not self._differs(entry.session, seen) or self._was_reported(entry.session, seen)
 
     def end(self, session: Session, reason: EndReason, *, by: str = "") -> bool:
         """End a session: here at once, in the other workers as soon as they hear of it; False when it had ended. by: as
@@ -161,26 +164,26 @@ class Gate:
             self.end(session, reason)
         raise SessionExpired
 
-    def _compare(self, session: Session, seen: Binding, now: float) -> None:
+    def _compare(self, session: Session, seen: Binding) -> None:
         """Raises BindingMismatch where the binding is enforced. The session goes on in any case."""
         differs = self._differs(session, seen)
         if differs is None:
             return
         metrics.binding_failure(differs)
-        if not self._was_reported(session, seen, now):
-            self._report(session, seen, differs, now)
+        if not self._was_reported(session, seen):
+            self._report(session, seen, differs)
         if self._binding == "enforce":
             raise BindingMismatch
 
     def _differs(self, session: Session, seen: Binding) -> str | None:
         return mismatch(session.binding, seen, self._bound_to)
 
-    def _was_reported(self, session: Session, seen: Binding, now: float) -> bool:
-        return now < self._reported.get((session.key, seen), 0.0)
+    def _was_reported(self, session: Session, seen: Binding) -> bool:
+        return self._monotonic() < self._reported.get((session.key, seen), float("-inf"))
 
-    def _report(self, session: Session, seen: Binding, differs: str, now: float) -> None:
+    def _report(self, session: Session, seen: Binding, differs: str) -> None:
         """An event for the first request of each other client, not for each request: a video has hundreds."""
         while len(self._reported) >= _MOST_REPORTED:
             self._reported.pop(next(iter(self._reported)), None)
-        self._reported[session.key, seen] = now + _REPORTED_FOR
+        self._reported[session.key, seen] = self._monotonic() + _REPORTED_FOR
         self._audit.security(SecurityEvent.SESSION_BINDING, session=session.reference, reason=differs)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 BEARER = "Bearer"
@@ -39,7 +39,8 @@ class AccessToken:
 
 @dataclass(frozen=True)
 class Tokens:
-    """idp: who issued them. dpop_key: the session's own private key as JWK. services: tokens exchanged for this one."""
+    """idp: who issued them. dpop_key: the session's own private key as JWK. services: tokens exchanged for this one,
+    under what they were asked for."""
 
     idp: str
     access: AccessToken
@@ -54,8 +55,27 @@ def tokens_to_bytes(tokens: Tokens) -> bytes:
 
 
 def tokens_from_bytes(raw: bytes) -> Tokens:
-    """Raises ValueError, TypeError or KeyError for bytes that are something else."""
-    record: dict[str, Any] = json.loads(raw)
-    access = AccessToken(**record.pop("access"))
-    services = {name: AccessToken(**each) for name, each in record.pop("services").items()}
-    return Tokens(access=access, services=services, **record)
+    """What another version wrote is read, too: members that it adds are ignored, those that it lacks have their
+    defaults. Raises ValueError, TypeError or KeyError for bytes that are something else."""
+    record: dict[str, Any] = _members(json.loads(raw), _TOKENS)
+    services = _members(record.pop("services", {}))
+    return Tokens(
+        access=_access_token(record.pop("access")),
+        services={name: _access_token(each) for name, each in services.items()},
+        **record,
+    )
+
+
+_TOKENS = frozenset(each.name for each in fields(Tokens))
+_ACCESS_TOKEN = frozenset(each.name for each in fields(AccessToken))
+
+
+def _access_token(record: object) -> AccessToken:
+    return AccessToken(**_members(record, _ACCESS_TOKEN))
+
+
+def _members(record: object, known: frozenset[str] | None = None) -> dict[str, Any]:
+    """Raises TypeError for what is no object. known: the names that are read, all of them if None."""
+    if not isinstance(record, dict):
+        raise TypeError("no object")
+    return {name: value for name, value in record.items() if known is None or name in known}

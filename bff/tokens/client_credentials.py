@@ -21,6 +21,7 @@ from bff.oidc.token_endpoint import CLIENT_CREDENTIALS, GrantRefused, RequestFai
 from bff.sessions.model import Session
 from bff.sessions.tokens import AccessToken, Tokens, tokens_from_bytes, tokens_to_bytes
 from bff.settings import ServiceSettings
+from bff.tokens.asked_for import asked_for, covers
 from bff.tokens.notes import FAILURE_LIFE
 from bff.tokens.single_flight import Busy
 from bff.tokens.source import Issuer, Usable, answered
@@ -51,29 +52,29 @@ class OwnTokens:
         self._known: dict[str, Tokens] = {}
 
     def ensure(self, session: Session | None, service: ServiceSettings) -> Usable:
-        known, now = self._known.get(service.id), self._clock()
-        if known is None:
+        known, now = self._known.get(self._record(service)), self._clock()
+        if known is None or not covers(known.access, service):
             return self._patiently(service, None)
         if known.access.fresh(now):
             return Usable(known.access, known.dpop_key)
         if known.access.live(now):
             self._ahead(service, known)
-            known = self._known[service.id]
+            known = self._known[self._record(service)]
             return Usable(known.access, known.dpop_key)
         metrics.token_expired(service.id)
         return self._patiently(service, known)
 
     def renew(self, session: Session | None, service: ServiceSettings, refused: AccessToken | None = None) -> Usable:
-        present = self._opened(_record(service))
+        present = self._opened(service)
         if refused is None:
             return self._patiently(service, present)
         if present is None or present.access.same(refused):
             return self._replaced(service, present, refused)
-        self._known[service.id] = present
+        self._known[self._record(service)] = present
         return Usable(present.access, present.dpop_key)
 
     def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken | None:
-        known = self._opened(_record(service))
+        known = self._opened(service)
         return known.access if known else None
 
     def refreshable(self, tokens: Tokens) -> bool:
@@ -81,7 +82,8 @@ class OwnTokens:
 
     def _ahead(self, service: ServiceSettings, known: Tokens) -> None:
         """Have it replaced before it must be; in this worker nobody else tries for a while, whatever comes of it."""
-        self._known[service.id] = replace(known, access=known.access.left_alone(self._clock() + FAILURE_LIFE))
+        resting = known.access.left_alone(self._clock() + FAILURE_LIFE)
+        self._known[self._record(service)] = replace(known, access=resting)
         self._later(lambda: self._ask_ahead(service, known))
 
     def _ask_ahead(self, service: ServiceSettings, known: Tokens) -> None:
@@ -94,12 +96,12 @@ class OwnTokens:
 
     def _replaced(self, service: ServiceSettings, present: Tokens | None, refused: AccessToken) -> Usable:
         """Raises NotRefreshable for one that is a replacement itself."""
-        note = f"{_record(service)}:replacement"
+        note = f"{self._record(service)}:replacement"
 
         def issued() -> Tokens:
             if self._kv.get(note) == _fingerprint(refused):
                 raise NotRefreshable
-            tokens = self._issued(service, _record(service))
+            tokens = self._issued(service)
             self._kv.set(note, _fingerprint(tokens.access), BELIEVED_FOR)
             return tokens
 
@@ -115,40 +117,43 @@ class OwnTokens:
         patient: bool,
     ) -> Usable:
         """issued: asks for one, as `_issued` does if None."""
-        record = _record(service)
+        record = self._record(service)
 
         def look() -> Tokens | None:
-            found = self._opened(record)
+            found = self._opened(service)
             if found is None or (former is not None and found.access.same(former.access)):
                 return None
             return found if found.access.fresh(self._clock()) else None
 
-        work = issued or (lambda: self._issued(service, record))
+        work = issued or (lambda: self._issued(service))
         tokens = look() or self._issuer.once(record, service, look, work, patient=patient)
-        self._known[service.id] = tokens
+        self._known[record] = tokens
         return Usable(tokens.access, tokens.dpop_key)
 
-    def _issued(self, service: ServiceSettings, record: str) -> Tokens:
-        alias = service.idp or next(iter(self._providers))
-        provider = self._providers[alias]
+    def _issued(self, service: ServiceSettings) -> Tokens:
+        provider, record = self._provider(service), self._record(service)
         key = dpop.new_key() if provider.config.dpop else None
         token = self._issuer.issue(provider, CLIENT_CREDENTIALS, service, {}, key)
-        tokens = Tokens(alias, token, dpop_key=key)
+        tokens = Tokens(provider.id, token, dpop_key=key)
         life = ASSUMED_LIFE if token.expires_at is None else token.expires_at - self._clock()
         self._kv.set(record, self._sealer.seal(tokens_to_bytes(tokens), record), life)
         return tokens
 
-    def _opened(self, record: str) -> Tokens | None:
+    def _opened(self, service: ServiceSettings) -> Tokens | None:
+        """The fleet's, if it is good for all that the service needs."""
+        record = self._record(service)
         raw = self._kv.get(record)
         try:
-            return tokens_from_bytes(self._sealer.open(raw, record)) if raw is not None else None
+            tokens = tokens_from_bytes(self._sealer.open(raw, record)) if raw is not None else None
         except (SealError, ValueError, TypeError, KeyError):
             return None  # sealed with a key that is no more, or by another version: a new one is asked for
+        return tokens if tokens is not None and covers(tokens.access, service) else None
 
+    def _provider(self, service: ServiceSettings) -> Provider:
+        return self._providers[service.idp or next(iter(self._providers))]
 
-def _record(service: ServiceSettings) -> str:
-    """Named by what was asked for, too: a changed configuration asks anew."""
-    return f"service-token:{service.id}:{digest(repr(service))[:16]}"
+    def _record(self, service: ServiceSettings) -> str:
+        return f"service-token:{asked_for(service, self._provider(service).config)}"
 
 
 def _fingerprint(token: AccessToken) -> bytes:

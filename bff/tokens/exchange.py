@@ -1,6 +1,7 @@
 """The session's own token, exchanged for one of a service (RFC 8693): made for that service's audience and scope.
 
-Kept beside the session's tokens, so it ends with them and is found by every worker.
+Kept beside the session's tokens, so it ends with them and is found by every worker; under what it was asked for, so a
+changed configuration does not find it.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from bff.sessions.model import Session
 from bff.sessions.token_store import TokenStore
 from bff.sessions.tokens import AccessToken, Tokens
 from bff.settings import USER_TOKEN, ServiceSettings
+from bff.tokens.asked_for import asked_for, beside, covers
 from bff.tokens.notes import FAILURE_LIFE
 from bff.tokens.single_flight import Busy
 from bff.tokens.source import Issuer, Usable, answered
@@ -47,26 +49,28 @@ class ExchangedTokens:
 
     def ensure(self, session: Session, service: ServiceSettings) -> Usable:
         tokens, now = self._users.known(session), self._clock()
-        token = tokens.services.get(service.id)
+        token = self.present(tokens, service)
         if token is None:
             return self._exchanged(session, service, None)
         if token.fresh(now):
             return Usable(token, tokens.dpop_key)
         if token.live(now):
             self._ahead(session, service, tokens, token)
-            return Usable(self._users.known(session).services.get(service.id, token), tokens.dpop_key)
+            return Usable(self.present(self._users.known(session), service) or token, tokens.dpop_key)
         metrics.token_expired(service.id)
         return self._exchanged(session, service, token)
 
     def renew(self, session: Session, service: ServiceSettings, refused: AccessToken | None = None) -> Usable:
         tokens = self._users.read(session)
-        present = tokens.services.get(service.id)
+        present = self.present(tokens, service)
         if refused is not None and present is not None and not present.same(refused):
             return self._taken(session, service, tokens)
         return self._exchanged(session, service, present)
 
     def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken | None:
-        return tokens.services.get(service.id)
+        """One that was asked for as the service is configured now, and that is good for all it needs."""
+        token = tokens.services.get(self._name(tokens, service))
+        return token if token is not None and covers(token, service) else None
 
     def refreshable(self, tokens: Tokens) -> bool:
         return True
@@ -74,7 +78,8 @@ class ExchangedTokens:
     def _ahead(self, session: Session, service: ServiceSettings, tokens: Tokens, token: AccessToken) -> None:
         """Have it replaced before it must be; in this worker nobody else tries for a while, whatever comes of it."""
         resting = token.left_alone(self._clock() + FAILURE_LIFE)
-        self._users.keep(session, replace(tokens, services={**tokens.services, service.id: resting}))
+        name = self._name(tokens, service)
+        self._users.keep(session, replace(tokens, services={**tokens.services, name: resting}))
         self._later(lambda: self._exchange_ahead(session, service, token))
 
     def _exchange_ahead(self, session: Session, service: ServiceSettings, token: AccessToken) -> None:
@@ -97,7 +102,11 @@ class ExchangedTokens:
 
     def _taken(self, session: Session, service: ServiceSettings, tokens: Tokens) -> Usable:
         self._users.keep(session, tokens)
-        return Usable(tokens.services[service.id], tokens.dpop_key)
+        return Usable(tokens.services[self._name(tokens, service)], tokens.dpop_key)
+
+    def _name(self, tokens: Tokens, service: ServiceSettings) -> str:
+        provider = self._providers.get(tokens.idp)
+        return asked_for(service, provider.config) if provider else ""  # withdrawn: nothing of it is used any more
 
     def _asked(
         self, session: Session, service: ServiceSettings, subject: Tokens, former: AccessToken | None, *, patient: bool
@@ -109,20 +118,23 @@ class ExchangedTokens:
 
         def look() -> Tokens | None:
             tokens = self._users.read(session)
-            present = tokens.services.get(service.id)
+            present = self.present(tokens, service)
             return tokens if present is not None and not present.same(former) else None
 
         def work() -> Tokens:
             token = self._issued(session, service, subject)
+            now = self._clock()
             saved = self._store.update(
-                session.key, lambda current: replace(current, services={**current.services, service.id: token})
+                session.key, lambda current: replace(current, services=beside(current.services, asked, token, now))
             )
             if saved is None:
                 raise TokenExpired
             return saved
 
-        name = f"exchange:{session.key}:{service.id}"
-        return self._issuer.once(name, service, look, work, patient=patient, user=session.user.id)
+        asked = self._name(subject, service)
+        return self._issuer.once(
+            f"exchange:{session.key}:{asked}", service, look, work, patient=patient, user=session.user.id
+        )
 
     def _issued(self, session: Session, service: ServiceSettings, subject: Tokens) -> AccessToken:
         provider = self._providers.get(session.idp)

@@ -15,7 +15,8 @@ from bff.tokens.user import UserTokens
 
 @dataclass(frozen=True)
 class Listed:
-    """What may be told of a token. expires_in: seconds, None when unknown or when there is none yet."""
+    """What may be told of a token. scope, audience: empty and None when there is none yet. expires_in: seconds, None
+    when unknown or when there is none yet."""
 
     service: str
     scope: str
@@ -100,8 +101,9 @@ class TokenKeeper:
         for service, source in self._services.values():
             token = source.present(tokens, service)
             left = max(0, int(token.expires_at - now)) if token and token.expires_at is not None else None
-            scope = token.scope if token else service.scope
-            yield Listed(service.id, scope, service.audience or service.resource, left, source.refreshable(tokens))
+            # `present` finds a token by what it was asked for, so these are the token's own.
+            scope, audience = (token.scope, service.audience or service.resource) if token else ("", None)
+            yield Listed(service.id, scope, audience, left, source.refreshable(tokens))
 
     def _wanted(self, service: str) -> tuple[ServiceSettings, Source]:
         try:

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from bff.errors import ProviderUnavailable, StoreUnavailable, UpstreamError
 from bff.oidc.issued import Issued
-from bff.oidc.provider import Provider
+from bff.oidc.provider import CALL_LIMIT, Provider
 from bff.sessions.model import Session, reference_of
 from bff.sessions.shared_grant import SharedGrants
 from bff.sessions.token_store import DueRevocation, EndedSession, TokenStore
@@ -84,11 +84,12 @@ def _revoked(provider: Provider, tokens: Tokens) -> bool:
     if token is None:
         token, kind = tokens.access.value, "access_token"
     try:
-        endpoint = provider.metadata().revocation_endpoint
-        if endpoint is None:
-            return True
-        form = {"token": token, "token_type_hint": kind}
-        answer = provider.post("revocation", endpoint, form, repeatable=True)
+        with provider.within(CALL_LIMIT):
+            endpoint = provider.metadata().revocation_endpoint
+            if endpoint is None:
+                return True
+            form = {"token": token, "token_type_hint": kind}
+            answer = provider.post("revocation", endpoint, form, repeatable=True)
     except (UpstreamError, ProviderUnavailable):
         return False
     if not answer.ok:

@@ -17,6 +17,7 @@ from bff.sessions.model import Session
 from bff.sessions.token_store import TokenStore
 from bff.sessions.tokens import AccessToken, Tokens
 from bff.settings import ServiceSettings
+from bff.tokens.asked_for import covers
 from bff.tokens.notes import FAILURE_LIFE
 from bff.tokens.refresh import Refresher
 from bff.tokens.single_flight import Busy
@@ -42,20 +43,16 @@ class UserTokens:
         self._clock = clock
 
     def ensure(self, session: Session, service: ServiceSettings) -> Usable:
-        tokens = self.current(session, service.id)
-        if service.scope and set(service.scope.split()) - set(tokens.access.scope.split()):
-            raise InsufficientScope("The session's token is not good for this service.")
-        return Usable(tokens.access, tokens.dpop_key)
+        return _for(service, self.current(session, service.id))
 
     def renew(self, session: Session, service: ServiceSettings, refused: AccessToken | None = None) -> Usable:
         tokens = self.read(session)
         if refused is not None and not tokens.access.same(refused):
             self.keep(session, tokens)
-            return Usable(tokens.access, tokens.dpop_key)
+            return _for(service, tokens)
         if tokens.refresh_token is None:
             raise NotRefreshable
-        renewed = self.successor(session, tokens)
-        return Usable(renewed.access, renewed.dpop_key)
+        return _for(service, self.successor(session, tokens))
 
     def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken:
         return tokens.access
@@ -119,3 +116,10 @@ class UserTokens:
     def _refresh_ahead(self, session: Session, tokens: Tokens) -> None:
         with suppress(Busy, RequestFailed, StoreUnavailable, Unauthenticated):  # said and counted where they happened
             self.keep(session, self._refresher.refresh(session, tokens, patient=False))
+
+
+def _for(service: ServiceSettings, tokens: Tokens) -> Usable:
+    """Raises InsufficientScope."""
+    if not covers(tokens.access, service):
+        raise InsufficientScope("The session's token is not good for this service.")
+    return Usable(tokens.access, tokens.dpop_key)

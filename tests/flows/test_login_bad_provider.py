@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 import requests
 from joserfc.jwk import Key
+from werkzeug.wrappers import Request, Response
 
+from bff.oidc.flow import LONGEST
+from bff.oidc.kept import RETRY_AFTER
 from tests.clock import Clock
 from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
@@ -70,6 +73,31 @@ def test_keys_that_cannot_be_had(bff: Site, browser: Browser, witness: Witness, 
     assert "idp_unavailable" in answered.text
     assert witness.counters.gained("bff_logins_total") == {"started": 1, "idp_error": 1}
     assert bff.active() == 0
+
+
+def test_a_person_waits_for_all_the_providers_answers_together_and_not_for_each(
+    bff: Site, browser: Browser, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token endpoint took all the time that there was. So nothing else is asked, and no circuit hears of it."""
+    issue = bff.idp._token
+
+    def slowly(request: Request) -> Response:
+        clock.now += LONGEST
+        return issue(request)
+
+    monkeypatch.setattr(bff.idp, "_token", slowly)
+    answered = login(browser)
+    assert (answered.status_code, "idp_unavailable" in answered.text) == (503, True)
+    assert bff.idp.count("jwks") == 0
+
+
+def test_a_failure_is_remembered_for_a_moment(bff: Site, clock: Clock) -> None:
+    """Each of a queue of logins would otherwise hold a thread for as long as the provider may take."""
+    bff.idp.break_endpoint("discovery", raising(requests.Timeout()))
+    for seconds, asked in ((0, 1), (0, 1), (RETRY_AFTER - 0.1, 1), (0.1, 2)):
+        clock.now += seconds
+        assert begin(bff.browser()).status_code == 503
+        assert bff.idp.count("discovery") == asked
 
 
 ENDPOINTS = (

@@ -1,11 +1,14 @@
 """A fetched value: refreshed by one thread, served stale, never hammered for."""
 
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
 from bff.errors import ProviderUnavailable
+from bff.http.deadline import ends_by
 from bff.oidc.kept import RETRY_AFTER, Kept
 from tests.clock import Clock
 
@@ -44,7 +47,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def kept(source: Source, clock: Clock) -> Kept[int]:
-    return Kept(source, LIFE, clock)
+    return Kept(source, LIFE, clock, lambda work: work())
 
 
 def test_it_is_fetched_when_first_needed_and_then_kept(kept: Kept[int], source: Source, clock: Clock) -> None:
@@ -92,20 +95,15 @@ def test_it_recovers_however_often_it_is_asked_for_meanwhile(kept: Kept[int], so
     assert kept.value() == 4
 
 
-def test_it_is_renewed_at_once_and_then_only_so_often(kept: Kept[int], clock: Clock) -> None:
-    assert kept.value() == 1
-    for seconds, expected in ((0, 2), (0, 2), (9.9, 2), (0.1, 3), (5, 3), (5, 4)):
-        clock.now += seconds
-        assert kept.renewed(at_most_every=10) == expected
-        assert kept.value() == expected
+def test_it_is_renewed_at_once(kept: Kept[int]) -> None:
+    assert [kept.value(), kept.renewed(), kept.value(), kept.renewed()] == [1, 2, 2, 3]
 
 
-def test_renewing_gives_the_old_copy_when_there_is_no_newer(kept: Kept[int], source: Source, clock: Clock) -> None:
+def test_renewing_gives_the_old_copy_when_there_is_no_newer(kept: Kept[int], source: Source) -> None:
     kept.value()
     source.down = True
-    for _ in range(5):
-        clock.now += 1
-        assert kept.renewed(at_most_every=10) == 1
+    assert kept.renewed() == 1
+    assert kept.landed() == 1
     assert source.asked == 2
 
 
@@ -181,15 +179,85 @@ def test_many_at_first_fail_with_one_fetch(kept: Kept[int], source: Source) -> N
     assert source.asked == 1
 
 
-def test_nobody_waits_for_a_slow_refresh(kept: Kept[int], source: Source, clock: Clock) -> None:
+def test_nobody_waits_for_a_slow_refresh(source: Source, clock: Clock) -> None:
+    """Neither those who find that one is under way, nor the one who finds that the copy is old."""
+    jobs: list[Callable[[], None]] = []
+    kept = Kept(source, LIFE, clock, jobs.append)
     kept.value()
     clock.now += LIFE
+    assert [kept.value(), kept.value(), source.asked, len(jobs)] == [1, 1, 1, 1]
+    jobs.pop()()
+    assert kept.value() == 2
+
+
+def test_a_refresh_that_was_lost_is_begun_again(source: Source, clock: Clock) -> None:
+    """The worker had no thread for it, or was about to leave."""
+    jobs: list[Callable[[], None]] = []
+    kept = Kept(source, LIFE, clock, jobs.append)
+    kept.value()
+    clock.now += LIFE
+    for seconds, begun in ((0, 1), (RETRY_AFTER - 0.1, 1), (0.1, 2)):
+        clock.now += seconds
+        assert kept.value() == 1
+        assert len(jobs) == begun
+
+
+@contextmanager
+def hanging(kept: Kept[int], source: Source) -> Iterator[None]:
+    """While one thread fetches from a source that does not answer."""
     source.gate = threading.Event()
     source.entered.clear()
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(kept.value)
+        fetching = pool.submit(kept.refresh)
         assert source.entered.wait(10)
-        assert kept.value() == 1, "the old copy serves while another thread fetches"
+        yield
         source.gate.set()
-        assert slow.result(10) == 2
-    assert kept.value() == 2
+        fetching.exception(10)
+
+
+def test_without_a_copy_the_others_wait_for_one_fetch_but_not_long(source: Source, clock: Clock) -> None:
+    kept = Kept(source, LIFE, clock, lambda work: work(), patience=0.01)
+    with hanging(kept, source):
+        for ask in (kept.value, kept.renewed, kept.landed) * 3:
+            with pytest.raises(ProviderUnavailable):
+                ask()
+    assert source.asked == 1
+    assert kept.value() == 1
+
+
+def test_waiting_ends_with_the_time_that_a_request_has(source: Source, clock: Clock) -> None:
+    kept = Kept(source, LIFE, clock, lambda work: work(), patience=3600)
+    with hanging(kept, source), ends_by(clock()), pytest.raises(ProviderUnavailable):
+        kept.value()
+
+
+def test_with_a_copy_no_fetch_that_hangs_keeps_it_from_serving(source: Source, clock: Clock) -> None:
+    kept = Kept(source, LIFE, clock, lambda work: work(), patience=0.01)
+    kept.value()
+    with hanging(kept, source):
+        clock.now += 1000 * LIFE
+        assert [kept.value(), kept.renewed(), kept.landed()] == [1, 1, 1]
+    assert source.asked == 2
+
+
+def test_a_queue_does_not_repeat_what_failed(kept: Kept[int], source: Source, clock: Clock) -> None:
+    """Each of those who waited would otherwise hold its successors for as long as a fetch may take."""
+    source.down = True
+    for _ in range(5):
+        with pytest.raises(ProviderUnavailable):
+            kept.value()
+    assert source.asked == 1
+    clock.now += RETRY_AFTER
+    with pytest.raises(ProviderUnavailable):
+        kept.value()
+    assert source.asked == 2
+
+
+def test_a_caller_in_want_of_a_newer_copy_gets_one_fetched_after_it_asked(kept: Kept[int], source: Source) -> None:
+    """The fetch that was under way may have been answered before the provider published its new key."""
+    kept.value()
+    with ThreadPoolExecutor(1) as pool, hanging(kept, source):
+        asking = pool.submit(kept.renewed)
+        assert source.gate is not None
+        source.gate.set()
+        assert asking.result(10) == 3

@@ -61,7 +61,7 @@ def tokens(clock: Clock) -> Tokens:
 def credential(
     tokens: Tokens, clock: Clock, later: Callable[[Callable[[], None]], None] = lambda work: work()
 ) -> OwnToken:
-    return OwnToken(cast(OwnTokens, tokens), SERVICE, Dpop(clock), later, clock)
+    return OwnToken(cast(OwnTokens, tokens), SERVICE, Dpop(clock), later, clock, clock)
 
 
 def shown(headers: Any) -> str:
@@ -114,6 +114,17 @@ def test_a_refused_token_is_renewed_but_not_again_and_again(tokens: Tokens, cloc
         assert shown(own.others(URL, REFUSED, 1)) == "Bearer t2"
     assert tokens.issued == 2
     clock.now += RENEWED_AFTER
+    assert shown(own.others(URL, REFUSED, 1)) == "Bearer t3"
+
+
+@pytest.mark.parametrize("back", [0, 30, 3600])
+def test_a_clock_that_is_set_back_puts_off_no_renewal(tokens: Tokens, clock: Clock, back: float) -> None:
+    passed = Clock(50.0)
+    own = OwnToken(cast(OwnTokens, tokens), SERVICE, Dpop(clock), lambda work: work(), clock, passed)
+    own.headers(URL, 1)
+    assert shown(own.others(URL, REFUSED, 1)) == "Bearer t2"
+    clock.now -= back
+    passed.now += RENEWED_AFTER
     assert shown(own.others(URL, REFUSED, 1)) == "Bearer t3"
 
 

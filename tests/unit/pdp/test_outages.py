@@ -129,7 +129,7 @@ class Failing:
 )
 def test_a_token_that_cannot_be_had(clock: Clock, error: Exception, expected: Cause) -> None:
     service = ServiceSettings("pdp", TokenKind.CLIENT_CREDENTIALS)
-    own = OwnToken(cast(Any, Failing(error)), service, Dpop(clock), lambda work: work(), clock)
+    own = OwnToken(cast(Any, Failing(error)), service, Dpop(clock), lambda work: work(), clock, clock)
     assert cause(lambda: own.headers(BASE, 1)) is expected
 
 

@@ -71,7 +71,7 @@ def _layer(path: Path, clock: Clock, secrets: tuple[bytes, ...], changes: dict[s
     audit = Audit(NullSink(), Keyring(secrets).mac("audit-user"))
     records = Records(kv, Keyring(secrets))
     store = SessionStore(kv, records, settings, clock, tokens, audit)
-    cache = SessionCache(store, kv, settings, clock)
+    cache = SessionCache(store, kv, settings, clock, clock)
     return Layer(
         clock,
         kv,
@@ -80,7 +80,7 @@ def _layer(path: Path, clock: Clock, secrets: tuple[bytes, ...], changes: dict[s
         Directory(kv, records, clock),
         store,
         cache,
-        Gate(cache, store, audit, settings, COOKIE, clock),
+        Gate(cache, store, audit, settings, COOKIE, clock, clock),
     )
 
 

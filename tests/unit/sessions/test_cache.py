@@ -41,6 +41,18 @@ def test_an_entry_lives_five_seconds(warm: Layer, clock: Clock, counters: Counte
     assert counters.gained(LOOKUPS) == {"miss": 2, "hit": 1}
 
 
+@pytest.mark.parametrize("back", [0, 30, 3600])
+def test_a_clock_that_is_set_back_makes_no_entry_last(
+    warm: Layer, clock: Clock, counters: Counters, back: float
+) -> None:
+    """The cache ages by the time that has passed; what is told to it is the time of day."""
+    _, session = warm.create()
+    warm.cache.lookup(session.key, clock())
+    clock.now += 5
+    warm.cache.lookup(session.key, clock() - back)
+    assert counters.gained(LOOKUPS) == {"miss": 2}
+
+
 def test_an_entry_lives_no_longer_than_its_session(worker: Worker, clock: Clock, counters: Counters) -> None:
     one = worker(lifetime=3, idle_timeout=3)
     one.cache._listening(True)

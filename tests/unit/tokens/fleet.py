@@ -97,6 +97,7 @@ class Fleet:
             clock=self.clock,
             kv=store,
             transport=WsgiTransport({ISSUER: self.idp}),
+            monotonic=self.clock,
             wait=self._waited,
             later=self.postponed.append,
         )

@@ -264,6 +264,7 @@ def test_a_failure_that_may_pass(
 
 def test_the_circuit_is_open(fleet: Fleet, worker: Worker, session: Session, clock: Clock, counters: Counters) -> None:
     fleet.idp.break_endpoint("token", raising(requests.ConnectionError()))
+    worker.services.http[0]._breaker("token")._reset_after = 10 * FAILURE_LIFE  # it is open for all that is tried here
     for _ in range(8):
         with pytest.raises(RequestFailed):
             worker.refresh(session)
