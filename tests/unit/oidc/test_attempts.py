@@ -31,7 +31,7 @@ def begun(attempts: Attempts) -> Begun:
 def consume(attempts: Attempts, begun: Begun) -> Consume:
     """By the browser that began it. meanwhile: what happens between reading the attempt and marking it."""
     return lambda meanwhile=lambda: None: attempts.consume(
-        begun.state, lambda _name: begun.cookie, lambda _attempt: meanwhile()
+        begun.state, lambda _name: [begun.cookie], lambda _attempt: meanwhile()
     )
 
 
