@@ -36,7 +36,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
             "refresh_rejected", "revoked", "replaced",
         ),
     },
-    "bff_session_cache_total": {"result": ("hit", "miss", "bypass", "invalidated")},
+    "bff_session_cache_total": {"result": ("hit", "miss", "bypass", "grace", "invalidated")},
     "bff_verify_duration_seconds": {
         "status": ("allowed", "unauthenticated", "expired", "binding", "forbidden", "error"),
     },

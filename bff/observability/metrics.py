@@ -39,7 +39,10 @@ SESSIONS_DESTROYED = Counter(
     "bff_sessions_destroyed_total", "Sessions ended, each exactly once in the fleet, by cause.", ["reason"]
 )
 SESSION_CACHE = Counter(
-    "bff_session_cache_total", "Look-ups in the worker's session cache, and entries invalidated.", ["result"]
+    "bff_session_cache_total",
+    "Look-ups in the worker's session cache (`grace`: of a session known before, while the store was away), and entries"
+    " invalidated.",
+    ["result"],
 )
 VERIFY_DURATION = Histogram(
     "bff_verify_duration_seconds", "Seconds one verify took, by outcome.", ["status"], buckets=VERIFY_BUCKETS

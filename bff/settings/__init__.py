@@ -102,6 +102,7 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
             values["session_bound_to"],
             values["session_cache_ttl"],
             values["session_cache_size"],
+            values["session_outage_grace"],
         ),
         providers=(_embedded(base_url),) if embedded else providers or _from_environment(values),
         services=tuple(declared.services.values()),

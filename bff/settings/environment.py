@@ -104,6 +104,7 @@ class Environment(Schema):
     )
     session_cache_ttl = _var(fields.Float, "SESSION_CACHE_TTL", 5.0, validate=validate.Range(min=0, max=60))
     session_cache_size = _var(fields.Integer, "SESSION_CACHE_SIZE", 20000, validate=_from_zero)
+    session_outage_grace = _var(fields.Float, "SESSION_OUTAGE_GRACE", 10.0, validate=validate.Range(min=0, max=300))
     trusted_proxies = _var(Proxies, "TRUSTED_PROXIES", LOOPBACK)
     forwarded_header = _var(
         fields.String, "FORWARDED_HEADER", X_FORWARDED_FOR, validate=validate.OneOf(FORWARDED_HEADERS)
@@ -197,7 +198,10 @@ def _misspelt(environ: Mapping[str, str]) -> list[str]:
     known = VARIABLES | {f"{name}_FILE" for name in VARIABLES}
     problems = []
     for name in sorted(environ):
-        if name.startswith(("BFF_", "SESSION_CACHE", "SESSION_LIFE", "SESSION_IDLE")) and name not in known:
+        if (
+            name.startswith(("BFF_", "SESSION_CACHE", "SESSION_LIFE", "SESSION_IDLE", "SESSION_OUTAGE"))
+            and name not in known
+        ):
             close = difflib.get_close_matches(name, known, n=1)
             problems.append(f"{name}: there is no such setting." + (f" Did you mean {close[0]}?" if close else ""))
     return problems

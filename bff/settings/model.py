@@ -54,7 +54,7 @@ class CookieSettings:
 @dataclass(frozen=True)
 class SessionSettings:
     """Times in seconds. binding: enforce, observe or off. bound_to: both, address or agent. cache_size 0 or cache_ttl 0
-    turns the cache off."""
+    turns the cache off. outage_grace: how long what it held passes while the store is away."""
 
     lifetime: int
     idle_timeout: int
@@ -62,6 +62,7 @@ class SessionSettings:
     bound_to: str
     cache_ttl: float
     cache_size: int
+    outage_grace: float = 10.0
 
 
 @dataclass(frozen=True)
