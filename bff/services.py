@@ -237,7 +237,8 @@ def open_store(settings: Settings, clock: Callable[[], float]) -> KeyValue:
     if settings.store.redis_url:
         from bff.kv.redis import RedisStore
 
-        return RedisStore(settings.store.redis_url, timeout=settings.store.timeout)
+        namespace = f"{settings.store.prefix}:"
+        return RedisStore(settings.store.redis_url, timeout=settings.store.timeout, namespace=namespace)
     from bff.kv.sqlite import SqliteStore
 
     return SqliteStore(settings.store.path, clock)

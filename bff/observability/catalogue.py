@@ -126,7 +126,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "status": ("queued", "delivered", "retried", "failed"),
     },
     "bff_events_lost_total": {"reason": (
-        "outbox_full", "too_old", "buffer_full", "stopped", "unreadable", "refused", "undeclared",
+        "outbox_full", "too_old", "buffer_full", "stopped", "refused", "undeclared",
     )},
     "bff_events_sampled_out_total": {"reason": ("rate", "full", "too_old", "stopped")},
     "bff_event_faults_total": {"fault": ("unserialisable", "too_long", "missing", "undeclared")},

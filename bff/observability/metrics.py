@@ -120,6 +120,11 @@ UPSTREAM_LATENCY = Histogram(
 )
 KAFKA_MESSAGES = Counter("bff_kafka_messages_total", "Events on their way to Kafka.", ["topic", "status"])
 OUTBOX_DEPTH = Gauge("bff_outbox_depth", "Events kept, not yet delivered.", multiprocess_mode="livemax")
+OUTBOX_SEALED_OUT = Gauge(
+    "bff_outbox_sealed_out",
+    "Events of those kept that no key of the worker that delivers opens; they stay.",
+    multiprocess_mode="livemax",
+)
 EVENTS_LATE = Counter(
     "bff_events_late_total", "Durable events whose response did not wait for the store, because that was away."
 )
@@ -303,6 +308,10 @@ def kafka_message(topic: str, status: str) -> None:
 
 def outbox_depth(events: int) -> None:
     OUTBOX_DEPTH.set(events)
+
+
+def outbox_sealed_out(events: int) -> None:
+    OUTBOX_SEALED_OUT.set(events)
 
 
 def event_late(events: int) -> None:

@@ -22,6 +22,7 @@ from bff.settings.model import (
     PUBLIC_EVENTS,
     RATE_LIMITS,
     SASL_MECHANISMS,
+    STORE_PREFIX,
     X_FORWARDED_FOR,
 )
 from bff.settings.words import (
@@ -39,6 +40,7 @@ from bff.settings.words import (
 )
 
 _TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,200}$")
+_PREFIX = re.compile(r"[a-z0-9_-]{1,32}\Z")
 _COOKIE_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")  # a token, RFC 9110 section 5.6.2
 
 
@@ -69,6 +71,12 @@ class Environment(Schema):
     secrets = _var(Secrets, "BFF_SECRETS", ())
     redis_url = _var(fields.String, "REDIS_URL", None)
     redis_timeout = _var(fields.Float, "REDIS_TIMEOUT", 0.25, validate=validate.Range(min=0.01, max=10))
+    store_prefix = _var(
+        fields.String,
+        "BFF_STORE_PREFIX",
+        STORE_PREFIX,
+        validate=validate.Regexp(_PREFIX, error="must be up to 32 of a-z, 0-9, _ and -, such as bff or shop-staging."),
+    )
     issuer = _var(fields.String, "OIDC_ISSUER", None)
     client_id = _var(fields.String, "AUTH_CLIENT_ID", None)
     client_secret = _var(fields.String, "AUTH_CLIENT_SECRET", None)

@@ -25,13 +25,18 @@ SIGNING_ALGORITHMS = (
 )  # fmt: skip
 
 
+STORE_PREFIX = "bff"
+
+
 @dataclass(frozen=True)
 class StoreSettings:
-    """redis_url is None for the embedded SQLite store at `path`. timeout: seconds a call may take."""
+    """redis_url is None for the embedded SQLite store at `path`. timeout: seconds a call may take. prefix: what all of
+    this instance's keys in Redis begin with."""
 
     redis_url: str | None = field(repr=False)
     path: Path
     timeout: float
+    prefix: str = STORE_PREFIX
 
 
 @dataclass(frozen=True)

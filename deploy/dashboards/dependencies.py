@@ -118,7 +118,10 @@ DASHBOARD = Dashboard(
                     "Events kept, not yet delivered; the same number in every pod. A line that only rises is a broker"
                     " that is away: at its bound events are lost, and counted.",
                     "short",
-                    [Query(f"max(bff_outbox_depth{{{JOB}}})", "events")],
+                    [
+                        Query(f"max(bff_outbox_depth{{{JOB}}})", "events"),
+                        Query(f"max(bff_outbox_sealed_out{{{JOB}}})", "without a key"),
+                    ],
                     limit=1000,
                 ),
                 Panel(
