@@ -33,7 +33,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_sessions_destroyed_total": {
         "reason": (
             "logout", "logout_everywhere", "backchannel", "idle_timeout", "absolute_timeout",
-            "refresh_rejected", "revoked", "replaced",
+            "refresh_rejected", "revoked", "replaced", "store_reset",
         ),
     },
     "bff_session_cache_total": {"result": ("hit", "miss", "bypass", "grace", "invalidated")},

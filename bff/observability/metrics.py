@@ -38,6 +38,7 @@ SESSIONS_CREATED = Counter("bff_sessions_created_total", "Sessions created.")
 SESSIONS_DESTROYED = Counter(
     "bff_sessions_destroyed_total", "Sessions ended, each exactly once in the fleet, by cause.", ["reason"]
 )
+STORE_RESETS = Counter("bff_store_resets_total", "Times the store had lost its data, each once in the fleet.")
 SESSION_CACHE = Counter(
     "bff_session_cache_total",
     "Look-ups in the worker's session cache (`grace`: of a session known before, while the store was away), and entries"
@@ -205,8 +206,12 @@ def session_created() -> None:
     SESSIONS_CREATED.inc()
 
 
-def session_destroyed(reason: str) -> None:
-    SESSIONS_DESTROYED.labels(reason).inc()
+def session_destroyed(reason: str, sessions: int = 1) -> None:
+    SESSIONS_DESTROYED.labels(reason).inc(sessions)
+
+
+def store_reset() -> None:
+    STORE_RESETS.inc()
 
 
 def binding_failure(reason: str) -> None:

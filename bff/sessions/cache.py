@@ -149,6 +149,12 @@ class SessionCache:
             for key in [key for key, entry in list(entries.items()) if named(entry.session)]:
                 self.invalidate(key)
 
+    def forget(self) -> None:
+        """The store is another one: nothing that was known counts."""
+        with self._changing:
+            self._generation += 1
+            self._entries, self._kept = {}, {}
+
     def _found(self, key: str, former: Entry | None) -> Entry | None:
         generation = self._generation
         try:

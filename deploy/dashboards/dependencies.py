@@ -26,7 +26,10 @@ DASHBOARD = Dashboard(
                     "Errors and timeouts. Sessions in a worker's memory still pass, others get 503 and keep their"
                     " cookie.",
                     "percentunit",
-                    [Query(share(rate(REDIS, status="error|timeout"), rate(REDIS)), "failed")],
+                    [
+                        Query(share(rate(REDIS, status="error|timeout"), rate(REDIS)), "failed"),
+                        Query(share(rate(REDIS, status="full|read_only"), rate(REDIS)), "refused"),
+                    ],
                     limit=0.05,
                 ),
                 Panel(
