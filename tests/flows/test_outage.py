@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from bff.errors import StoreRefuses
 from bff.sessions.gate import Client
 from tests.clock import Clock
 from tests.contract.backends import eventually
@@ -16,6 +17,7 @@ from tests.flows.test_verify import real
 
 def went_away(bff: Site) -> None:
     bff.store.down = True
+    bff.services.cache.close()  # its listener reads the store's file, which is there
     bff.services.cache._listening(False)
 
 
@@ -85,3 +87,20 @@ def test_an_end_that_failed_counts_in_the_worker_that_heard_of_it(
     assert inside(browser, bob) == [False, True]
     bff.store.down = False
     assert inside(browser) == [True], "the store never heard of it: whoever asked must ask again"
+
+
+@pytest.mark.parametrize("reason", ["full", "read_only"])
+def test_a_store_that_takes_no_writes(new_site: SiteFactory, reason: str) -> None:
+    """Sessions go on, also those that no worker has in memory; what must be written is 503, and health says why."""
+    bff = new_site()
+    browser = bff.logged_in()
+    bff.store.refusal = StoreRefuses("Redis takes no writes", reason=reason)
+    assert browser.verify().status_code == 200
+    assert browser.fetch("/auth/session").get_json()["authenticated"] is True
+    assert bff.browser().navigate("/auth/login").status_code == 503
+    assert log_out(browser).status_code == 503
+    bff.services.health.refresh("store")
+    assert bff.services.health.report()["store"]["reason"] == reason
+    assert bff.services.health.ready(), "no other pod does better"
+    bff.store.refusal = None
+    assert log_out(browser).status_code == 200
