@@ -77,6 +77,10 @@ class RateLimits:
         limit = self._limits[name]
         self._given_back.add(self._window(limit, client_of(address)), limit.amount)
 
+    def forget(self) -> None:
+        """The store has lost its windows: nobody is refused by what they said."""
+        self._refused.forget()
+
     def _window(self, limit: RateLimit, client: str) -> str:
         return f"{limit.name}:{self._mac.sign(client)}"
 
@@ -146,6 +150,10 @@ class _Refused:
         with self._lock:
             self._until.pop(window, None)
         return None
+
+    def forget(self) -> None:
+        with self._lock:
+            self._until.clear()
 
     def note(self, window: str, seconds: float) -> None:
         with self._lock:

@@ -38,6 +38,7 @@ from bff.sessions.csrf import Csrf
 from bff.sessions.directory import Directory
 from bff.sessions.gate import Gate
 from bff.sessions.records import Records
+from bff.sessions.resets import Resets
 from bff.sessions.shared_grant import SharedGrants
 from bff.sessions.store import SessionStore
 from bff.sessions.token_store import TokenStore
@@ -223,7 +224,9 @@ def build(
         limits=limits,
         events=events,
         audit=audit,
-        health=_health(settings, kv, providers, policy.check, monotonic),
+        health=_health(
+            settings, kv, Resets(kv, store, [cache.forget, limits.forget]), providers, policy.check, monotonic
+        ),
     )
 
 
@@ -237,7 +240,8 @@ def open_store(settings: Settings, clock: Callable[[], float]) -> KeyValue:
     if settings.store.redis_url:
         from bff.kv.redis import RedisStore
 
-        return RedisStore(settings.store.redis_url, timeout=settings.store.timeout)
+        namespace = f"{settings.store.prefix}:"
+        return RedisStore(settings.store.redis_url, timeout=settings.store.timeout, namespace=namespace)
     from bff.kv.sqlite import SqliteStore
 
     return SqliteStore(settings.store.path, clock)
@@ -252,12 +256,18 @@ def _limits(settings: Settings) -> list[RateLimit]:
 def _health(
     settings: Settings,
     kv: KeyValue,
+    resets: Resets,
     providers: Mapping[str, Provider],
     pdp: Callable[[], None] | None,
     monotonic: Callable[[], float],
 ) -> Health:
     store = "redis" if settings.store.redis_url else "store"
-    checks = {store: kv.ping}
+
+    def check() -> None:
+        resets.check()
+        kv.ping()
+
+    checks = {store: check}
     for alias, provider in providers.items():
         checks["idp" if len(providers) == 1 else f"idp_{alias}"] = provider.check
     if pdp is not None:

@@ -7,6 +7,9 @@ belongs to whoever opened it last.
 
 When the carrier fails, everything from the oldest entry on is sent again: what came after the one that failed must not
 stay before it.
+
+What no key of this worker opens belongs to an instance, or a rotation, that has the key. It is passed over and stays,
+and now and then the lease is handed on, so that a worker that can open it has its turn (bff/events/sealed_out.py).
 """
 
 import logging
@@ -20,6 +23,7 @@ from bff.events.carrier import Carrier, Outcome
 from bff.events.envelope import Event
 from bff.events.losses import Losses
 from bff.events.outbox import LOG, LOGS, SAMPLED, Outbox
+from bff.events.sealed_out import SealedOut
 from bff.kv import Entry, KeyValue
 from bff.kv.lock import Lock
 from bff.observability import metrics
@@ -68,6 +72,7 @@ class Delivery:
         self._leading = False
         self._trimmed_at = -TRIM_EVERY
         self._failed: set[_Name] = set()
+        self._sealed_out = SealedOut(monotonic)
         self._forget()
 
     def run(self) -> None:
@@ -81,6 +86,10 @@ class Delivery:
             while self._step() and self._monotonic() < end:
                 if self._idle:
                     self._wait(PAUSE)
+            if self._leading and not self._under_way and self._sealed_out.due():
+                self._sealed_out.rest()
+                self._lease.release()
+                self._resign()
 
     def close(self) -> None:
         """Wait a moment for what is under way, and let somebody else go on."""
@@ -102,8 +111,9 @@ class Delivery:
             return True
         if self._leading:
             self._resign()
-        if not self._lease.acquire():
+        if self._sealed_out.rests() or not self._lease.acquire():
             return False
+        self._sealed_out.elected()
         self._open()
         self._leading = True
         return True
@@ -125,6 +135,7 @@ class Delivery:
 
     def _forget(self) -> None:
         """From now on nobody listens to what is under way."""
+        self._sealed_out.begin()
         self._under_way: dict[_Name, int] = {}
         self._delivered: list[_Name] = []
         self._broken = False
@@ -138,6 +149,9 @@ class Delivery:
             self._failed |= self._under_way.keys()
             self._open()
             return False  # a moment's rest, until the next turn
+        if self._sealed_out.due():
+            self._idle = True
+            return bool(self._under_way)
         entries = self._taken()
         if entries is None:
             self._resign()
@@ -145,6 +159,8 @@ class Delivery:
         for log_name, entry in entries:
             self._send((log_name, entry.id), entry)
         self._idle = not entries
+        if self._idle:
+            self._sealed_out.counted()
         return bool(entries or self._under_way)
 
     def _taken(self) -> list[tuple[str, Entry]] | None:
@@ -173,7 +189,7 @@ class Delivery:
     def _send(self, name: _Name, entry: Entry) -> None:
         event = self._outbox.read(entry)
         if event is None:
-            self._delivered.append(name)
+            self._sealed_out.add(name)
             return
         events, under_way = [event, *self._derive(event)], self._under_way
         under_way[name] = len(events)

@@ -97,11 +97,10 @@ class Outbox:
             metrics.events_sampled_out("stopped", len(self._sample))
 
     def read(self, entry: Entry) -> Event | None:
-        """What is in an entry of the log; None, counted, when no current key opens it."""
+        """What is in an entry of the log; None when no current key opens it, or this release knows no such event."""
         try:
             return from_bytes(self._sealer.open(entry.value, LOG))
         except (SealError, ValueError, TypeError):
-            self._losses.lost("unreadable")
             return None
 
     def _sealed(self, event_type: EventType, data: Data) -> bytes:

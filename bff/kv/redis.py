@@ -30,7 +30,8 @@ from bff.kv import (
     redis_url,
 )
 from bff.kv.listener import Listener
-from bff.kv.redis_link import Command, RedisLink
+from bff.kv.redis_link import RedisLink
+from bff.kv.redis_node import Command
 from bff.kv.redis_scripts import COMPARE_AND_SET, LOG_APPEND, LOG_OPEN, LOG_TRIM, WINDOW_HIT
 
 NO_SUCH_GROUP = "NOGROUP"

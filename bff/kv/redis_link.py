@@ -5,37 +5,42 @@ wait happens at most once and the first that runs out ends the call: for a free 
 of requests is no outage of Redis), for the TCP
 connection if one must be made (`connect_timeout` for each address of the name), for TLS, AUTH and SELECT on it and
 then for the reply (`timeout` each). In practice: `timeout` on a server that hangs, `connect_timeout` on a host that
-is gone. Behind Sentinel a new connection first asks the sentinels in turn, in a cluster its nodes, each under the same
-limits. Resolving a name takes what the system's resolver takes.
+is gone. Sentinels, or the nodes of a cluster, are asked for the master by a thread of their own; a call waits for them
+only until there was a first answer. Resolving a name takes what the system's resolver takes.
 
 What is repeated. A pooled connection that the server has closed meanwhile is noticed before anything is sent and
 replaced, for every operation. When it breaks later, a read is sent once more; a write is not, because it may have
-taken effect. What a node of a cluster refuses because another one has the keys is sent to that one.
+taken effect. What a node of a cluster refuses because another one has the keys is sent to that one. While a slot moves,
+what concerns keys on both sides is tried again for a moment (TRYAGAIN): nothing was done.
 """
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import redis
-from redis.client import Pipeline
 
 from bff.breaker import Breaker, State
 from bff.errors import StoreBusy, StoreRefuses, StoreTimeout, StoreUnavailable
 from bff.kv import redis_pool
 from bff.kv.complaints import Complaints
 from bff.kv.listener import Listener
+from bff.kv.redis_node import Command, Node
 from bff.kv.redis_url import RedisUrl
 from bff.observability import metrics
 
-Command = tuple[str | bytes | float, ...]
+Work = Callable[[Node], Any]
 
-# A listener wakes this often to see whether it was closed; after so much silence it asks, and then waits so long.
+PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.2)
+"""Seconds between attempts, while a slot moves, at what concerns keys on both sides."""
+# A listener wakes this often to see whether it was closed; after so much silence it asks, and then waits so long. Each
+# wait may end a waking later, and a peer that vanished is noticed within a second all the same.
 WAKE = 0.1
-IDLE = 1.0
-PATIENCE = 1.0
+IDLE = 0.4
+PATIENCE = 0.4
 # It cannot persist what it is told, or has too few replicas to tell it to.
 REFUSALS = ("MISCONF", "NOREPLICAS")
 # What a former master says: the next connection must find the new one.
@@ -91,24 +96,16 @@ class RedisLink:
 
     def command(self, verb: str, *command: str | bytes | float, repeatable: bool = False) -> Any:
         """verb: the metric's label. repeatable: sending it twice does no harm."""
-        return self._call(verb, lambda: self._client.execute_command(*command), repeatable)
+        return self._call(verb, lambda node: node.command(*command), repeatable)
 
     def script(self, verb: str, text: str, keys: Sequence[str], arguments: Sequence[str | bytes | float]) -> Any:
-        """Run by its digest; redis-py sends the text to a server that does not know it yet."""
-        return self._call(verb, lambda: self._client.register_script(text)(keys, arguments))
+        return self._call(verb, lambda node: node.script(text, keys, arguments))
 
     def transaction(self, verb: str, commands: Sequence[Command], *, only_reads: bool) -> list[Any]:
         """MULTI/EXEC in one round trip; a single command needs neither, and reads do not, either: a Redis without
         memory refuses to queue them. They are then answered in their order, but not all at the same moment."""
-
-        def work() -> Any:
-            atomic = len(commands) > 1 and not only_reads
-            pipeline: Any = _Pipeline(self._pool, self._client.response_callbacks, atomic, None)
-            for command in commands:
-                pipeline.execute_command(*command)
-            return pipeline.execute()
-
-        replies: list[Any] = self._call(verb, work, repeatable=only_reads)
+        atomic = len(commands) > 1 and not only_reads
+        replies: list[Any] = self._call(verb, lambda node: node.batch(commands, atomic=atomic), repeatable=only_reads)
         return replies
 
     def listen(self, listener: Listener, channel: str) -> None:
@@ -147,7 +144,7 @@ class RedisLink:
         if self._pid != os.getpid():
             self.start()
 
-    def _call(self, verb: str, work: Callable[[], Any], repeatable: bool = False) -> Any:
+    def _call(self, verb: str, work: Work, repeatable: bool = False) -> Any:
         with self._measured(verb), _translated():
             self._ensure_started()
             if not self._slots.acquire(timeout=self._pool_wait):
@@ -157,7 +154,7 @@ class RedisLink:
             finally:
                 self._slots.release()
 
-    def _guarded(self, work: Callable[[], Any], repeatable: bool) -> Any:
+    def _guarded(self, work: Work, repeatable: bool) -> Any:
         if not self._breaker.allow():
             raise StoreUnavailable("Redis did not answer lately and is left alone for a moment")
         try:
@@ -166,25 +163,54 @@ class RedisLink:
             self._breaker.succeeded()  # an error is an answer
             if isinstance(err, DEMOTED):
                 self._pool.disconnect(inuse_connections=False)
+                self._doubt()
             raise
         except redis.RedisError:
             self._breaker.failed()
+            self._doubt()
             if self._breaker.state is not State.CLOSED:  # its idle siblings are not to be trusted either
                 self._pool.disconnect(inuse_connections=False)
             raise
         self._breaker.succeeded()
         return result
 
-    def _attempt(self, work: Callable[[], Any], repeatable: bool) -> Any:
+    def _attempt(self, work: Work, repeatable: bool) -> Any:
+        for pause in PAUSES:
+            try:
+                return self._sent(work, repeatable)
+            except redis.exceptions.TryAgainError:
+                time.sleep(pause)
+        return self._sent(work, repeatable)
+
+    def _sent(self, work: Work, repeatable: bool) -> Any:
+        node = Node(self._client, self._elsewhere)
         try:
-            return work()
-        except redis.exceptions.MovedError:  # somebody else has our keys now, and nothing was done
-            self._pool.disconnect(inuse_connections=False)
+            return work(node)
+        except redis.exceptions.MovedError as err:  # somebody else has our keys now, and nothing was done
+            if isinstance(self._pool, redis_pool.MasterPool):
+                self._pool.take((err.host, err.port))
+            else:
+                self._pool.disconnect(inuse_connections=False)
+        except redis.exceptions.AskError as err:  # likewise, of these alone
+            with self._elsewhere(err) as other:
+                return work(other)
         except redis.ConnectionError as err:
             broken = type(err) is redis.ConnectionError  # its subclasses are answers: still loading, wrong password
             if not (broken and repeatable):
                 raise
-        return work()
+        return work(node)
+
+    @contextmanager
+    def _elsewhere(self, answer: redis.exceptions.AskError) -> Iterator[Node]:
+        client = redis_pool.one_connection(self._pool, (answer.host, answer.port))
+        try:
+            yield Node(client, None)
+        finally:
+            client.close()
+
+    def _doubt(self) -> None:
+        if isinstance(self._pool, redis_pool.MasterPool):
+            self._pool.doubt()
 
     @contextmanager
     def _measured(self, verb: str) -> Iterator[None]:
@@ -205,11 +231,6 @@ def _status(error: StoreUnavailable) -> str:
     if isinstance(error, StoreBusy):
         return "busy"
     return "timeout" if isinstance(error, StoreTimeout) else "error"
-
-
-class _Pipeline(Pipeline):
-    def annotate_exception(self, exception: Exception, number: int, command: Any) -> None:
-        """redis-py would copy the command, and with it the value, into the exception's text."""
 
 
 @contextmanager

@@ -1,10 +1,9 @@
 """Where connections to Redis come from: one server, the one that the sentinels call the master, or the node of a
 cluster that has the slot of all our keys."""
 
-import contextlib
 import copy
-import time
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -21,6 +20,8 @@ Address = tuple[str, int]
 
 # How often, in seconds, a pool asks the sentinels, or the cluster, whether the master is still the same.
 FOLLOW = 1.0
+LEAST = 0.05
+"""Seconds between two questions that doubts ask for."""
 NO = ("false", "no", "0")
 
 
@@ -44,8 +45,9 @@ def make(url: RedisUrl, namespace: str, *, timeout: float, connect_timeout: floa
     options: dict[str, Any] = {"client_name": "bff"} | dict(url.options)
     sentinel_login = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     options |= {"username": url.username, "password": url.password, "db": url.db, "max_connections": size} | limits
+    patience = connect_timeout + timeout
     if url.scheme == "redis+sentinel":
-        return MasterPool(url.service, Sentinels(url.hosts, sentinel_login | limits), options)
+        return MasterPool(url.service, Sentinels(url.hosts, sentinel_login | limits), options, patience)
     if url.scheme == "unix":
         return redis.ConnectionPool(redis.UnixDomainSocketConnection, path=url.path, **options)
     tls = url.scheme.startswith("rediss")
@@ -54,7 +56,7 @@ def make(url: RedisUrl, namespace: str, *, timeout: float, connect_timeout: floa
     if url.scheme in CLUSTER:
         options["ssl"] = tls
         asking = options | {"max_connections": 2 * size}  # all calls under way may ask, and listeners beside them
-        return MasterPool(namespace, Nodes(url.hosts, asking), options)
+        return MasterPool(namespace, Nodes(url.hosts, asking), options, patience)
     options["host"], options["port"] = url.hosts[0]
     return redis.ConnectionPool(redis.SSLConnection if tls else redis.Connection, **options)
 
@@ -63,7 +65,15 @@ def close(pool: redis.ConnectionPool) -> None:
     """Connections under way are left to those who use them."""
     pool.disconnect(inuse_connections=False)
     if isinstance(pool, MasterPool):
+        pool.stop()
         pool.sentinel_manager.close()
+
+
+def one_connection(pool: Any, address: Address) -> Any:
+    """A client of the node of a cluster that an answer named, with a connection of its own; to be closed."""
+    nodes: Nodes = pool.sentinel_manager
+    host = address[0] or pool.master_address[0]
+    return redis.Redis(host=host, port=address[1], **(nodes.options | {"max_connections": 1}))
 
 
 class Sentinels(redis.sentinel.Sentinel):
@@ -88,7 +98,7 @@ class Nodes:
     """
 
     def __init__(self, hosts: Sequence[Address], options: dict[str, Any]) -> None:
-        self._options = options
+        self.options = options
         self._named = self._known = tuple(hosts)
         self._clients: dict[Address, Any] = {}
 
@@ -116,7 +126,7 @@ class Nodes:
         """Ranges of slots: first and last slot, master, replicas. None from a node without a cluster."""
         client = self._clients.get(node)
         if client is None:  # one that nobody holds any more would close its connections, even those in use
-            client = self._clients.setdefault(node, redis.Redis(host=node[0], port=node[1], **self._options))
+            client = self._clients.setdefault(node, redis.Redis(host=node[0], port=node[1], **self.options))
         questions = client.pipeline(transaction=False).execute_command("CLUSTER INFO").execute_command("CLUSTER SLOTS")
         info, ranges = questions.execute()
         return ranges if info["cluster_state"] == "ok" else []
@@ -131,31 +141,62 @@ def _address(node: list[Any], asked: Address) -> Address:
 class MasterPool(redis.sentinel.SentinelConnectionPool):
     """After a switch the sentinels leave a former master that is alive as it was for some ten seconds: connections to
     it still work, but what is written there is lost and what is published elsewhere does not arrive. redis-py asks for
-    the master only when it connects; this pool asks again every second."""
+    the master only when it connects, and in the thread that wants to: sentinels that hang would slow requests. Here a
+    thread of its own asks, every second and whenever somebody doubts the answer, and all others take the last one."""
 
-    def __init__(
-        self,
-        service: str,
-        sentinels: Sentinels | Nodes,
-        options: dict[str, Any],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._clock = clock
-        self._ask_at = clock()
+    def __init__(self, service: str, sentinels: Sentinels | Nodes, options: dict[str, Any], patience: float) -> None:
+        """patience: seconds that a caller waits for the first answer."""
         untyped.SentinelConnectionPool.__init__(self, service, sentinels, **options)
-
-    def get_connection(self, command_name: str | None = None, *keys: Any, **options: Any) -> redis.Connection:
-        self._follow()
-        return super().get_connection()
+        self._patience = patience
+        self._failure: redis.RedisError | None = None
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopped, self._tried, self._doubts = threading.Event(), threading.Event(), threading.Event()
+        proxy: Any = self.proxy
+        self._ask = proxy.get_master_address  # drops idle connections to another one
+        proxy.get_master_address = self._known_address  # what a new connection calls
 
     def moved(self, connection: redis.Connection) -> bool:
         """Whether the connection leads to a former master."""
-        self._follow()
         return bool((connection.host, connection.port) != self.master_address)
 
+    def doubt(self) -> None:
+        """Ask anew, soon: the master does not answer, or is none."""
+        self._doubts.set()
+
+    def take(self, address: Address) -> None:
+        """A node of a cluster has said who the master is."""
+        self.proxy.master_address = (address[0] or (self.master_address or address)[0], address[1])
+        self.disconnect(inuse_connections=False)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._doubts.set()
+
+    def _known_address(self) -> Address:
+        """Raises MasterNotFoundError."""
+        self._follow()
+        if self.master_address is None:
+            self._tried.wait(self._patience)
+        address: Address | None = self.master_address
+        if address is None:
+            raise redis.sentinel.MasterNotFoundError("Nobody has told yet where the master is") from self._failure
+        return address
+
     def _follow(self) -> None:
-        now = self._clock()
-        if now >= self._ask_at:
-            self._ask_at = now + FOLLOW
-            with contextlib.suppress(redis.RedisError):  # without sentinels the known master is the best guess
-                untyped.SentinelConnectionPool.get_master_address(self)  # drops idle connections to another
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._keep_asking, name="kv-master", daemon=True)
+                self._thread.start()
+
+    def _keep_asking(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._ask()
+                self._failure = None
+            except redis.RedisError as err:  # without sentinels the known master is the best guess
+                self._failure = err
+            self._tried.set()
+            self._doubts.wait(FOLLOW)
+            self._doubts.clear()
+            self._stopped.wait(LEAST)

@@ -164,6 +164,7 @@ class SqliteStore:
             version = None
             listener.connected()
             while not listener.stopped.wait(POLL):
+                self._file.is_there()
                 before, version = version, db.execute("PRAGMA data_version").fetchone()
                 if version == before:  # no other connection has written anything
                     continue

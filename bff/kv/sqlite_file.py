@@ -3,6 +3,9 @@
 A connection serves one thread at a time and is never used, nor closed, by a process that inherited it
 (https://www.sqlite.org/howtocorrupt.html, section 2.6). They are lent rather than bound to threads, so that a worker
 with short-lived threads or greenlets opens no file per request.
+
+A file that is gone, or another one at its place, is noticed before each use: there is no store then until a worker that
+starts has made a file, or an operator has put one back, and all workers go on with that one.
 """
 
 import fcntl
@@ -14,6 +17,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from bff.errors import StoreRefuses, StoreTimeout, StoreUnavailable
 
@@ -62,6 +66,7 @@ class SqliteFile:
         self._timeout = timeout
         self._opening = threading.Lock()
         self._pid: int | None = None
+        self._identity: tuple[int, int] | None = None
         self._idle: deque[sqlite3.Connection] = deque()
         self._inherited: list[sqlite3.Connection] = []
         self._writes = itertools.count(1)
@@ -103,10 +108,18 @@ class SqliteFile:
                 for statement in PRUNE:
                     db.execute(statement, {"now": now, "rows": PRUNE_ROWS})
 
+    def is_there(self) -> None:
+        """Raises StoreUnavailable when the file that was opened is gone, or is another one now."""
+        with _translated():
+            if _identity(self._path) != self._identity:
+                raise StoreUnavailable("The store's file is another one now")
+
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         with _translated():
-            db = self._borrow()
+            self._ensure_open()
+            idle = self._idle
+            db = self._borrow(idle)
             try:
                 db.execute(begin)
                 yield db
@@ -114,24 +127,25 @@ class SqliteFile:
             except BaseException:
                 db.close()  # rolls back, and leaves no half-used connection behind
                 raise
-            self._give_back(db)
+            self._give_back(db, idle)
 
-    def _borrow(self) -> sqlite3.Connection:
-        self._ensure_open()
+    def _borrow(self, idle: deque[sqlite3.Connection]) -> sqlite3.Connection:
         try:
-            return self._idle.pop()
+            return idle.pop()
         except IndexError:
             return self._connect()
 
-    def _give_back(self, db: sqlite3.Connection) -> None:
-        if self._pid == os.getpid():
-            self._idle.append(db)
-        else:  # the store was closed meanwhile
+    def _give_back(self, db: sqlite3.Connection, idle: deque[sqlite3.Connection]) -> None:
+        if self._pid == os.getpid() and idle is self._idle:
+            idle.append(db)
+        else:  # the store was closed meanwhile, or its file is another one
             db.close()
 
     def _ensure_open(self) -> None:
         if self._pid != os.getpid():
             self._open()
+        elif _identity(self._path) != self._identity:
+            self._open_another()
 
     def _open(self) -> None:
         with self._opening:
@@ -140,28 +154,54 @@ class SqliteFile:
             self._inherited.extend(self._idle)  # kept, because collecting them would close them
             self._idle = deque()
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._path.chmod(0o600)
-            self._create_tables()
+            self._prepare(make=True)
             self._pid = os.getpid()
 
-    def _create_tables(self) -> None:
+    def _open_another(self) -> None:
+        with self._opening:
+            if _identity(self._path) == self._identity:
+                return
+            former, self._idle = self._idle, deque()
+            while former:
+                former.pop().close()
+            self._prepare(make=False)
+
+    def _prepare(self, *, make: bool) -> None:
         # Switching to WAL fails at once, without the busy timeout, when two processes try together: one at a time.
         folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
+            if make:
+                self._make()
+            identity = _identity(self._path)
             db = self._connect()
             try:
                 db.executescript(SCHEMA)
             finally:
                 db.close()
+            self._identity = identity
         finally:
             os.close(folder)
 
+    def _make(self) -> None:
+        if not self._path.exists():
+            for kind in ("-wal", "-shm"):  # of a file that was deleted, whose last users may still have them open
+                self._path.with_name(self._path.name + kind).unlink(missing_ok=True)
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._path.chmod(0o600)
+
     def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
+        """To the file that is there: none is made."""
+        place = f"file:{quote(str(self._path))}?mode=rw"
+        db = sqlite3.connect(place, uri=True, timeout=self._timeout, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA synchronous=NORMAL")
         return db
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Raises OSError."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 _REFUSALS = {sqlite3.SQLITE_FULL: "full", sqlite3.SQLITE_READONLY: "read_only"}

@@ -33,10 +33,10 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_sessions_destroyed_total": {
         "reason": (
             "logout", "logout_everywhere", "backchannel", "idle_timeout", "absolute_timeout",
-            "refresh_rejected", "revoked", "replaced",
+            "refresh_rejected", "revoked", "replaced", "store_reset",
         ),
     },
-    "bff_session_cache_total": {"result": ("hit", "miss", "bypass", "invalidated")},
+    "bff_session_cache_total": {"result": ("hit", "miss", "bypass", "grace", "invalidated")},
     "bff_verify_duration_seconds": {
         "status": ("allowed", "unauthenticated", "expired", "binding", "forbidden", "error"),
     },
@@ -126,7 +126,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "status": ("queued", "delivered", "retried", "failed"),
     },
     "bff_events_lost_total": {"reason": (
-        "outbox_full", "too_old", "buffer_full", "stopped", "unreadable", "refused", "undeclared",
+        "outbox_full", "too_old", "buffer_full", "stopped", "refused", "undeclared",
     )},
     "bff_events_sampled_out_total": {"reason": ("rate", "full", "too_old", "stopped")},
     "bff_event_faults_total": {"fault": ("unserialisable", "too_long", "missing", "undeclared")},

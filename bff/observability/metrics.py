@@ -38,8 +38,12 @@ SESSIONS_CREATED = Counter("bff_sessions_created_total", "Sessions created.")
 SESSIONS_DESTROYED = Counter(
     "bff_sessions_destroyed_total", "Sessions ended, each exactly once in the fleet, by cause.", ["reason"]
 )
+STORE_RESETS = Counter("bff_store_resets_total", "Times the store had lost its data, each once in the fleet.")
 SESSION_CACHE = Counter(
-    "bff_session_cache_total", "Look-ups in the worker's session cache, and entries invalidated.", ["result"]
+    "bff_session_cache_total",
+    "Look-ups in the worker's session cache (`grace`: of a session known before, while the store was away), and entries"
+    " invalidated.",
+    ["result"],
 )
 VERIFY_DURATION = Histogram(
     "bff_verify_duration_seconds", "Seconds one verify took, by outcome.", ["status"], buckets=VERIFY_BUCKETS
@@ -117,6 +121,11 @@ UPSTREAM_LATENCY = Histogram(
 )
 KAFKA_MESSAGES = Counter("bff_kafka_messages_total", "Events on their way to Kafka.", ["topic", "status"])
 OUTBOX_DEPTH = Gauge("bff_outbox_depth", "Events kept, not yet delivered.", multiprocess_mode="livemax")
+OUTBOX_SEALED_OUT = Gauge(
+    "bff_outbox_sealed_out",
+    "Events of those kept that no key of the worker that delivers opens; they stay.",
+    multiprocess_mode="livemax",
+)
 EVENTS_LATE = Counter(
     "bff_events_late_total", "Durable events whose response did not wait for the store, because that was away."
 )
@@ -197,8 +206,12 @@ def session_created() -> None:
     SESSIONS_CREATED.inc()
 
 
-def session_destroyed(reason: str) -> None:
-    SESSIONS_DESTROYED.labels(reason).inc()
+def session_destroyed(reason: str, sessions: int = 1) -> None:
+    SESSIONS_DESTROYED.labels(reason).inc(sessions)
+
+
+def store_reset() -> None:
+    STORE_RESETS.inc()
 
 
 def binding_failure(reason: str) -> None:
@@ -300,6 +313,10 @@ def kafka_message(topic: str, status: str) -> None:
 
 def outbox_depth(events: int) -> None:
     OUTBOX_DEPTH.set(events)
+
+
+def outbox_sealed_out(events: int) -> None:
+    OUTBOX_SEALED_OUT.set(events)
 
 
 def event_late(events: int) -> None:

@@ -9,9 +9,10 @@ meanwhile; and a token that somebody recorded ends nothing later.
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from bff.crypto import digest
-from bff.errors import InvalidRequest
+from bff.errors import InvalidRequest, StoreUnavailable
 from bff.events.audit import Audit
 from bff.events.model import SecurityEvent
 from bff.kv import KeyValue
@@ -50,11 +51,13 @@ class ProviderLogout:
         try:
             with counted("logout_token"):
                 token = checked_logout_token(text, self._providers, now)
-                began_until = self._remember(token, now)
+                with self._or_distrusted(lambda session: _names(token, session)):
+                    began_until = self._remember(token, now)
         except TokenInvalid as err:
             self._audit.security(SecurityEvent.LOGOUT_TOKEN_REJECTED, reason=err.status)
             raise InvalidRequest("The logout token is refused.") from err
-        ended = list(self._ended(lambda: self._named_by(token, began_until)))
+        with self._or_distrusted(lambda session: _names(token, session)):
+            ended = list(self._ended(lambda: self._named_by(token, began_until)))
         self._kv.set(_name(token), DONE, _life(token, now))
         self._audit.security(SecurityEvent.BACKCHANNEL_LOGOUT, idp=token.idp, sessions=str(len(ended)))
 
@@ -66,7 +69,8 @@ class ProviderLogout:
         provider = of_issuer(self._providers, issuer)
         if provider is None or not sid:
             raise InvalidRequest("iss and sid must name a session of a provider that is known here.")
-        ended = list(self._ended(lambda: self._store.of_sid(provider.id, sid)))
+        with self._or_distrusted(lambda session: (session.idp, session.sid) == (provider.id, sid)):
+            ended = list(self._ended(lambda: self._store.of_sid(provider.id, sid)))
         self._audit.security(SecurityEvent.FRONTCHANNEL_LOGOUT, idp=provider.id, sessions=str(len(ended)))
         return ended
 
@@ -89,12 +93,27 @@ class ProviderLogout:
             session for session in found if session.created_at <= began_until and token.sub in (None, session.user.sub)
         ]
 
+    @contextmanager
+    def _or_distrusted(self, named: Callable[[Session], bool]) -> Iterator[None]:
+        """The provider repeats itself when the store is away; in this worker its word counts until then."""
+        try:
+            yield
+        except StoreUnavailable:
+            self._gate.distrust(named)
+            raise
+
     def _ended(self, find: Callable[[], list[Session]]) -> Iterator[Session]:
         """End what is found until nothing is, since the store finds only so many at once."""
         while found := find():
             for session in found:
                 self._gate.end(session, EndReason.BACKCHANNEL)
                 yield session
+
+
+def _names(token: LogoutToken, session: Session) -> bool:
+    if session.idp != token.idp or token.sub not in (None, session.user.sub):
+        return False
+    return token.sid in (None, session.sid)
 
 
 def _name(token: LogoutToken) -> str:

@@ -4,6 +4,9 @@ The cache stays truthful by three rules. Every end of a session, and every chang
 worker's listener drops the entry. While the listener is not connected the cache is empty and every look-up goes to the
 store. No entry lives longer than `cache_ttl`, or than the session itself.
 
+What was known when the store went away is kept aside for `outage_grace`. A kept entry answers only a look-up that has
+just asked the store in vain; the store's own answer, and the listener's return, end that (ADR 42).
+
 A reader that fetched a session just before its end was published must not put it back just after:
 
     reader                         listener
@@ -17,9 +20,11 @@ import threading
 import time
 from collections.abc import Callable
 
+from bff.errors import SessionEnded, StoreBusy, StoreRefuses, StoreUnavailable
 from bff.kv import KeyValue, Subscription
 from bff.observability import metrics
 from bff.sessions.model import Session
+from bff.sessions.outage import Outage
 from bff.sessions.store import SessionStore
 from bff.sessions.token_store import INVALIDATIONS
 from bff.sessions.tokens import Tokens
@@ -62,12 +67,14 @@ class SessionCache:
         self._clock = clock
         self._monotonic = monotonic
         self._entries: dict[str, Entry] = {}
+        self._kept: dict[str, Entry] = {}  # from before the listener was lost
+        self._outage = Outage(settings.outage_grace, monotonic)
         self._changing = threading.Lock()  # a look-up that finds its entry takes no lock
         self._generation = 0
         self._truthful = False
         self._subscription: Subscription | None = None
-        self._hit, self._miss, self._bypass, self._invalidated = (
-            metrics.SESSION_CACHE.labels(result) for result in ("hit", "miss", "bypass", "invalidated")
+        self._hit, self._miss, self._bypass, self._grace, self._invalidated = (
+            metrics.SESSION_CACHE.labels(result) for result in ("hit", "miss", "bypass", "grace", "invalidated")
         )
 
     def start(self) -> None:
@@ -97,13 +104,28 @@ class SessionCache:
         if entry is not None and self._serves(entry, now):
             self._hit.inc()
             return entry
-        (self._miss if self._truthful else self._bypass).inc()
-        generation = self._generation
-        session = self._store.find(key)
-        if session is None:
+        result = self._miss if self._truthful else self._bypass
+        try:
+            return self._found(key, entry)
+        except StoreUnavailable as err:
+            former = self.spared(key, now, err)
+            if former is None:
+                raise
+            result = self._grace
+            return former
+        finally:
+            result.inc()
+
+    def spared(self, key: str, now: float, failure: StoreUnavailable) -> Entry | None:
+        """What this worker knew when the store went away, for a caller that has just asked the store in vain; None when
+        it knew nothing, or too long ago. failure: of that question."""
+        if isinstance(failure, StoreBusy | StoreRefuses):  # it may be well, or has answered
             return None
-        entry = Entry(session, self._monotonic() + self._ttl, self._touch_after(session, entry))
-        self._keep(key, entry, generation)
+        if self._truthful:
+            self._outage.noticed()
+        entry = self._kept.get(key) or self._entries.get(key)
+        if entry is None or now >= entry.session.expires_at or not self._outage.within_grace():
+            return None
         return entry
 
     def held(self, key: str, now: float) -> Entry | None:
@@ -117,9 +139,35 @@ class SessionCache:
     def invalidate(self, key: str) -> None:
         with self._changing:
             self._generation += 1
-            entry = self._entries.pop(key, None)
-        if entry is not None:
+            known = self._forgotten(key)
+        if known:
             self._invalidated.inc()
+
+    def distrust(self, named: Callable[[Session], bool]) -> None:
+        """Ask the store about each of these sessions before any of them passes again."""
+        for entries in (self._entries, self._kept):
+            for key in [key for key, entry in list(entries.items()) if named(entry.session)]:
+                self.invalidate(key)
+
+    def forget(self) -> None:
+        """The store is another one: nothing that was known counts."""
+        with self._changing:
+            self._generation += 1
+            self._entries, self._kept = {}, {}
+
+    def _found(self, key: str, former: Entry | None) -> Entry | None:
+        generation = self._generation
+        try:
+            session = self._store.find(key)
+        except SessionEnded:
+            self._gone(key)
+            raise
+        if session is None:
+            self._gone(key)
+            return None
+        entry = Entry(session, self._monotonic() + self._ttl, self._touch_after(session, former))
+        self._keep(key, entry, generation)
+        return entry
 
     def _touch_after(self, session: Session, former: Entry | None) -> float:
         """A use is worth a record when the last one is an interval ago, be it in the store or only noted here."""
@@ -128,19 +176,40 @@ class SessionCache:
 
     def _keep(self, key: str, entry: Entry, generation: int) -> None:
         with self._changing:
-            if not self._truthful or generation != self._generation:
+            if generation != self._generation:
                 return
+            if not self._truthful:
+                if key in self._kept:
+                    self._kept[key] = entry
+                return
+            self._outage.over()
             self._entries.pop(key, None)
             while len(self._entries) >= self._size:
                 # Oldest first. Entries live for seconds, so being recently used says little.
                 del self._entries[next(iter(self._entries))]
             self._entries[key] = entry
 
+    def _gone(self, key: str) -> None:
+        """The store has answered, and knows no such session."""
+        with self._changing:
+            self._forgotten(key)
+            if self._truthful:
+                self._outage.over()
+
+    def _forgotten(self, key: str) -> bool:
+        found = (self._entries.pop(key, None), self._kept.pop(key, None))
+        return found != (None, None)
+
     def _listening(self, connected: bool) -> None:
-        """Whatever was missed while the listener was away is unknown, so nothing is kept across the gap."""
+        """Whatever was missed while the listener was away is unknown, so nothing is believed across the gap."""
         with self._changing:
             self._generation += 1
-            self._entries.clear()
+            self._kept = {} if connected else {**self._kept, **self._entries}
+            self._entries = {}
+            if connected:
+                self._outage.over()
+            elif self._truthful:
+                self._outage.noticed()
             self._truthful = connected
 
 

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from bff.crypto import digest
-from bff.errors import BindingMismatch, SessionEnded, SessionExpired, StoreRefuses, Unauthenticated
+from bff.errors import BindingMismatch, SessionEnded, SessionExpired, StoreRefuses, StoreUnavailable, Unauthenticated
 from bff.events.audit import Audit
 from bff.events.model import SecurityEvent
 from bff.observability import metrics
@@ -98,23 +98,29 @@ class Gate:
 
     def end(self, session: Session, reason: EndReason, *, by: str = "") -> bool:
         """End a session: here at once, in the other workers as soon as they hear of it; False when it had ended. by: as
-        its event has it. Raises StoreUnavailable."""
-        ended = self._store.end(session, reason, by=by)
-        self._cache.invalidate(session.key)
-        return ended
+        its event has it. Raises StoreUnavailable; here the session then passes no more without the store's word."""
+        try:
+            return self._store.end(session, reason, by=by)
+        finally:
+            self._cache.invalidate(session.key)
 
     def change_user(self, session: Session, user: User) -> bool:
         """Put what the provider says of the person now into a session, in every worker; False when the session says so
         already, or is over. Raises StoreUnavailable."""
-        changed = self._store.change_user(session.key, user)
-        if changed:
-            self._cache.invalidate(session.key)
+        changed = True
+        try:
+            changed = self._store.change_user(session.key, user)
+        finally:
+            if changed:
+                self._cache.invalidate(session.key)
         return changed
 
     def replace(self, former: Session, new: Session) -> None:
         """End the session that a browser had before it logged in anew. Raises StoreUnavailable."""
-        self._store.replace(former, new)
-        self._cache.invalidate(former.key)
+        try:
+            self._store.replace(former, new)
+        finally:
+            self._cache.invalidate(former.key)
 
     def discard(self, session: Session) -> None:
         """End a new session whose tokens the provider may have ended already. Raises StoreUnavailable."""
@@ -122,9 +128,17 @@ class Gate:
 
     def end_all_of(self, session: Session, reason: EndReason) -> int:
         """Likewise every session of this session's user at this provider; how many there were."""
-        ended = self._store.end_all_of(session, reason)
+        try:
+            ended = self._store.end_all_of(session, reason)
+        except StoreUnavailable:
+            self.distrust(lambda other: (other.idp, other.user.sub) == (session.idp, session.user.sub))
+            raise
         self._cache.invalidate(session.key)
         return ended
+
+    def distrust(self, named: Callable[[Session], bool]) -> None:
+        """These sessions were to end, and the store did not take it: here none passes without the store's word."""
+        self._cache.distrust(named)
 
     def flush(self) -> None:
         """Record the use of sessions noted since the last flush. Raises StoreUnavailable; what failed is kept."""

@@ -20,6 +20,7 @@ class EndReason(StrEnum):
     REFRESH_REJECTED = "refresh_rejected"
     REVOKED = "revoked"
     REPLACED = "replaced"
+    STORE_RESET = "store_reset"
 
 
 @dataclass(frozen=True)

@@ -175,6 +175,10 @@ class SessionStore:
         """How many sessions are alive in the whole fleet now."""
         return self._kv.index_count(EXPIRY_INDEX, math.nextafter(self._clock(), math.inf), math.inf)
 
+    def counted_in(self) -> int:
+        """How many were created and not counted out yet, so those included whose time is over."""
+        return self._kv.index_count(EXPIRY_INDEX, -math.inf, math.inf)
+
     def sweep(self, limit: int = 500) -> int:
         """End up to `limit` sessions whose time is over; how many this call ended."""
         self._count_uncounted(limit)

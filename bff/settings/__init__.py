@@ -25,6 +25,7 @@ from bff.settings.model import (
     PDP,
     PRODUCTION,
     REQUIRED,
+    STORE_PREFIX,
     USER_TOKEN,
     X_FORWARDED_FOR,
     Auth,
@@ -93,7 +94,7 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         port=values["port"],
         log_level=values["log_level"],
         secrets=keys,
-        store=StoreSettings(values["redis_url"], Path(values["data_dir"]) / "store.sqlite3", values["redis_timeout"]),
+        store=_store(values),
         cookies=cookie_settings(values, base_url),
         sessions=SessionSettings(
             values["session_lifetime"],
@@ -102,6 +103,7 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
             values["session_bound_to"],
             values["session_cache_ttl"],
             values["session_cache_size"],
+            values["session_outage_grace"],
         ),
         providers=(_embedded(base_url),) if embedded else providers or _from_environment(values),
         services=tuple(declared.services.values()),
@@ -150,6 +152,12 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         config_dir=folder,
         problems=tuple(problems),
     )
+
+
+def _store(values: Mapping[str, Any]) -> StoreSettings:
+    prefix = values["store_prefix"]
+    file = "store.sqlite3" if prefix == STORE_PREFIX else f"store.{prefix}.sqlite3"
+    return StoreSettings(values["redis_url"], Path(values["data_dir"]) / file, values["redis_timeout"], prefix)
 
 
 def _base_url(values: Mapping[str, Any]) -> tuple[str, list[str]]:

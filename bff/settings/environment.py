@@ -22,6 +22,7 @@ from bff.settings.model import (
     PUBLIC_EVENTS,
     RATE_LIMITS,
     SASL_MECHANISMS,
+    STORE_PREFIX,
     X_FORWARDED_FOR,
 )
 from bff.settings.words import (
@@ -39,6 +40,7 @@ from bff.settings.words import (
 )
 
 _TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,200}$")
+_PREFIX = re.compile(r"[a-z0-9_-]{1,32}\Z")
 _COOKIE_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")  # a token, RFC 9110 section 5.6.2
 
 
@@ -69,6 +71,12 @@ class Environment(Schema):
     secrets = _var(Secrets, "BFF_SECRETS", ())
     redis_url = _var(fields.String, "REDIS_URL", None)
     redis_timeout = _var(fields.Float, "REDIS_TIMEOUT", 0.25, validate=validate.Range(min=0.01, max=10))
+    store_prefix = _var(
+        fields.String,
+        "BFF_STORE_PREFIX",
+        STORE_PREFIX,
+        validate=validate.Regexp(_PREFIX, error="must be up to 32 of a-z, 0-9, _ and -, such as bff or shop-staging."),
+    )
     issuer = _var(fields.String, "OIDC_ISSUER", None)
     client_id = _var(fields.String, "AUTH_CLIENT_ID", None)
     client_secret = _var(fields.String, "AUTH_CLIENT_SECRET", None)
@@ -104,6 +112,7 @@ class Environment(Schema):
     )
     session_cache_ttl = _var(fields.Float, "SESSION_CACHE_TTL", 5.0, validate=validate.Range(min=0, max=60))
     session_cache_size = _var(fields.Integer, "SESSION_CACHE_SIZE", 20000, validate=_from_zero)
+    session_outage_grace = _var(fields.Float, "SESSION_OUTAGE_GRACE", 10.0, validate=validate.Range(min=0, max=300))
     trusted_proxies = _var(Proxies, "TRUSTED_PROXIES", LOOPBACK)
     forwarded_header = _var(
         fields.String, "FORWARDED_HEADER", X_FORWARDED_FOR, validate=validate.OneOf(FORWARDED_HEADERS)
@@ -197,7 +206,10 @@ def _misspelt(environ: Mapping[str, str]) -> list[str]:
     known = VARIABLES | {f"{name}_FILE" for name in VARIABLES}
     problems = []
     for name in sorted(environ):
-        if name.startswith(("BFF_", "SESSION_CACHE", "SESSION_LIFE", "SESSION_IDLE")) and name not in known:
+        if (
+            name.startswith(("BFF_", "SESSION_CACHE", "SESSION_LIFE", "SESSION_IDLE", "SESSION_OUTAGE"))
+            and name not in known
+        ):
             close = difflib.get_close_matches(name, known, n=1)
             problems.append(f"{name}: there is no such setting." + (f" Did you mean {close[0]}?" if close else ""))
     return problems

@@ -25,13 +25,18 @@ SIGNING_ALGORITHMS = (
 )  # fmt: skip
 
 
+STORE_PREFIX = "bff"
+
+
 @dataclass(frozen=True)
 class StoreSettings:
-    """redis_url is None for the embedded SQLite store at `path`. timeout: seconds a call may take."""
+    """redis_url is None for the embedded SQLite store at `path`. timeout: seconds a call may take. prefix: what all of
+    this instance's keys in Redis begin with."""
 
     redis_url: str | None = field(repr=False)
     path: Path
     timeout: float
+    prefix: str = STORE_PREFIX
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class CookieSettings:
 @dataclass(frozen=True)
 class SessionSettings:
     """Times in seconds. binding: enforce, observe or off. bound_to: both, address or agent. cache_size 0 or cache_ttl 0
-    turns the cache off."""
+    turns the cache off. outage_grace: how long what it held passes while the store is away."""
 
     lifetime: int
     idle_timeout: int
@@ -62,6 +67,7 @@ class SessionSettings:
     bound_to: str
     cache_ttl: float
     cache_size: int
+    outage_grace: float = 10.0
 
 
 @dataclass(frozen=True)

@@ -85,11 +85,18 @@ class UserTokens:
         return renewed
 
     def known(self, session: Session) -> Tokens:
-        """From this worker's memory while that is truthful. Raises TokenExpired when there are none."""
+        """From this worker's memory while that is truthful, and while the store is away from what it held before.
+        Raises TokenExpired when there are none."""
         entry = self._cache.held(session.key, self._clock())
         if entry is not None and entry.tokens is not None:
             return entry.tokens
-        tokens = self.read(session)
+        try:
+            tokens = self.read(session)
+        except StoreUnavailable as err:
+            former = self._cache.spared(session.key, self._clock(), err)
+            if former is None or former.tokens is None:
+                raise
+            return former.tokens
         if entry is not None:
             entry.tokens = tokens
         return tokens

@@ -239,7 +239,9 @@ def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str |
     """End the session here, revoke its tokens, clear the cookies; where the provider's own session ends, None when it
     has no such address. The address holds the ID token, which is for no page to see."""
     start, service = time.perf_counter(), services()
-    provider, held = service.providers.get(current.idp), service.token_store.read(current.key)
+    provider, held = service.providers.get(current.idp), None
+    with contextlib.suppress(StoreUnavailable):  # whether the session can end is for its end to say
+        held = service.token_store.read(current.key)
     if everywhere:
         ended = service.gate.end_all_of(current, EndReason.LOGOUT_EVERYWHERE)
         service.audit.security(SecurityEvent.LOGOUT_EVERYWHERE, session=current.reference, sessions=str(ended))

@@ -1,11 +1,12 @@
 """Where providers tell us that a session ended there: by a call, or in an iframe of their logout page."""
 
+import contextlib
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, make_response, request
 from werkzeug.datastructures import MultiDict
 
-from bff.errors import InvalidRequest
+from bff.errors import InvalidRequest, StoreUnavailable
 from bff.oidc.jwt import MAX_TOKEN
 from bff.web import context
 from bff.web.context import services
@@ -39,7 +40,9 @@ def front_channel() -> Response:
     Our cookies are cleared only where they opened a session that ended: any page may send any browser here.
     """
     issuer, sid = _once(request.args, "iss"), _once(request.args, "sid")
-    current = context.present_session()
+    current = None
+    with contextlib.suppress(StoreUnavailable):
+        current = context.present_session()
     ended = services().provider_logout.front_channel(issuer, sid)
     response = make_response(_PAGE)
     if current is not None and current.key in {session.key for session in ended}:

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, g, jsonify, make_response
 
-from bff.errors import UnknownSession
+from bff.errors import StoreUnavailable, UnknownSession
 from bff.events.model import SecurityEvent
 from bff.sessions.directory import Listed
 from bff.sessions.model import EndReason
@@ -25,7 +25,12 @@ def listed() -> Response:
 def revoke(reference: str) -> Response:
     """Whether there is no such session or it is somebody else's is not told. The one at hand ends as by a logout."""
     service, current = services(), g.session
-    session = service.directory.named(current.idp, current.user.sub, reference)
+    owner = (current.idp, current.user.sub)
+    try:
+        session = service.directory.named(*owner, reference)
+    except StoreUnavailable:
+        service.gate.distrust(lambda each: (each.reference, each.idp, each.user.sub) == (reference, *owner))
+        raise
     if session is None:
         raise UnknownSession
     if service.gate.end(session, EndReason.REVOKED, by="user"):

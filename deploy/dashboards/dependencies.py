@@ -26,7 +26,10 @@ DASHBOARD = Dashboard(
                     "Errors and timeouts. Sessions in a worker's memory still pass, others get 503 and keep their"
                     " cookie.",
                     "percentunit",
-                    [Query(share(rate(REDIS, status="error|timeout"), rate(REDIS)), "failed")],
+                    [
+                        Query(share(rate(REDIS, status="error|timeout"), rate(REDIS)), "failed"),
+                        Query(share(rate(REDIS, status="full|read_only"), rate(REDIS)), "refused"),
+                    ],
                     limit=0.05,
                 ),
                 Panel(
@@ -118,7 +121,10 @@ DASHBOARD = Dashboard(
                     "Events kept, not yet delivered; the same number in every pod. A line that only rises is a broker"
                     " that is away: at its bound events are lost, and counted.",
                     "short",
-                    [Query(f"max(bff_outbox_depth{{{JOB}}})", "events")],
+                    [
+                        Query(f"max(bff_outbox_depth{{{JOB}}})", "events"),
+                        Query(f"max(bff_outbox_sealed_out{{{JOB}}})", "without a key"),
+                    ],
                     limit=1000,
                 ),
                 Panel(

@@ -28,9 +28,12 @@ DASHBOARD = Dashboard(
                 Panel(
                     "Ended, by cause",
                     "`refresh_rejected` is a provider that takes grants back; a wave of `backchannel` is a"
-                    " provider that logs people out.",
+                    " provider that logs people out; `store_reset`: the store had lost its data.",
                     "ops",
-                    [Query(rate("bff_sessions_destroyed_total", "reason"), "{{reason}}")],
+                    [
+                        Query(rate("bff_sessions_destroyed_total", "reason"), "{{reason}}"),
+                        Query(f"{rate('bff_store_resets_total')} or vector(0)", "resets of the store"),
+                    ],
                     stacked=True,
                 ),
                 Panel(
@@ -42,7 +45,7 @@ DASHBOARD = Dashboard(
                         Query(
                             share(
                                 rate("bff_session_cache_total", result="hit"),
-                                rate("bff_session_cache_total", result="hit|miss|bypass"),
+                                rate("bff_session_cache_total", result="hit|miss|bypass|grace"),
                             ),
                             "hits",
                         )

@@ -34,6 +34,9 @@ OPERATIONS = {
 }  # fmt: skip
 
 
+STATUSES = ("ok", "error", "timeout", "busy", "full", "read_only")
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
     with RedisServer(redis_peer.debian(), tmp_path, password=PASSWORD) as started:
@@ -356,7 +359,8 @@ class TestRefusals:
         assert "cmd=set" in connections(server)
         server.command("REPLICAOF", "127.0.0.1", process.free_port())
         error, _ = timed(lambda: store.set("k", b"w"))
-        assert "ReadOnlyError" in str(error)
+        assert isinstance(error, StoreRefuses)
+        assert error.reason == "read_only"
         assert eventually(lambda: "cmd=set" not in connections(server)), "the next call must resolve the name anew"
         server.command("CONFIG", "SET", "replica-serve-stale-data", "no")
         error, _ = timed(lambda: store.get("k"))
@@ -483,7 +487,7 @@ class TestMetrics:
         assert grown(before, operations("ok")) == dict.fromkeys(OPERATIONS, 1)
         for operation in OPERATIONS:
             labels = {"operation": operation}
-            counted = sum(operations(status).get(operation, 0) for status in ("ok", "error", "timeout"))
+            counted = sum(operations(status).get(operation, 0) for status in STATUSES)
             assert REGISTRY.get_sample_value("bff_redis_latency_seconds_count", labels) == counted
 
     def test_failures_have_a_status_of_their_own(self, hasty: RedisStore, server: RedisServer) -> None:
@@ -702,6 +706,41 @@ class TestCluster:
             assert store.execute(Batch().get("k").set("other", b"v").get("other")) == [b"after", None, b"v"]
             assert cluster.guide.command("EXISTS", "{bff}:k:k") == 1
             assert eventually(lambda: published(store, "still here") and "still here" in inbox.messages)
+
+    def test_while_a_slot_moves_both_nodes_are_asked(self, tmp_path: Path) -> None:
+        with RedisCluster(redis_peer.debian(), tmp_path) as cluster, closing(patient(cluster.url)) as store:
+            for key in ("moved", "stays"):
+                store.set(key, key.encode())
+            store.execute(Batch().index_add("index", "member", 1.0))
+            slot = cluster.begin_move("{bff}:")
+            cluster.move_keys(["{bff}:k:moved"])
+            assert [store.get(key) for key in ("moved", "stays", "neither")] == [b"moved", b"stays", None]
+            mixed = Batch().get("moved").get("stays").get("neither").index_score("index", "member")
+            assert store.execute(mixed) == [b"moved", b"stays", None, 1.0]
+            assert store.compare_and_set("moved", b"moved", b"changed"), "by a script that the node does not know yet"
+            assert store.execute(Batch().set("moved", b"again").get("moved")) == [None, b"again"], "a transaction"
+            store.set("new", b"n")
+            assert (store.get("new"), store.delete("new"), store.get("new")) == (b"n", True, None)
+            cluster.move_keys(cluster.keys_left(slot))
+            cluster.end_move(slot)
+            assert store.execute(mixed) == [b"again", b"stays", None, 1.0]
+
+    def test_what_concerns_both_sides_waits_for_the_move(self, tmp_path: Path) -> None:
+        with RedisCluster(redis_peer.debian(), tmp_path) as cluster, closing(patient(cluster.url)) as store:
+            for key in ("moved", "stays"):
+                store.set(key, key.encode())
+            slot = cluster.begin_move("{bff}:")
+            cluster.move_keys(["{bff}:k:moved"])
+            both = Batch().set("moved", b"1").set("stays", b"1")
+            error, _ = timed(lambda: store.execute(both))
+            assert "TryAgainError" in str(error)
+            assert [store.get(key) for key in ("moved", "stays")] == [b"moved", b"stays"], "nothing was done"
+            with ThreadPoolExecutor(1) as pool:
+                asked = pool.submit(store.execute, both)
+                cluster.move_keys(["{bff}:k:stays"])
+                cluster.end_move(slot)
+                asked.result()
+            assert [store.get(key) for key in ("moved", "stays")] == [b"1", b"1"]
 
     def test_many_threads_find_the_master_at_once(self, tmp_path: Path) -> None:
         with RedisCluster(redis_peer.debian(), tmp_path) as cluster:

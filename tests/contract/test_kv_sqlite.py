@@ -6,7 +6,7 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -188,3 +188,73 @@ def test_idle_connections_are_used_again(store: SqliteStore, path: Path) -> None
         thread.join()
     descriptors = [link.resolve() for link in Path("/proc/self/fd").iterdir() if link.exists()]
     assert descriptors.count(path.resolve()) == 1
+
+
+def removed(path: Path, *, alone: bool) -> None:
+    for file in [path] if alone else list(path.parent.glob(f"{path.name}*")):
+        file.unlink()
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["the file alone", "all of it"])
+def test_a_deleted_file_is_no_store_until_a_worker_makes_one(path: Path, clock: Clock, alone: bool) -> None:
+    """Then it is everybody's: there are never two."""
+    with closing(SqliteStore(path, clock)) as old, closing(SqliteStore(path, clock)) as idle:
+        for each in (old, idle):
+            each.set("k", b"old")
+        removed(path, alone=alone)
+        calls: list[Callable[[], object]] = [
+            lambda: old.get("k"),
+            lambda: old.set("k", b"v"),
+            old.ping,
+            lambda: idle.get("k"),
+        ]
+        for call in calls:
+            with pytest.raises(StoreUnavailable):
+                call()
+        assert not path.exists(), "none of them makes a file"
+        with closing(SqliteStore(path, clock)) as new:
+            new.start()
+            assert old.get("k") is None
+            new.set("k", b"new")
+            old.set("other", b"new")
+            assert [each.get("k") for each in (old, idle, new)] == [b"new"] * 3
+            assert [each.get("other") for each in (old, idle, new)] == [b"new"] * 3
+            old.ping()
+
+
+def test_another_file_in_its_place_is_the_store(path: Path, tmp_path: Path, clock: Clock) -> None:
+    other = tmp_path / "backup.sqlite"
+    with closing(SqliteStore(other, clock)) as backup:
+        backup.set("k", b"from the backup")
+    with closing(SqliteStore(path, clock)) as store:
+        store.set("k", b"v")
+        removed(path, alone=False)
+        other.rename(path)
+        assert store.get("k") == b"from the backup"
+
+
+def test_a_listener_leaves_a_deleted_file_for_the_next_one(path: Path, clock: Clock) -> None:
+    heard: list[str] = []
+    states: list[bool] = []
+    with closing(SqliteStore(path, clock)) as store:
+        store.start()
+        store.subscribe("c", heard.append, states.append)
+        assert eventually(lambda: states == [True])
+        removed(path, alone=True)
+        assert eventually(lambda: states == [True, False])
+        with closing(SqliteStore(path, clock)) as new:
+            new.start()
+            assert eventually(lambda: states == [True, False, True])
+            new.publish("c", "hello")
+            assert eventually(lambda: heard == ["hello"])
+
+
+def test_a_transaction_under_way_while_the_file_is_replaced(path: Path, clock: Clock) -> None:
+    with closing(SqliteStore(path, clock)) as store:
+        store.start()
+        with store._file.writing(clock()):
+            removed(path, alone=True)
+            with closing(SqliteStore(path, clock)) as new:
+                new.set("k", b"new")
+                assert store.get("k") == b"new"
+        assert store.get("k") == b"new", "its connection is not lent again"

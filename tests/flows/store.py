@@ -12,6 +12,7 @@ class WatchedStore:
     """bff.kv.KeyValue around another one.
 
     down: every call fails. calls_left: it goes down after so many more. crash: what every call raises instead.
+    refusal: what every write raises, while reads go on.
     between: called when a batch has run and its caller does not know the results yet.
     """
 
@@ -20,6 +21,7 @@ class WatchedStore:
         self.down = False
         self.calls_left: int | None = None
         self.crash: Exception | None = None
+        self.refusal: StoreUnavailable | None = None
         self.reads: list[str] = []
         self.writes: list[str] = []
         self.hits: list[str] = []
@@ -114,6 +116,7 @@ class WatchedStore:
 
     def ping(self) -> None:
         self._read("ping", "")
+        self._taking()
         self.inner.ping()
 
     def close(self) -> None:
@@ -129,12 +132,17 @@ class WatchedStore:
 
     def _write(self, verb: str, what: str) -> None:
         self._answering()
+        self._taking()
         self.writes.append(f"{verb} {what}")
 
     def _up(self) -> None:
         """Logs are down with the rest, and neither recorded nor counted: what happened is noted beside what happens."""
         if self.down:
             raise StoreUnavailable("out of order")
+
+    def _taking(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
 
     def _answering(self) -> None:
         if self.crash is not None:

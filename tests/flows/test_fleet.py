@@ -113,3 +113,16 @@ def log_out_if_possible(browser: Browser, **body: Any) -> int:
 def advance(clock: Clock, seconds: float) -> int:
     clock.now += seconds
     return 0
+
+
+def test_two_prefixes_share_nothing(new_site: SiteFactory) -> None:
+    """Not even with the same secrets: neither sessions, nor events, nor who delivers them."""
+    one = new_site(BFF_STORE_PREFIX="one")
+    other = new_site(BFF_STORE_PREFIX="other", providers=one.providers)
+    browser = one.logged_in()
+    assert (one.active(), other.active()) == (1, 0)
+    twin = one.twin(browser)
+    twin.hosts = other.hosts
+    assert (browser.verify().status_code, twin.verify().status_code) == (200, 401)
+    assert one.events("session.created")
+    assert not other.events("session.created")

@@ -236,10 +236,10 @@ def test_the_store_is_down_for_the_bffs_own_pages(bff: Site, path: str) -> None:
     assert answer.headers.getlist("Set-Cookie") == []
 
 
-def test_a_cached_session_outlives_an_outage_of_the_store_by_its_time_to_live(
-    new_site: SiteFactory, clock: Clock, counters: Counters
+def test_without_a_grace_a_cached_session_outlives_an_outage_by_its_time_to_live(
+    new_site: SiteFactory, clock: Clock
 ) -> None:
-    bff = new_site(start=True)
+    bff = new_site(start=True, SESSION_OUTAGE_GRACE="0")
     assert eventually(lambda: bff.services.cache.truthful)
     browser = bff.logged_in()
     assert browser.verify().status_code == 200

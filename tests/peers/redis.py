@@ -158,12 +158,26 @@ class RedisCluster:
 
     def move(self, key: str) -> None:
         """The slot of this key, with all that is in it, from the master to the guide."""
-        slot = self.guide.command("CLUSTER", "KEYSLOT", key)
+        slot = self.begin_move(key)
+        self.move_keys(self.keys_left(slot))
+        self.end_move(slot)
+
+    def begin_move(self, key: str) -> int:
+        """From now on the slot is on its way; its number."""
+        slot: int = self.guide.command("CLUSTER", "KEYSLOT", key)
         self.guide.command("CLUSTER", "SETSLOT", slot, "IMPORTING", _id(self.master))
         self.master.command("CLUSTER", "SETSLOT", slot, "MIGRATING", _id(self.guide))
-        if keys := self.master.command("CLUSTER", "GETKEYSINSLOT", slot, 1000):
+        return slot
+
+    def move_keys(self, keys: Sequence[str]) -> None:
+        if keys:
             login = ["AUTH", self.guide.password] if self.guide.password else []
             self.master.command("MIGRATE", "127.0.0.1", self.guide.port, "", 0, 5000, *login, "KEYS", *keys)
+
+    def keys_left(self, slot: int) -> list[str]:
+        return [key.decode() for key in self.master.command("CLUSTER", "GETKEYSINSLOT", slot, 1000)]
+
+    def end_move(self, slot: int) -> None:
         for server in (self.guide, self.master):
             server.command("CLUSTER", "SETSLOT", slot, "NODE", _id(self.guide))
 

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import stat
 import tempfile
+import time
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -15,6 +16,8 @@ from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
 from bff import __version__, settings, settings_check
+from bff.kv.redis import RedisStore
+from bff.services import open_store
 from bff.settings import ClaimNames, RateLimit, Settings
 from bff.settings.environment import VARIABLES
 from bff.settings.idps import OWN_PARAMETERS
@@ -126,6 +129,12 @@ def test_other_programs_variables_are_none_of_our_business(folder: Path) -> None
         ("PORT", "http", "Not a valid integer."),
         ("PORT", "65536", "Must be greater than or equal to 1 and less than or equal to 65535."),
         ("SESSION_LIFETIME", "0", "Must be greater than or equal to 1."),
+        ("SESSION_OUTAGE_GRACE", "-1", "Must be greater than or equal to 0 and less than or equal to 300."),
+        ("SESSION_OUTAGE_GRACE", "301", "Must be greater than or equal to 0 and less than or equal to 300."),
+        *(
+            ("BFF_STORE_PREFIX", text, "must be up to 32 of a-z, 0-9, _ and -, such as bff or shop-staging.")
+            for text in ("Shop", "a:b", "{a}", "a*", "a.b", "../x", "a b", "é", "x" * 33, "a\nb")
+        ),
         ("SESSION_CACHE_TTL", "nan", "Special numeric values (nan or infinity) are not permitted."),
         ("BFF_COOKIE_SECURE", "perhaps", "Not a valid boolean."),
         ("BFF_COOKIE_NAME", "a b", "is not a cookie name (RFC 6265)."),
@@ -515,3 +524,23 @@ def test_no_text_breaks_loading(text: str) -> None:
 )
 def test_how_many_requests_a_worker_answers_at_a_time(folder: Path, environ: dict[str, str], concurrency: int) -> None:
     assert load(folder, environ).concurrency == concurrency
+
+
+@pytest.mark.parametrize(
+    ("prefix", "url", "key"),
+    [
+        ("bff", "redis://127.0.0.1", "bff:k:x"),
+        ("shop_staging-2", "redis://127.0.0.1", "shop_staging-2:k:x"),
+        ("shop", "redis+sentinel://127.0.0.1:26379/main", "shop:k:x"),
+        ("shop", "redis+cluster://127.0.0.1:7000", "{shop}:k:x"),
+    ],
+)
+def test_all_keys_in_redis_begin_with_the_prefix(folder: Path, prefix: str, url: str, key: str) -> None:
+    store = open_store(load(folder, {"BFF_STORE_PREFIX": prefix, "REDIS_URL": url}), time.time)
+    assert isinstance(store, RedisStore)
+    assert store._key("x") == key
+
+
+@pytest.mark.parametrize(("prefix", "file"), [("bff", "store.sqlite3"), ("shop", "store.shop.sqlite3")])
+def test_the_embedded_stores_file_is_named_by_the_prefix(folder: Path, prefix: str, file: str) -> None:
+    assert load(folder, {"BFF_STORE_PREFIX": prefix}).store.path.name == file

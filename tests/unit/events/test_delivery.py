@@ -137,7 +137,7 @@ class TestCarrierFails:
         happened(box, "1")
         delivery(kv, box, carrier, clock).run()
         assert carrier.ids() == ["1"]
-        assert kv.log_length(LOG) == 0
+        assert kv.log_length(LOG) == 1, "another worker may have the key"
 
 
 class TestOneAtATime:

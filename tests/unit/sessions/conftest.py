@@ -64,6 +64,7 @@ def _layer(path: Path, clock: Clock, secrets: tuple[bytes, ...], changes: dict[s
         "bound_to": "both",
         "cache_ttl": 5.0,
         "cache_size": 100,
+        "outage_grace": 10.0,
     }
     settings = SessionSettings(**(values | changes))
     kv = WatchedStore(SqliteStore(path, clock))

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from bff.errors import StoreUnavailable
 from bff.sessions.model import EndReason
 from tests.clock import Clock
 from tests.contract.backends import eventually
@@ -151,16 +150,6 @@ def test_it_can_be_turned_off(worker: Worker, clock: Clock, off: dict[str, Any])
     one.cache.lookup(session.key, clock())
     assert len(one.cache) == 0
     assert not one.cache.truthful
-
-
-def test_the_store_is_down(warm: Layer, clock: Clock) -> None:
-    _, session = warm.create()
-    warm.cache.lookup(session.key, clock())
-    warm.kv.down = True
-    assert warm.cache.lookup(session.key, clock()) is not None
-    clock.now += 5
-    with pytest.raises(StoreUnavailable):
-        warm.cache.lookup(session.key, clock())
 
 
 @pytest.fixture

@@ -1,0 +1,33 @@
+"""Grace period: how long a worker may go by what it knew when the store went away.
+
+It begins with the outage, not with each request, and is over when the store answers. Its clock is monotonic, since a
+wall clock that is set back would make it longer.
+"""
+
+import threading
+from collections.abc import Callable
+
+
+class Outage:
+    def __init__(self, grace: float, monotonic: Callable[[], float]) -> None:
+        """grace: seconds, 0 for none."""
+        self._grace = grace
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._ends_at = float("-inf")
+        self._noticed_at = float("-inf")
+
+    def noticed(self) -> None:
+        """The store did not answer. A failure long after the last one is another outage."""
+        with self._lock:
+            now = self._monotonic()
+            if now - self._noticed_at > self._grace:
+                self._ends_at = now + self._grace
+            self._noticed_at = now
+
+    def over(self) -> None:
+        with self._lock:
+            self._ends_at = self._noticed_at = float("-inf")
+
+    def within_grace(self) -> bool:
+        return self._monotonic() < self._ends_at
