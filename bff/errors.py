@@ -4,7 +4,17 @@ Each carries its own HTTP answer (status, code, title), so a view needs no try/e
 them as RFC 9457 problem details. `code` is one word, and it is the word that the matching metric label carries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LoginStart:
+    """Where a login began: at which provider, and for which page."""
+
+    idp: str
+    return_to: str
 
 
 class BFFError(Exception):
@@ -13,12 +23,14 @@ class BFFError(Exception):
     detail: one sentence for the person who reads the answer; never a secret, never the offending value.
     headers: extra response headers, as (name, value) pairs.
     oauth_error: what callers that speak OAuth look for as `error`.
+    login: of the login that failed, where it is known.
     """
 
     status = 500
     code = "internal_error"
     title = "Internal error"
     oauth_error: str | None = None
+    login: LoginStart | None = None
 
     def __init__(self, detail: str = "", *, code: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(detail or self.title)
@@ -363,3 +375,13 @@ class ProviderUnavailable(BFFError):
 
     def __init__(self, detail: str = "", *, headers: Sequence[tuple[str, str]] = (("Retry-After", "5"),)) -> None:
         super().__init__(detail, headers=headers)
+
+
+@contextmanager
+def of_login(idp: str, return_to: str) -> Iterator[None]:
+    """Errors name the login that they end, so that a person can begin it again where it began."""
+    try:
+        yield
+    except BFFError as err:
+        err.login = LoginStart(idp, return_to)
+        raise

@@ -16,6 +16,7 @@ from bff.errors import (
     StoreUnavailable,
     UnknownProvider,
     UpstreamError,
+    of_login,
 )
 from bff.observability import metrics, traces
 from bff.oidc import dpop, token_endpoint
@@ -135,7 +136,11 @@ class LoginFlow:
 
         attempt = self._attempts.consume(parameters.get("state", ""), cookies, check_address)
         provider = self._providers.get(attempt.idp) or fail("idp_error", "This way to log in was withdrawn meanwhile.")
-        with traces.span("callback", {"bff.idp": provider.id}), provider.within(LONGEST):
+        with (
+            traces.span("callback", {"bff.idp": provider.id}),
+            provider.within(LONGEST),
+            of_login(attempt.idp, attempt.return_to),
+        ):
             return self._completed(provider, parameters, attempt)
 
     def _completed(self, provider: Provider, parameters: Mapping[str, str], attempt: Attempt) -> Completed:

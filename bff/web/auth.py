@@ -18,18 +18,19 @@ from bff.errors import (
     StoreTimeout,
     StoreUnavailable,
     Unauthenticated,
+    of_login,
 )
 from bff.events.model import SecurityEvent
 from bff.observability import metrics
 from bff.oidc import logout as logout_at_provider
-from bff.oidc.attempts import ATTEMPT_LIFE, cookie_name, surplus_attempts
+from bff.oidc.attempts import cookie_name, surplus_attempts
 from bff.oidc.flow import Completed, Overtaken, Started
 from bff.sessions import csrf
 from bff.sessions.binding import binding_of
 from bff.sessions.device import device_of
 from bff.sessions.model import EndReason, Session
 from bff.settings import CALLBACK_PATH
-from bff.web import context, cookies, problem
+from bff.web import canonical, context, cookies, problem
 from bff.web.context import cookie_options, services
 from bff.web.pipeline import answer
 from bff.web.policy import policy
@@ -56,6 +57,10 @@ _LOGIN_EVENTS = {
 def login() -> BaseResponse:
     if not problem.is_navigation(request.environ):
         raise Unauthenticated("Send the browser to login_url as a navigation.")
+    trusts_peer = context.clients().trusts_peer
+    own = canonical.address(services().settings.base_url, request.environ, request.args, trusts_peer)
+    if own is not None:
+        return redirect(own)
     started = services().login.begin(
         return_to=request.args.get("return_to", "/"),
         idp=request.args.get("idp"),
@@ -69,7 +74,7 @@ def login() -> BaseResponse:
 
 def _to_provider(started: Started) -> BaseResponse:
     response = redirect(started.url)
-    cookies.keep_flow(response, started.cookie_name, started.cookie_value, max_age=ATTEMPT_LIFE)
+    cookies.keep_flow(response, started.cookie_name, started.cookie_value, max_age=services().settings.login_timeout)
     return response
 
 
@@ -85,7 +90,8 @@ def callback(alias: str | None = None) -> BaseResponse:
         completed = services().login.complete(
             request.args, cookies.of_flow, redirect_uri=own if alias is None else f"{own}/{alias}"
         )
-        response = _begin_session(completed)
+        with of_login(completed.idp, completed.return_to):
+            response = _begin_session(completed)
     except Overtaken as overtaken:
         return _begin_again(overtaken)
     except (LoginFailed, StoreUnavailable, ProviderUnavailable) as err:
@@ -108,10 +114,10 @@ def _begin_again(overtaken: Overtaken) -> BaseResponse:
 
 @blueprint.errorhandler(LoginFailed)
 def login_failed(error: LoginFailed) -> BaseResponse:
-    """A browser that is logged in already (another tab was quicker) goes home instead of reading about it."""
+    """A browser that is logged in already (another tab was quicker) goes to its page instead of reading about it."""
     services().audit.security(_LOGIN_EVENTS.get(error.code, SecurityEvent.LOGIN_FAILED), reason=error.code)
     if error.code.startswith("state_") and _logged_in():
-        return redirect("/")
+        return redirect(context.page_of(error.login))
     return answer(error)
 
 

@@ -7,9 +7,10 @@ from urllib.parse import quote
 from flask import current_app, g, request
 from werkzeug.wrappers import Response
 
-from bff.errors import CsrfViolation, StoreUnavailable, Unauthenticated
+from bff.errors import CsrfViolation, InvalidReturnUrl, LoginStart, StoreUnavailable, Unauthenticated
 from bff.events.model import SecurityEvent
 from bff.observability import metrics
+from bff.oidc.flow import HOME
 from bff.services import Services
 from bff.sessions import csrf
 from bff.sessions.gate import Client
@@ -29,8 +30,11 @@ def tasks() -> Tasks:
 
 
 def client() -> Client:
-    clients: Clients = current_app.extensions["bff_clients"]
-    return clients.of(request.environ)
+    return clients().of(request.environ)
+
+
+def clients() -> Clients:
+    return cast(Clients, current_app.extensions["bff_clients"])
 
 
 def admit(*, touch: bool = True, navigable: bool = False) -> Session:
@@ -92,6 +96,21 @@ def login_url(return_to: str | None = None) -> str:
     """Where a person logs in, and comes back to return_to afterwards."""
     url = services().settings.base_url + "/auth/login"
     return f"{url}?return_to={quote(return_to, safe='')}" if return_to else url
+
+
+def login_again(start: LoginStart | None) -> str:
+    """Where a login that failed is begun again: at its own provider and for its own page, where they are known."""
+    if start is None:
+        return login_url()
+    url = login_url(page_of(start))
+    return f"{url}&idp={quote(start.idp, safe='')}" if start.idp in services().providers else url
+
+
+def page_of(start: LoginStart | None) -> str:
+    """The page that a login was for, unless it is not known, or no longer allowed."""
+    with contextlib.suppress(InvalidReturnUrl):
+        return services().return_urls.checked(start.return_to if start else HOME)
+    return HOME
 
 
 def forget_session(response: Response) -> None:

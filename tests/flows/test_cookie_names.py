@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from bff.oidc.attempts import MOST_ATTEMPTS
 from bff.settings import Settings
 from bff.settings.cookies import END_SESSION, HOST_HTTP, LOGIN, SESSION
 from tests.flows.browser import Browser
@@ -97,10 +98,10 @@ def test_a_quotation_mark_of_a_sibling_host_hides_no_cookie(bff: Site) -> None:
 
 def test_surplus_attempts_are_cleared_by_their_full_names(bff: Site) -> None:
     browser = bff.browser()
-    for _ in range(7):
+    for _ in range(MOST_ATTEMPTS + 2):
         begin(browser)
         bff.clock.now += 1
-    assert len(browser.named(HOST_HTTP + LOGIN)) == 5
+    assert len(browser.named(HOST_HTTP + LOGIN)) == MOST_ATTEMPTS
 
 
 @pytest.mark.parametrize("planted_first", [True, False])
