@@ -160,15 +160,15 @@ class LoginFailed(BFFError):
 
 
 class LoginUnconfirmed(LoginFailed):
-    """The provider sent the browser back, and did not answer when it was to confirm the login: nobody's fault here, and
-    another attempt may succeed."""
+    """The provider sent the browser back, and did not confirm the login, or not in words that can be understood: its own
+    fault, and another attempt may succeed."""
 
     status = 503
     code = "token_endpoint"
     title = "The identity provider is not available"
 
-    def __init__(self) -> None:
-        super().__init__("The identity provider did not answer.", headers=[("Retry-After", "5")])
+    def __init__(self, detail: str, *, code: str | None = None) -> None:
+        super().__init__(f"{detail} Try again in a moment.", code=code, headers=[("Retry-After", "5")])
 
 
 class StoreUnavailable(BFFError):

@@ -131,7 +131,6 @@ def test_no_issuer_from_a_provider_that_never_names_it(bff: Site, browser: Brows
     ("error", "reason"),
     [
         ("access_denied", "cancelled"),
-        ("server_error", "idp_error"),
         ("login_required", "idp_error"),
         (ECHO, "idp_error"),
     ],
@@ -142,6 +141,13 @@ def test_the_providers_error(bff: Site, browser: Browser, witness: Witness, erro
     )
     witness.refused(come_back(browser, url), reason)
     assert bff.idp.count("token") == 0
+
+
+@pytest.mark.parametrize("error", ["server_error", "temporarily_unavailable"])
+def test_the_providers_own_trouble(browser: Browser, witness: Witness, error: str) -> None:
+    answer = come_back(browser, with_query(to_callback(browser), code=None, error=error))
+    witness.refused(answer, "idp_error", status=503)
+    assert answer.headers["Retry-After"] == "5"
 
 
 def test_an_error_of_another_issuer_is_not_the_providers(browser: Browser, witness: Witness) -> None:
