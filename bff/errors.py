@@ -159,9 +159,16 @@ class LoginFailed(BFFError):
     title = "The login did not succeed"
 
 
+class LoginLoop(LoginFailed):
+    """The browser has logged in for the same page again and again. detail: why, as far as that is known."""
+
+    code = "loop"
+    title = "The login goes round in circles"
+
+
 class LoginUnconfirmed(LoginFailed):
-    """The provider sent the browser back, and did not confirm the login, or not in words that can be understood: its own
-    fault, and another attempt may succeed."""
+    """The provider sent the browser back, and did not confirm the login, or not in words that can be understood: its
+    own fault, and another attempt may succeed."""
 
     status = 503
     code = "token_endpoint"

@@ -16,6 +16,7 @@ HOST_HTTP = "__Host-Http-"
 SESSION = "bff_session"
 LOGIN = "bff_login_"
 END_SESSION = "bff_end_session"
+ROUNDS = "bff_rounds"
 CSRF = "_eid_csrf_v1"
 
 # Names below which registries let anybody register (co.uk, com.au); the list of all of them is a megabyte and changes.
@@ -53,7 +54,7 @@ def _name(cookies: CookieSettings) -> Iterator[str]:
         if _starts(cookies.name, prefix.lower()) and not cookies.secure:
             yield f"BFF_COOKIE_NAME: a {prefix} cookie must be Secure (RFC 6265bis)."
     bare = cookies.name.lower().removeprefix(HOST_HTTP.lower())
-    if bare in (CSRF, END_SESSION) or bare.startswith(LOGIN):
+    if bare in (CSRF, END_SESSION, ROUNDS) or bare.startswith(LOGIN):
         yield f"BFF_COOKIE_NAME: {cookies.name!r} is the name of another cookie of ours; {SESSION} is not."
 
 

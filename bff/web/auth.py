@@ -30,7 +30,7 @@ from bff.sessions.binding import binding_of
 from bff.sessions.device import device_of
 from bff.sessions.model import EndReason, Session
 from bff.settings import CALLBACK_PATH
-from bff.web import canonical, context, cookies, problem
+from bff.web import canonical, context, cookies, problem, rounds
 from bff.web.context import cookie_options, services
 from bff.web.pipeline import answer
 from bff.web.policy import policy
@@ -61,9 +61,11 @@ def login() -> BaseResponse:
     own = canonical.address(services().settings.base_url, request.environ, request.args, trusts_peer)
     if own is not None:
         return redirect(own)
+    return_to, idp = request.args.get("return_to", "/"), request.args.get("idp")
+    rounds.refuse_loop(idp, return_to)
     started = services().login.begin(
-        return_to=request.args.get("return_to", "/"),
-        idp=request.args.get("idp"),
+        return_to=return_to,
+        idp=idp,
         hints={name: request.args[name][:_LONGEST_HINT] for name in _HINTS if request.args.get(name)},
     )
     response = _to_provider(started)
@@ -97,6 +99,7 @@ def callback(alias: str | None = None) -> BaseResponse:
     except (LoginFailed, StoreUnavailable, ProviderUnavailable) as err:
         metrics.login(_LOGIN_RESULTS.get(type(err), err.code))
         raise
+    rounds.note(response, completed)
     metrics.login("success")
     metrics.oauth_flow("login", completed.seconds)
     metrics.oauth_flow("authorization_code", time.perf_counter() - start)
@@ -118,7 +121,11 @@ def login_failed(error: LoginFailed) -> BaseResponse:
     services().audit.security(_LOGIN_EVENTS.get(error.code, SecurityEvent.LOGIN_FAILED), reason=error.code)
     if error.code.startswith("state_") and _logged_in():
         return redirect(context.page_of(error.login))
-    return answer(error)
+    rounds.explain_lost_attempt(error, request.args.get("state", ""))
+    response = answer(error)
+    if error.code == "loop":
+        rounds.forget(response)  # another try is one
+    return response
 
 
 @blueprint.get("/auth/session")
@@ -253,6 +260,7 @@ def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str |
         service.gate.end(current, EndReason.LOGOUT)
         service.audit.security(SecurityEvent.LOGOUT, session=current.reference)
     context.forget_session(response)
+    rounds.forget(response)
     service.tokens.revocations.revoke_now(current.key)
     url = None
     if provider is not None:
@@ -261,6 +269,18 @@ def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str |
         url = logout_at_provider.end_session_url(provider, tokens, post_logout_redirect_uri=home)
     metrics.oauth_flow("logout", time.perf_counter() - start)
     return url
+
+
+def _home(completed: Completed) -> BaseResponse:
+    """To the page that the login was for. A redirect of a navigation that another site began carries no Strict cookie
+    (RFC 6265bis section 5.2); a page of ours begins a navigation of its own. So it does in a loop, whose redirects the
+    browser would otherwise give up before the loop is noticed, after twenty."""
+    strict = services().settings.cookies.samesite == "Strict"
+    if not strict and rounds.so_far(completed.idp, completed.return_to) < rounds.SUSPICIOUS:
+        return redirect(completed.return_to)
+    response = make_response(render_template("logged_in.html", return_to=completed.return_to))
+    response.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"  # as of the redirect that it stands for
+    return response
 
 
 def _logged_in() -> bool:
@@ -297,7 +317,7 @@ def _begin_session(completed: Completed) -> BaseResponse:
         with contextlib.suppress(StoreUnavailable):  # it ends by itself when idle; this login has succeeded
             service.gate.replace(former, new)
     service.audit.security(SecurityEvent.LOGIN_SUCCEEDED, session=new.reference, idp=completed.idp)
-    response = redirect(completed.return_to)
+    response = _home(completed)
     response.set_cookie(
         service.settings.cookies.name,
         cookie,

@@ -36,7 +36,15 @@ def test_the_names_of_our_cookies(
 
 @pytest.mark.parametrize(
     "name",
-    ["bff_end_session", "_eid_csrf_v1", "_EID_CSRF_V1", "bff_login_", "bff_login_0123456789abcdef", "BFF_Login_x"],
+    [
+        "bff_end_session",
+        "bff_rounds",
+        "_eid_csrf_v1",
+        "_EID_CSRF_V1",
+        "bff_login_",
+        "bff_login_0123456789abcdef",
+        "BFF_Login_x",
+    ],
 )
 @pytest.mark.parametrize("prefix", ["", "__Host-Http-", "__host-http-"])
 def test_the_name_of_another_cookie_of_ours_is_taken(tmp_path: Path, name: str, prefix: str) -> None:
