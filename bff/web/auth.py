@@ -25,7 +25,6 @@ from bff.observability import metrics
 from bff.oidc import logout as logout_at_provider
 from bff.oidc.attempts import cookie_name, surplus_attempts
 from bff.oidc.flow import Completed, Overtaken, Started
-from bff.sessions import csrf
 from bff.sessions.binding import binding_of
 from bff.sessions.device import device_of
 from bff.sessions.model import EndReason, Session
@@ -151,7 +150,8 @@ def session() -> Response:
 def csrf_token() -> Response:
     token = services().csrf.issue(g.session)
     response = jsonify(csrf_token=token)
-    response.set_cookie(csrf.COOKIE, token, **cookie_options(httponly=False, samesite="Strict"))
+    name = services().settings.cookies.csrf_name
+    response.set_cookie(name, token, **cookie_options(httponly=False, samesite="Strict"))
     return response
 
 

@@ -12,7 +12,6 @@ from bff.events.model import SecurityEvent
 from bff.observability import metrics
 from bff.oidc.flow import HOME
 from bff.services import Services
-from bff.sessions import csrf
 from bff.sessions.gate import Client
 from bff.sessions.model import Session
 from bff.tasks import Tasks
@@ -115,8 +114,9 @@ def page_of(start: LoginStart | None) -> str:
 
 def forget_session(response: Response) -> None:
     """Clear the cookies of a session that has ended, with the attributes that their names ask for."""
-    response.delete_cookie(services().settings.cookies.name, **cookie_options(httponly=True))
-    response.delete_cookie(csrf.COOKIE, **cookie_options())
+    names = services().settings.cookies
+    response.delete_cookie(names.name, **cookie_options(httponly=True))
+    response.delete_cookie(names.csrf_name, **cookie_options())
 
 
 def cookie_options(**more: Any) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def check_csrf(header: str | None) -> None:
     try:
         context.services().csrf.check(
             g.session,
-            cookies=cookies.values(csrf.COOKIE),
+            cookies=cookies.values(context.services().settings.cookies.csrf_name),
             header=header,
             origin=request.headers.get("Origin"),
         )
