@@ -70,7 +70,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     for blueprint in (module.blueprint for module in always):
         app.register_blueprint(blueprint)
     app.register_blueprint(beacon.blueprint(settings.metrics.public_events))
-    app.register_blueprint(javascript.blueprint())
+    app.register_blueprint(javascript.blueprint(services.settings.cookies.csrf_name))
     app.register_blueprint(openapi.blueprint(settings))
     table = Table(settings.routes)
     app.register_blueprint(api.blueprint(table))

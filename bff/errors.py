@@ -4,7 +4,17 @@ Each carries its own HTTP answer (status, code, title), so a view needs no try/e
 them as RFC 9457 problem details. `code` is one word, and it is the word that the matching metric label carries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LoginStart:
+    """Where a login began: at which provider, and for which page."""
+
+    idp: str
+    return_to: str
 
 
 class BFFError(Exception):
@@ -13,12 +23,14 @@ class BFFError(Exception):
     detail: one sentence for the person who reads the answer; never a secret, never the offending value.
     headers: extra response headers, as (name, value) pairs.
     oauth_error: what callers that speak OAuth look for as `error`.
+    login: of the login that failed, where it is known.
     """
 
     status = 500
     code = "internal_error"
     title = "Internal error"
     oauth_error: str | None = None
+    login: LoginStart | None = None
 
     def __init__(self, detail: str = "", *, code: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(detail or self.title)
@@ -147,16 +159,23 @@ class LoginFailed(BFFError):
     title = "The login did not succeed"
 
 
+class LoginLoop(LoginFailed):
+    """The browser has logged in for the same page again and again. detail: why, as far as that is known."""
+
+    code = "loop"
+    title = "The login goes round in circles"
+
+
 class LoginUnconfirmed(LoginFailed):
-    """The provider sent the browser back, and did not answer when it was to confirm the login: nobody's fault here, and
-    another attempt may succeed."""
+    """The provider sent the browser back, and did not confirm the login, or not in words that can be understood: its
+    own fault, and another attempt may succeed."""
 
     status = 503
     code = "token_endpoint"
     title = "The identity provider is not available"
 
-    def __init__(self) -> None:
-        super().__init__("The identity provider did not answer.", headers=[("Retry-After", "5")])
+    def __init__(self, detail: str, *, code: str | None = None) -> None:
+        super().__init__(f"{detail} Try again in a moment.", code=code, headers=[("Retry-After", "5")])
 
 
 class StoreUnavailable(BFFError):
@@ -363,3 +382,13 @@ class ProviderUnavailable(BFFError):
 
     def __init__(self, detail: str = "", *, headers: Sequence[tuple[str, str]] = (("Retry-After", "5"),)) -> None:
         super().__init__(detail, headers=headers)
+
+
+@contextmanager
+def of_login(idp: str, return_to: str) -> Iterator[None]:
+    """Errors name the login that they end, so that a person can begin it again where it began."""
+    try:
+        yield
+    except BFFError as err:
+        err.login = LoginStart(idp, return_to)
+        raise

@@ -207,7 +207,13 @@ def build(
         csrf=Csrf(keys.mac("csrf"), {settings.base_url, *settings.cors_allow_origins}),
         end_session=EndSessionTickets(kv, keys),
         login=LoginFlow(
-            providers, Attempts(kv, keys, clock), endpoint, return_urls, settings.redirect_uris, grants, clock
+            providers,
+            Attempts(kv, keys, clock, life=settings.login_timeout),
+            endpoint,
+            return_urls,
+            settings.redirect_uris,
+            grants,
+            clock,
         ),
         tokens=tokens,
         background=background,

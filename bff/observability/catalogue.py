@@ -46,7 +46,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_logins_total": {
         "result": (
             "started", "success", "cancelled", "idp_error", "state_missing", "state_expired", "state_mismatch",
-            "state_reused", "nonce", "id_token", "token_endpoint", "store", "overtaken",
+            "state_reused", "nonce", "id_token", "token_endpoint", "store", "overtaken", "loop",
         ),
     },
     "bff_session_binding_failures_total": {"reason": ("ip", "user_agent", "both")},

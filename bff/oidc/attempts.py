@@ -2,35 +2,33 @@
 disturb one another.
 
     begun      store  login:{SHA-256 of state} = sealed verifier, nonce, return_to, provider, SHA-256 of the cookie
-               cookie bff_login_{hash of state} = time and random, five minutes; the web layer adds a prefix
-    finished   cookie and address must match the record, then the record is replaced by a mark "used" (compare-and-set:
-               of two simultaneous callbacks one wins), and only then may the code be spent
+               cookie bff_login_{hash of state} = time and random, LOGIN_TIMEOUT; the web layer adds a prefix
+    finished   cookie and address must match the record, then the record is replaced by one that is used up
+               (compare-and-set: of two simultaneous callbacks one wins), and only then may the code be spent
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from bff.crypto import Keyring, SealError, digest, equal, random_id
+from bff.errors import of_login
 from bff.kv import KeyValue
 from bff.oidc.failure import fail
 from bff.settings.cookies import LOGIN
 
-ATTEMPT_LIFE = 300
-MOST_ATTEMPTS = 5
-MOST_FORGOTTEN = 20  # at once: a client may send as many cookies as a head has room for, and each costs a header
+MOST_ATTEMPTS = 20  # of 95 bytes in the one field of a request that a server reads 8 KiB of
+MOST_FORGOTTEN = 4  # at once, each by 150 bytes of an answer's head, of which nginx reads 4 KiB
 COOKIE_PREFIX = LOGIN
 _COOKIE_NAME = re.compile(rf"{COOKIE_PREFIX}[0-9a-f]{{16}}")
-_KEPT_FOR = 2 * ATTEMPT_LIFE  # a late callback is told that it is late, not that it never was
-_USED = b"used"
 
 
 @dataclass(frozen=True)
 class Attempt:
     """browser: SHA-256 of the cookie that binds the attempt to one browser. dpop_key: the coming session's own key.
     revocations: how many there were at the provider when it began (bff/sessions/shared_grant.py); again: how often a
-    revocation made it begin anew."""
+    revocation made it begin anew. used: whether it is over, and holds no secret any more."""
 
     idp: str
     return_to: str
@@ -41,6 +39,10 @@ class Attempt:
     dpop_key: str | None = field(repr=False)
     revocations: int = 0
     again: int = 0
+    used: bool = False
+
+    def used_up(self) -> "Attempt":
+        return replace(self, browser="", nonce="", verifier="", dpop_key=None, used=True)
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,13 @@ class Begun:
 class Attempts:
     """Every method but `begin` raises StoreUnavailable when the store does not answer."""
 
-    def __init__(self, kv: KeyValue, keys: Keyring, clock: Callable[[], float]) -> None:
+    def __init__(self, kv: KeyValue, keys: Keyring, clock: Callable[[], float], *, life: float) -> None:
+        """life: seconds that a login may take."""
         self._kv = kv
         self._sealer = keys.sealer("login-attempt")
         self._clock = clock
+        self._life = life
+        self._kept_for = 2 * life  # a late callback is told that it is late, not that it never was
 
     def begin(
         self, idp: str, return_to: str, dpop_key: str | None = None, *, revocations: int = 0, again: int = 0
@@ -70,7 +75,7 @@ class Attempts:
 
     def keep(self, begun: Begun) -> None:
         record = _record(begun.state)
-        self._kv.set(record, self._sealer.seal(json.dumps(asdict(begun.attempt)).encode(), record), _KEPT_FOR)
+        self._kv.set(record, self._sealed(begun.attempt, record), self._kept_for)
 
     def consume(self, state: str, cookies: Callable[[str], Sequence[str]], check: Callable[[Attempt], None]) -> Attempt:
         """The attempt that state names, once. cookies: the browser's by name, of which one that matches is enough.
@@ -82,18 +87,26 @@ class Attempts:
         sealed = self._kv.get(record) if state else None
         if sealed is None:
             fail("state_missing")
-        if sealed == _USED:
-            fail("state_reused")
         attempt = self._opened(sealed, record)
-        # First, because the browser has dropped the cookie by then, and "another browser" would be a false alarm.
-        if self._clock() - attempt.started_at > ATTEMPT_LIFE:
-            fail("state_expired")
-        if not any(equal(digest(cookie), attempt.browser) for cookie in cookies(cookie_name(state))):
-            fail("state_mismatch")
-        check(attempt)
-        if not self._kv.compare_and_set(record, sealed, _USED):
-            fail("state_reused")
+        with of_login(attempt.idp, attempt.return_to):
+            self._check(attempt, cookies(cookie_name(state)))
+            check(attempt)
+            used = self._sealed(attempt.used_up(), record)
+            if not self._kv.compare_and_set(record, sealed, used):
+                fail("state_reused")
         return attempt
+
+    def _check(self, attempt: Attempt, cookies: Sequence[str]) -> None:
+        if attempt.used:
+            fail("state_reused")
+        # First, because the browser has dropped the cookie by then, and "another browser" would be a false alarm.
+        if self._clock() - attempt.started_at > self._life:
+            fail("state_expired")
+        if not any(equal(digest(cookie), attempt.browser) for cookie in cookies):
+            fail("state_mismatch")
+
+    def _sealed(self, attempt: Attempt, record: str) -> bytes:
+        return self._sealer.seal(json.dumps(asdict(attempt)).encode(), record)
 
     def _opened(self, sealed: bytes, record: str) -> Attempt:
         try:

@@ -1,19 +1,21 @@
-"""Why a login did not succeed, in the words of bff_logins_total, and what a person is told."""
+"""Why a login did not succeed, in the words of bff_logins_total, and for the person what happened and what to do."""
 
 from typing import NoReturn
 
 from bff.errors import LoginFailed
 
 _DETAILS = {
-    "cancelled": "The login was cancelled.",
-    "idp_error": "The identity provider refused the login.",
-    "state_missing": "This login was not started here, or a long time ago.",
-    "state_expired": "The login took longer than five minutes.",
-    "state_mismatch": "The login was started in another browser.",
-    "state_reused": "This login was finished already.",
-    "nonce": "The identity provider's answer belongs to another login.",
-    "id_token": "The identity provider's answer could not be trusted.",
-    "token_endpoint": "The identity provider did not confirm the login.",
+    "cancelled": "The login was cancelled. You are not logged in.",
+    "idp_error": "The identity provider refused the login. If it does so again, ask the people who run it.",
+    "state_missing": "This login was not started here, or a long time ago. Log in again.",
+    "state_expired": "The login took too long. Log in again.",
+    "state_mismatch": "The login was started in another browser, or this one keeps no cookies of this site. Allow"
+    " cookies for this site, and log in again.",
+    "state_reused": "This login was finished already. Log in again.",
+    "nonce": "The identity provider's answer belongs to another login. Log in again.",
+    "id_token": "The identity provider's answer could not be trusted. If that happens again, ask the people who run"
+    " this site.",
+    "token_endpoint": "The identity provider did not confirm the login. Log in again.",
 }
 
 

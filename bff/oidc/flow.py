@@ -16,6 +16,7 @@ from bff.errors import (
     StoreUnavailable,
     UnknownProvider,
     UpstreamError,
+    of_login,
 )
 from bff.observability import metrics, traces
 from bff.oidc import dpop, token_endpoint
@@ -36,6 +37,8 @@ from bff.sessions.tokens import Tokens
 log = logging.getLogger(__name__)
 
 HOME = "/"
+_GARBAGE = "The identity provider's answer cannot be understood."
+_PROVIDERS_FAULT = frozenset({"server_error", "temporarily_unavailable"})  # RFC 6749 section 4.1.2.1
 LONGEST = 5.0
 """Seconds that a person waits for the provider at most, at the login's beginning and again at its end."""
 MOST_AGAIN = 2
@@ -111,6 +114,7 @@ class LoginFlow:
 
     def _begun(self, provider: Provider, return_to: str, hints: Mapping[str, str], again: int) -> Started:
         key, back = dpop.new_key() if provider.config.dpop else None, self._return_urls.checked(return_to)
+        provider.require_reachable()
         revocations = self._grants.revocations(provider.id)
         begun = self._attempts.begin(provider.id, back, key, revocations=revocations, again=again)
         url = self._authorization_url(provider, self._parameters(provider, begun, hints))
@@ -135,7 +139,11 @@ class LoginFlow:
 
         attempt = self._attempts.consume(parameters.get("state", ""), cookies, check_address)
         provider = self._providers.get(attempt.idp) or fail("idp_error", "This way to log in was withdrawn meanwhile.")
-        with traces.span("callback", {"bff.idp": provider.id}), provider.within(LONGEST):
+        with (
+            traces.span("callback", {"bff.idp": provider.id}),
+            provider.within(LONGEST),
+            of_login(attempt.idp, attempt.return_to),
+        ):
             return self._completed(provider, parameters, attempt)
 
     def _completed(self, provider: Provider, parameters: Mapping[str, str], attempt: Attempt) -> Completed:
@@ -221,7 +229,9 @@ class LoginFlow:
         issuer, metadata = parameters.get("iss"), provider.metadata()
         if issuer != metadata.issuer and (issuer or metadata.authorization_response_iss_parameter_supported):
             fail("state_mismatch", "The answer came from another identity provider.")
-        if error := parameters.get("error"):
+        if (error := parameters.get("error")) in _PROVIDERS_FAULT:
+            raise LoginUnconfirmed("The identity provider has a problem of its own.", code="idp_error")
+        if error:
             fail("cancelled" if error == "access_denied" else "idp_error")
         if not parameters.get("code"):
             fail("idp_error")
@@ -235,11 +245,10 @@ class LoginFlow:
                 raise Overtaken(attempt.idp, self._still_allowed(attempt.return_to), attempt.again + 1) from err
             fail("token_endpoint")
         except RequestFailed as err:
-            if err.reason == "bad_response":
-                fail("token_endpoint")
-            raise LoginUnconfirmed from err
+            garbage = err.reason == "bad_response"
+            raise LoginUnconfirmed(_GARBAGE if garbage else "The identity provider did not answer.") from err
         if issued.access is None or issued.id_token is None:
-            fail("token_endpoint")
+            raise LoginUnconfirmed(_GARBAGE)
         # RFC 6749 section 5.1: an answer that names no scope grants what was asked for.
         access = replace(issued.access, scope=issued.access.scope or provider.config.scopes)
         return Tokens(provider.id, access, issued.refresh_token, issued.id_token, attempt.dpop_key)

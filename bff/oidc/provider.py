@@ -22,6 +22,7 @@ from bff.oidc.client_auth import ClientAuth
 from bff.oidc.kept import Kept
 from bff.oidc.key_questions import KeyQuestions, Purpose
 from bff.oidc.public_keys import PublicKeys
+from bff.oidc.reachable import Reachable
 from bff.settings import ProviderSettings
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Provider:
         self._metadata = Kept(self._fetch_metadata, METADATA_LIFE, monotonic, later)
         self._keys = Kept(self._fetch_keys, KEYS_LIFE, monotonic, later)
         self._questions = KeyQuestions(monotonic)
+        self._reachable = Reachable(self.check, monotonic)
 
     @property
     def id(self) -> str:
@@ -111,6 +113,10 @@ class Provider:
     def check(self) -> None:
         """Fetch discovery now and keep it. Raises ProviderUnavailable."""
         self._metadata.refresh()
+
+    def require_reachable(self) -> None:
+        """Raises ProviderUnavailable when the provider did not answer when last asked, nor does now."""
+        self._reachable.require()
 
     def renew(self) -> None:
         """Fetch what is soon too old, before a login or a token has to wait for it.
@@ -157,8 +163,10 @@ class Provider:
         try:
             response = call()
             status = str(response.status)
+            self._reachable.note(answered=response.status < 500, asked=endpoint == "discovery")
         except UpstreamError as err:
             status = err.outcome
+            self._reachable.note(answered=err.outcome == "bad_response", asked=endpoint == "discovery")
             log.warning("idp_call_failed", extra={"idp": self.id, "endpoint": endpoint, "outcome": err.outcome})
             raise
         finally:

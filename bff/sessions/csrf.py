@@ -10,9 +10,7 @@ from typing import Literal
 from bff.crypto import Mac, equal, random_id
 from bff.errors import CsrfViolation
 from bff.sessions.model import Session
-from bff.settings.cookies import CSRF
 
-COOKIE = CSRF
 HEADER = "X-CSRF-Token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 Reason = Literal[

@@ -16,7 +16,8 @@ HOST_HTTP = "__Host-Http-"
 SESSION = "bff_session"
 LOGIN = "bff_login_"
 END_SESSION = "bff_end_session"
-CSRF = "_eid_csrf_v1"
+ROUNDS = "bff_rounds"
+CSRF = "_eid_csrf_v1"  # unless BFF_CSRF_COOKIE_NAME says otherwise
 
 # Names below which registries let anybody register (co.uk, com.au); the list of all of them is a megabyte and changes.
 _REGISTRY = re.compile(r"(?:ac|co|com|edu|gob|gov|gouv|mil|net|ne|nom|or|org)\.[a-z]{2}")
@@ -34,12 +35,14 @@ def cookie_settings(values: Mapping[str, Any], base_url: str) -> CookieSettings:
         values["cookie_domain"],
         values["cookie_samesite"],
         secure,
+        values["csrf_cookie_name"],
         flow_prefix=HOST_HTTP if prefixed else "",
     )
 
 
 def problems(config: Settings) -> Iterator[str]:
     yield from _name(config.cookies)
+    yield from _csrf_name(config.cookies)
     yield from _attributes(config.cookies, config.base_url)
     if config.cookies.domain:
         yield from _domain(config.cookies.domain.lstrip(".").lower(), urlsplit(config.base_url).hostname or "")
@@ -52,9 +55,29 @@ def _name(cookies: CookieSettings) -> Iterator[str]:
     for prefix in ("__Secure-", "__Http-"):
         if _starts(cookies.name, prefix.lower()) and not cookies.secure:
             yield f"BFF_COOKIE_NAME: a {prefix} cookie must be Secure (RFC 6265bis)."
-    bare = cookies.name.lower().removeprefix(HOST_HTTP.lower())
-    if bare in (CSRF, END_SESSION) or bare.startswith(LOGIN):
+    if _is_taken(cookies.name) or _bare(cookies.name) == cookies.csrf_name.lower() == CSRF:
         yield f"BFF_COOKIE_NAME: {cookies.name!r} is the name of another cookie of ours; {SESSION} is not."
+
+
+def _csrf_name(cookies: CookieSettings) -> Iterator[str]:
+    """A page has to read it, so that it cannot be HttpOnly."""
+    name = cookies.csrf_name
+    if _starts(name, "__http-") or _starts(name, HOST_HTTP.lower()):
+        yield f"BFF_CSRF_COOKIE_NAME: {name!r}: pages read this cookie, which HttpOnly would forbid."
+    elif _starts(name, "__host-") and (not cookies.secure or cookies.domain):
+        yield "BFF_CSRF_COOKIE_NAME: a __Host- cookie must be Secure and cannot have BFF_COOKIE_DOMAIN (RFC 6265bis)."
+    elif _starts(name, "__secure-") and not cookies.secure:
+        yield "BFF_CSRF_COOKIE_NAME: a __Secure- cookie must be Secure (RFC 6265bis)."
+    if _is_taken(name) or (name.lower() != CSRF and _bare(name) == _bare(cookies.name)):
+        yield f"BFF_CSRF_COOKIE_NAME: {name!r} is the name of another cookie of ours."
+
+
+def _is_taken(name: str) -> bool:
+    return _bare(name) in (END_SESSION, ROUNDS) or _bare(name).startswith(LOGIN)
+
+
+def _bare(name: str) -> str:
+    return name.lower().removeprefix(HOST_HTTP.lower())
 
 
 def _attributes(cookies: CookieSettings, base_url: str) -> Iterator[str]:

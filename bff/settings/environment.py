@@ -97,6 +97,12 @@ class Environment(Schema):
         None,  # bff.settings.cookies
         validate=validate.Regexp(_COOKIE_NAME, error="is not a cookie name (RFC 6265)."),
     )
+    csrf_cookie_name = _var(
+        fields.String,
+        "BFF_CSRF_COOKIE_NAME",
+        "_eid_csrf_v1",  # bff.settings.cookies
+        validate=validate.Regexp(_COOKIE_NAME, error="is not a cookie name (RFC 6265)."),
+    )
     cookie_samesite = _var(
         fields.String, "BFF_COOKIE_SAMESITE", "Lax", validate=validate.OneOf(["Lax", "Strict", "None"])
     )

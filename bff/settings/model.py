@@ -41,13 +41,14 @@ class StoreSettings:
 
 @dataclass(frozen=True)
 class CookieSettings:
-    """name: the session's. flow_prefix: what stands before the names of the
-    cookies of logins and logouts under way."""
+    """name: the session's. csrf_name: the one that a page reads its CSRF token from. flow_prefix: what stands before
+    the names of the cookies of logins and logouts under way."""
 
     name: str
     domain: str | None
     samesite: str
     secure: bool
+    csrf_name: str
     flow_prefix: str = ""
 
     @property

@@ -18,18 +18,18 @@ from bff.errors import (
     StoreTimeout,
     StoreUnavailable,
     Unauthenticated,
+    of_login,
 )
 from bff.events.model import SecurityEvent
 from bff.observability import metrics
 from bff.oidc import logout as logout_at_provider
-from bff.oidc.attempts import ATTEMPT_LIFE, cookie_name, surplus_attempts
+from bff.oidc.attempts import cookie_name, surplus_attempts
 from bff.oidc.flow import Completed, Overtaken, Started
-from bff.sessions import csrf
 from bff.sessions.binding import binding_of
 from bff.sessions.device import device_of
 from bff.sessions.model import EndReason, Session
 from bff.settings import CALLBACK_PATH
-from bff.web import context, cookies, problem
+from bff.web import canonical, context, cookies, problem, rounds
 from bff.web.context import cookie_options, services
 from bff.web.pipeline import answer
 from bff.web.policy import policy
@@ -56,9 +56,15 @@ _LOGIN_EVENTS = {
 def login() -> BaseResponse:
     if not problem.is_navigation(request.environ):
         raise Unauthenticated("Send the browser to login_url as a navigation.")
+    trusts_peer = context.clients().trusts_peer
+    own = canonical.address(services().settings.base_url, request.environ, request.args, trusts_peer)
+    if own is not None:
+        return redirect(own)
+    return_to, idp = request.args.get("return_to", "/"), request.args.get("idp")
+    rounds.refuse_loop(idp, return_to)
     started = services().login.begin(
-        return_to=request.args.get("return_to", "/"),
-        idp=request.args.get("idp"),
+        return_to=return_to,
+        idp=idp,
         hints={name: request.args[name][:_LONGEST_HINT] for name in _HINTS if request.args.get(name)},
     )
     response = _to_provider(started)
@@ -69,7 +75,7 @@ def login() -> BaseResponse:
 
 def _to_provider(started: Started) -> BaseResponse:
     response = redirect(started.url)
-    cookies.keep_flow(response, started.cookie_name, started.cookie_value, max_age=ATTEMPT_LIFE)
+    cookies.keep_flow(response, started.cookie_name, started.cookie_value, max_age=services().settings.login_timeout)
     return response
 
 
@@ -85,12 +91,14 @@ def callback(alias: str | None = None) -> BaseResponse:
         completed = services().login.complete(
             request.args, cookies.of_flow, redirect_uri=own if alias is None else f"{own}/{alias}"
         )
-        response = _begin_session(completed)
+        with of_login(completed.idp, completed.return_to):
+            response = _begin_session(completed)
     except Overtaken as overtaken:
         return _begin_again(overtaken)
     except (LoginFailed, StoreUnavailable, ProviderUnavailable) as err:
         metrics.login(_LOGIN_RESULTS.get(type(err), err.code))
         raise
+    rounds.note(response, completed)
     metrics.login("success")
     metrics.oauth_flow("login", completed.seconds)
     metrics.oauth_flow("authorization_code", time.perf_counter() - start)
@@ -108,11 +116,15 @@ def _begin_again(overtaken: Overtaken) -> BaseResponse:
 
 @blueprint.errorhandler(LoginFailed)
 def login_failed(error: LoginFailed) -> BaseResponse:
-    """A browser that is logged in already (another tab was quicker) goes home instead of reading about it."""
+    """A browser that is logged in already (another tab was quicker) goes to its page instead of reading about it."""
     services().audit.security(_LOGIN_EVENTS.get(error.code, SecurityEvent.LOGIN_FAILED), reason=error.code)
     if error.code.startswith("state_") and _logged_in():
-        return redirect("/")
-    return answer(error)
+        return redirect(context.page_of(error.login))
+    rounds.explain_lost_attempt(error, request.args.get("state", ""))
+    response = answer(error)
+    if error.code == "loop":
+        rounds.forget(response)  # another try is one
+    return response
 
 
 @blueprint.get("/auth/session")
@@ -138,7 +150,8 @@ def session() -> Response:
 def csrf_token() -> Response:
     token = services().csrf.issue(g.session)
     response = jsonify(csrf_token=token)
-    response.set_cookie(csrf.COOKIE, token, **cookie_options(httponly=False, samesite="Strict"))
+    name = services().settings.cookies.csrf_name
+    response.set_cookie(name, token, **cookie_options(httponly=False, samesite="Strict"))
     return response
 
 
@@ -249,6 +262,7 @@ def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str |
         service.gate.end(current, EndReason.LOGOUT)
         service.audit.security(SecurityEvent.LOGOUT, session=current.reference)
     context.forget_session(response)
+    rounds.forget(response)
     service.tokens.revocations.revoke_now(current.key)
     url = None
     if provider is not None:
@@ -257,6 +271,18 @@ def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str |
         url = logout_at_provider.end_session_url(provider, tokens, post_logout_redirect_uri=home)
     metrics.oauth_flow("logout", time.perf_counter() - start)
     return url
+
+
+def _home(completed: Completed) -> BaseResponse:
+    """To the page that the login was for. A redirect of a navigation that another site began carries no Strict cookie
+    (RFC 6265bis section 5.2); a page of ours begins a navigation of its own. So it does in a loop, whose redirects the
+    browser would otherwise give up before the loop is noticed, after twenty."""
+    strict = services().settings.cookies.samesite == "Strict"
+    if not strict and rounds.so_far(completed.idp, completed.return_to) < rounds.SUSPICIOUS:
+        return redirect(completed.return_to)
+    response = make_response(render_template("logged_in.html", return_to=completed.return_to))
+    response.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"  # as of the redirect that it stands for
+    return response
 
 
 def _logged_in() -> bool:
@@ -293,7 +319,7 @@ def _begin_session(completed: Completed) -> BaseResponse:
         with contextlib.suppress(StoreUnavailable):  # it ends by itself when idle; this login has succeeded
             service.gate.replace(former, new)
     service.audit.security(SecurityEvent.LOGIN_SUCCEEDED, session=new.reference, idp=completed.idp)
-    response = redirect(completed.return_to)
+    response = _home(completed)
     response.set_cookie(
         service.settings.cookies.name,
         cookie,

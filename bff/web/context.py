@@ -7,11 +7,11 @@ from urllib.parse import quote
 from flask import current_app, g, request
 from werkzeug.wrappers import Response
 
-from bff.errors import CsrfViolation, StoreUnavailable, Unauthenticated
+from bff.errors import CsrfViolation, InvalidReturnUrl, LoginStart, StoreUnavailable, Unauthenticated
 from bff.events.model import SecurityEvent
 from bff.observability import metrics
+from bff.oidc.flow import HOME
 from bff.services import Services
-from bff.sessions import csrf
 from bff.sessions.gate import Client
 from bff.sessions.model import Session
 from bff.tasks import Tasks
@@ -29,8 +29,11 @@ def tasks() -> Tasks:
 
 
 def client() -> Client:
-    clients: Clients = current_app.extensions["bff_clients"]
-    return clients.of(request.environ)
+    return clients().of(request.environ)
+
+
+def clients() -> Clients:
+    return cast(Clients, current_app.extensions["bff_clients"])
 
 
 def admit(*, touch: bool = True, navigable: bool = False) -> Session:
@@ -94,10 +97,26 @@ def login_url(return_to: str | None = None) -> str:
     return f"{url}?return_to={quote(return_to, safe='')}" if return_to else url
 
 
+def login_again(start: LoginStart | None) -> str:
+    """Where a login that failed is begun again: at its own provider and for its own page, where they are known."""
+    if start is None:
+        return login_url()
+    url = login_url(page_of(start))
+    return f"{url}&idp={quote(start.idp, safe='')}" if start.idp in services().providers else url
+
+
+def page_of(start: LoginStart | None) -> str:
+    """The page that a login was for, unless it is not known, or no longer allowed."""
+    with contextlib.suppress(InvalidReturnUrl):
+        return services().return_urls.checked(start.return_to if start else HOME)
+    return HOME
+
+
 def forget_session(response: Response) -> None:
     """Clear the cookies of a session that has ended, with the attributes that their names ask for."""
-    response.delete_cookie(services().settings.cookies.name, **cookie_options(httponly=True))
-    response.delete_cookie(csrf.COOKIE, **cookie_options())
+    names = services().settings.cookies
+    response.delete_cookie(names.name, **cookie_options(httponly=True))
+    response.delete_cookie(names.csrf_name, **cookie_options())
 
 
 def cookie_options(**more: Any) -> dict[str, Any]:

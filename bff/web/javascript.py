@@ -1,20 +1,24 @@
-"""/static/bff.js: the module with which a browser application talks to the BFF. It is read once, and so small that
-browsers and caches in between may ask again every hour (copies.py)."""
+"""/static/bff.js: the module with which a browser application talks to the BFF. It is read once, with the name of the
+CSRF cookie written in, and so small that browsers and caches in between may ask again every hour (copies.py)."""
 
+import re
 from pathlib import Path
 
 from flask import Blueprint
 from werkzeug.wrappers import Response
 
+from bff.settings.cookies import CSRF
 from bff.web import copies
 from bff.web.policy import policy
 
 MODULE = Path(__file__).parent / "static" / "bff.js"
+_COOKIE = f"; ){CSRF}="
 
 
-def blueprint() -> Blueprint:
+def blueprint(csrf_cookie: str) -> Blueprint:
+    """csrf_cookie: a name; none has a slash (RFC 6265), which would end the expression that it is written into."""
     routes = Blueprint("static_files", __name__)
-    content = MODULE.read_bytes()
+    content = MODULE.read_text().replace(_COOKIE, f"; ){re.escape(csrf_cookie)}=").encode()
 
     @routes.get("/static/bff.js")
     @policy(session=False, csrf=False)

@@ -22,6 +22,7 @@ from bff.errors import (
 from bff.events.model import SecurityEvent
 from bff.observability import logs, metrics
 from bff.sessions import csrf
+from bff.settings import CALLBACK_PATH
 from bff.web import context, cookies, cors, limits, problem, security_headers
 from bff.web.policy import policy_of
 
@@ -80,7 +81,7 @@ def check_csrf(header: str | None) -> None:
     try:
         context.services().csrf.check(
             g.session,
-            cookies=cookies.values(csrf.COOKIE),
+            cookies=cookies.values(context.services().settings.cookies.csrf_name),
             header=header,
             origin=request.headers.get("Origin"),
         )
@@ -114,13 +115,23 @@ def answer(error: BFFError) -> Response:
         context.services().audit.security(SecurityEvent.RATE_LIMITED, limit=error.limit)
     content = problem.facts(error, g.correlation_id, context.login_url(_here()))
     if isinstance(error, LoginFailed | ProviderUnavailable | StoreUnavailable) and request.path.startswith("/auth/"):
-        content["retry_url"] = request.full_path if request.path == "/auth/login" else context.login_url()
+        content["retry_url"] = _retry_url(error)
     body, content_type = problem.body(content, navigation=problem.is_navigation(request.environ))
     response = make_response(body, error.status)
     response.headers["Content-Type"] = content_type
     for name, value in problem.headers(error):
         response.headers[name] = value
     return response
+
+
+def _retry_url(error: BFFError) -> str:
+    """Where the login goes on. The callback itself is asked again when the store could not say which login it ends:
+    nothing is lost then, and the empty address repeats it without writing its code into the page."""
+    if request.path == "/auth/login":
+        return request.full_path
+    if isinstance(error, StoreUnavailable) and error.login is None and request.path.startswith(CALLBACK_PATH):
+        return "" if problem.is_navigation(request.environ) else context.login_url()
+    return context.login_again(error.login)
 
 
 def _here() -> str | None:

@@ -83,15 +83,15 @@ DASHBOARD = Dashboard(
                 Panel(
                     "Logins that failed, by cause",
                     "`state_*` are stale tabs and double clicks, or forged callbacks when they come in numbers;"
-                    " `idp_error` and `token_endpoint` are the provider; `cancelled` is a person's choice; `store` is"
-                    " Redis.",
+                    " `idp_error` and `token_endpoint` are the provider; `cancelled` is a person's choice; `loop` is a"
+                    " page that sends its visitors to log in for ever; `store` is Redis.",
                     "ops",
                     [
                         Query(
                             rate(
                                 "bff_logins_total",
                                 "result",
-                                result="cancelled|idp_error|state_.*|nonce|id_token|token_endpoint|store",
+                                result="cancelled|idp_error|state_.*|nonce|id_token|token_endpoint|store|loop",
                             ),
                             "{{result}}",
                         )

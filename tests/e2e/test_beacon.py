@@ -154,6 +154,20 @@ def test_unsafe_requests_carry_a_token_that_is_good(page: Page, service: Bff) ->
     assert run(page, f"bff.fetch('{ORDERS}').then(a => a.json()).then(({{orders}}) => orders.length)") == 9
 
 
+def test_a_planted_token_costs_one_request(page: Page, service: Bff) -> None:
+    """Of two cookies of the name a page reads the one with the longer path first, for as long as it is there."""
+    log_in(page, service)
+    page.goto(f"{service.base_url}/health/live")
+    planted = {"name": CSRF, "value": "planted.token", "domain": "127.0.0.1", "path": "/health"}
+    page.context.add_cookies([planted])  # type: ignore[list-item]
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(f"{request.method} {request.url.removeprefix(service.base_url)}"))
+    assert run(page, "document.cookie").count("planted.token") == 1
+    asked.clear()
+    assert [run(page, ORDER), run(page, ORDER)] == [201, 201]
+    assert asked == [f"POST {ORDERS}", "GET /auth/csrf", f"POST {ORDERS}", f"POST {ORDERS}"]
+
+
 def test_logging_out_leaves_the_page(page: Page, service: Bff) -> None:
     log_in(page, service)
     assert run(page, "bff.session({touch: false})")["user"]["name"] == "Alice Adams"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bff.sessions.csrf import COOKIE
+from bff.settings.cookies import CSRF
 from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
 from tests.flows.internet import BFF, Site, SiteFactory, login
@@ -35,7 +35,7 @@ def refused(browser: Browser, counters: Counters, reason: str, **headers: str) -
 
 
 def test_the_token_and_its_cookie(browser: Browser, token: str) -> None:
-    cookie = browser.cookie(COOKIE)
+    cookie = browser.cookie(CSRF)
     assert cookie is not None
     assert (cookie.value, cookie.path, cookie.secure, cookie.httponly, cookie.samesite) == (
         token,
@@ -63,7 +63,7 @@ def test_without_an_origin_header_the_token_decides(browser: Browser, token: str
 
 
 def test_missing_cookie(browser: Browser, token: str, counters: Counters) -> None:
-    browser.forget(COOKIE)
+    browser.forget(CSRF)
     refused(browser, counters, "missing_cookie", **{"X-CSRF-Token": token})
 
 
@@ -80,13 +80,13 @@ def test_mismatch(browser: Browser, token: str, counters: Counters, given: str) 
 @pytest.mark.parametrize("forged", [FORGED, ".", "x", "a.b.c", "." + "A" * 43, "A" * 43 + "."])
 def test_a_pair_that_somebody_planted(browser: Browser, counters: Counters, forged: str) -> None:
     """A sibling host may set our cookie and so make a pair that fits; it cannot sign it."""
-    browser.put(COOKIE, forged)
+    browser.put(CSRF, forged)
     refused(browser, counters, "bad_signature", **{"X-CSRF-Token": forged})
 
 
 def test_a_token_of_another_session(bff: Site, browser: Browser, counters: Counters) -> None:
     attackers: str = bff.logged_in().fetch("/auth/csrf").get_json()["csrf_token"]
-    browser.put(COOKIE, attackers)
+    browser.put(CSRF, attackers)
     refused(browser, counters, "bad_signature", **{"X-CSRF-Token": attackers})
 
 

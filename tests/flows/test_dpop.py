@@ -136,7 +136,7 @@ def test_a_nonce_that_is_never_accepted(at_work: Site, idp: DpopProvider, counte
 
 def test_a_bearer_token_is_refused_at_login(at_work: Site, idp: DpopProvider, counters: Counters) -> None:
     idp.token_type = "Bearer"
-    assert login(at_work.browser()).status_code == 400
+    assert login(at_work.browser()).status_code == 503
     assert counters.gained(FAULTS) == {"authorization_code token_type": 1}
     assert counters.gained("bff_logins_total") == {"started": 1, "token_endpoint": 1}
 
@@ -157,7 +157,7 @@ def test_a_bearer_token_is_refused_later(at_work: Site, idp: DpopProvider, clock
 def test_a_dpop_token_that_nobody_asked_for_is_refused(token_site: TokenSites, counters: Counters) -> None:
     bff = token_site()
     bff.idp.token_response = {"token_type": "DPoP"}
-    assert login(bff.browser()).status_code == 400
+    assert login(bff.browser()).status_code == 503
     assert counters.gained(FAULTS) == {"authorization_code token_type": 1}
 
 

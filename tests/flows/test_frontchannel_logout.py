@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 import pytest
 from werkzeug.test import TestResponse
 
-from bff.sessions.csrf import COOKIE
+from bff.settings.cookies import CSRF
 from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
 from tests.flows.internet import BFF, ISSUER, SESSION, Site, proof
@@ -50,7 +50,7 @@ def test_our_cookies_go_where_they_were_sent(bff: Site) -> None:
     proof(alice)
     framed(alice, cookies=True, iss=ISSUER, sid="s1")
     assert alice.cookie(SESSION) is None
-    assert alice.cookie(COOKIE) is None
+    assert alice.cookie(CSRF) is None
 
 
 @pytest.mark.parametrize("sid", ["unknown", "mallory's"])

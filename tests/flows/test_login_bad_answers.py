@@ -30,8 +30,6 @@ def redirecting() -> Response:
         (huge, "error"),
         (lambda: reply([]), "error"),
         (lambda: reply({}), "error"),
-        (lambda: reply({"error": "invalid_grant", "error_description": ECHO}, 400), "invalid_grant"),
-        (lambda: reply({"error": ECHO}, 400), "error"),
         (lambda: reply({"error": ["invalid_grant"]}, 400), "error"),
         (lambda: reply({"error": "invalid_grant"}, 200), "error"),
         (lambda: Response(b"\xff\xfe", content_type="application/json"), "error"),
@@ -41,7 +39,21 @@ def redirecting() -> Response:
 def test_the_token_endpoint_on_a_bad_day(
     bff: Site, browser: Browser, witness: Witness, counters: Counters, answer: Answer, status: str
 ) -> None:
+    """It is the provider's fault: another attempt may succeed."""
     bff.idp.break_endpoint("token", answer)
+    told = login(browser)
+    witness.refused(told, "token_endpoint", status=503)
+    assert told.headers["Retry-After"] == "5"
+    assert counters.gained("bff_token_exchange_total") == {f"authorization_code {status}": 1}
+    assert bff.idp.count("token") == 1, "a code is never sent twice"
+
+
+@pytest.mark.parametrize(("error", "status"), [("invalid_grant", "invalid_grant"), (ECHO, "error")])
+def test_a_refused_grant(
+    bff: Site, browser: Browser, witness: Witness, counters: Counters, error: str, status: str
+) -> None:
+    """The provider's word about this very code: it is asked for no more of it."""
+    bff.idp.break_endpoint("token", lambda: reply({"error": error, "error_description": ECHO}, 400))
     witness.refused(login(browser), "token_endpoint")
     assert counters.gained("bff_token_exchange_total") == {f"authorization_code {status}": 1}
     assert bff.idp.count("token") == 1, "a code is never sent twice"
@@ -112,7 +124,7 @@ def test_a_token_response_without_what_it_must_have(
 ) -> None:
     bff.idp.token_response = change
     bff.idp.claims = {"name": REMOVED, "at_hash": REMOVED}
-    witness.refused(login(browser), "token_endpoint")
+    witness.refused(login(browser), "token_endpoint", status=503)
 
 
 @pytest.mark.parametrize(

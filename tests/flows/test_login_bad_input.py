@@ -80,18 +80,18 @@ def test_of_simultaneous_callbacks_one_wins(bff: Site, browser: Browser, counter
     assert bff.idp.count("token") == 1
 
 
-def test_an_answer_after_more_than_five_minutes(bff: Site, browser: Browser, clock: Clock, witness: Witness) -> None:
+def test_an_answer_after_the_login_timeout(bff: Site, browser: Browser, clock: Clock, witness: Witness) -> None:
     """The browser has dropped the attempt's cookie by then; the user is told that it took too long all the same."""
     url = to_callback(browser)
-    clock.now += 301
+    clock.now += bff.services.settings.login_timeout + 1
     assert browser.named(COOKIE_PREFIX) == []
     witness.refused(come_back(browser, url), "state_expired")
     assert bff.idp.count("token") == 0
 
 
-def test_an_answer_after_just_less_than_five_minutes(browser: Browser, clock: Clock) -> None:
+def test_an_answer_just_before_the_login_timeout(bff: Site, browser: Browser, clock: Clock) -> None:
     url = to_callback(browser)
-    clock.now += 299
+    clock.now += bff.services.settings.login_timeout - 1
     assert "code" in url
     # The provider's own patience with the code is shorter; what counts here is that the state was accepted.
     assert "token_endpoint" in come_back(browser, url).text
@@ -131,7 +131,6 @@ def test_no_issuer_from_a_provider_that_never_names_it(bff: Site, browser: Brows
     ("error", "reason"),
     [
         ("access_denied", "cancelled"),
-        ("server_error", "idp_error"),
         ("login_required", "idp_error"),
         (ECHO, "idp_error"),
     ],
@@ -142,6 +141,13 @@ def test_the_providers_error(bff: Site, browser: Browser, witness: Witness, erro
     )
     witness.refused(come_back(browser, url), reason)
     assert bff.idp.count("token") == 0
+
+
+@pytest.mark.parametrize("error", ["server_error", "temporarily_unavailable"])
+def test_the_providers_own_trouble(browser: Browser, witness: Witness, error: str) -> None:
+    answer = come_back(browser, with_query(to_callback(browser), code=None, error=error))
+    witness.refused(answer, "idp_error", status=503)
+    assert answer.headers["Retry-After"] == "5"
 
 
 def test_an_error_of_another_issuer_is_not_the_providers(browser: Browser, witness: Witness) -> None:
@@ -160,25 +166,25 @@ def test_a_code_of_another_login_is_stopped_by_pkce(bff: Site, browser: Browser,
     witness.refused(come_back(browser, with_query(to_callback(browser), code=stolen)), "token_endpoint", started=2)
 
 
-LATE: dict[str, Callable[[Site, Browser, Clock], str]] = {
-    "reused": lambda _bff, browser, _clock: used(browser),
-    "unknown": lambda _bff, browser, _clock: with_query(to_callback(browser), state="A" * 43),
-    "without state": lambda _bff, _browser, _clock: "/auth/callback",
-    "another browser's": lambda bff, _browser, _clock: to_callback(bff.browser()),
-    "expired": lambda _bff, browser, clock: late(browser, clock),
-}
-
-
 def used(browser: Browser) -> str:
     url = to_callback(browser)
     come_back(browser, url)
     return url
 
 
-def late(browser: Browser, clock: Clock) -> str:
+def late(bff: Site, browser: Browser, clock: Clock) -> str:
     url = to_callback(browser)
-    clock.now += 301
+    clock.now += bff.services.settings.login_timeout + 1
     return url
+
+
+LATE: dict[str, Callable[[Site, Browser, Clock], str]] = {
+    "reused": lambda _bff, browser, _clock: used(browser),
+    "unknown": lambda _bff, browser, _clock: with_query(to_callback(browser), state="A" * 43),
+    "without state": lambda _bff, _browser, _clock: "/auth/callback",
+    "another browser's": lambda bff, _browser, _clock: to_callback(bff.browser()),
+    "expired": late,
+}
 
 
 @pytest.mark.parametrize("stale", LATE.values(), ids=LATE)

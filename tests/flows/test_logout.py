@@ -11,7 +11,7 @@ from werkzeug.test import Client, TestResponse
 from werkzeug.wrappers import Response
 
 from bff.oidc.logout import COOKIE as TICKET_COOKIE
-from bff.sessions.csrf import COOKIE
+from bff.settings.cookies import CSRF
 from tests.clock import Clock
 from tests.flows.browser import Browser
 from tests.flows.instruments import Counters
@@ -31,7 +31,7 @@ def post(browser: Browser, body: Any = None) -> TestResponse:
 
 
 def out(browser: Browser) -> bool:
-    return browser.cookie(SESSION) is None and browser.cookie(COOKIE) is None
+    return browser.cookie(SESSION) is None and browser.cookie(CSRF) is None
 
 
 def test_log_out(bff: Site, browser: Browser, counters: Counters) -> None:

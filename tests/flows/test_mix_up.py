@@ -120,6 +120,6 @@ def test_an_attempt_that_began_under_the_former_address_begins_again(
     browser.hosts = new_site(providers).hosts
     refused = browser.navigate(url, came_from=ISSUER)
     assert (refused.status_code, "state_mismatch" in refused.text) == (400, True)
-    assert f'href="{BFF}/auth/login"' in refused.text, "the person starts again from there"
+    assert f'href="{BFF}/auth/login?return_to=%2F&amp;idp=honest"' in refused.text, "the person starts again from there"
     assert login(browser).status_code == 302
     assert providers["honest"].count("token") == 1

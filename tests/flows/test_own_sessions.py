@@ -6,7 +6,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from bff.events.model import EventType
-from bff.sessions.csrf import COOKIE
+from bff.settings.cookies import CSRF
 from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.browser import Browser
@@ -152,7 +152,7 @@ def test_revoking_the_session_at_hand_logs_out(bff: Site, counters: Counters) ->
     browser = bff.logged_in()
     assert revoke(browser, own(browser)).status_code == 204
     assert browser.cookie(SESSION) is None
-    assert browser.cookie(COOKIE) is None
+    assert browser.cookie(CSRF) is None
     assert counters.gained(DESTROYED) == {"revoked": 1}
     assert len(bff.idp.revoked) == 1
     assert browser.fetch("/auth/sessions").status_code == 401

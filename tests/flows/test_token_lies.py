@@ -49,7 +49,7 @@ def test_at_login_what_cannot_be_used_is_refused(
 ) -> None:
     at_work.idp.token_response = change
     at_work.idp.claims = {"at_hash": REMOVED}
-    assert login(at_work.browser()).status_code == 400
+    assert login(at_work.browser()).status_code == 503
     assert counters.gained(FAULTS) == {f"authorization_code {fault}": 1}
     assert counters.gained("bff_logins_total") == {"started": 1, "token_endpoint": 1}
 
@@ -71,7 +71,7 @@ def test_at_login_a_token_of_unknown_life_is_refreshed_soon(
 def test_at_login_no_answer_at_all(at_work: Site, counters: Counters, answer: Answer, fault: str) -> None:
     at_work.idp.break_endpoint("token", answer)
     refused = login(at_work.browser())
-    assert refused.status_code == 400
+    assert refused.status_code == 503
     assert ECHO not in refused.text
     assert counters.gained(FAULTS) == {f"authorization_code {fault}": 1}
 

@@ -36,7 +36,15 @@ def test_the_names_of_our_cookies(
 
 @pytest.mark.parametrize(
     "name",
-    ["bff_end_session", "_eid_csrf_v1", "_EID_CSRF_V1", "bff_login_", "bff_login_0123456789abcdef", "BFF_Login_x"],
+    [
+        "bff_end_session",
+        "bff_rounds",
+        "_eid_csrf_v1",
+        "_EID_CSRF_V1",
+        "bff_login_",
+        "bff_login_0123456789abcdef",
+        "BFF_Login_x",
+    ],
 )
 @pytest.mark.parametrize("prefix", ["", "__Host-Http-", "__host-http-"])
 def test_the_name_of_another_cookie_of_ours_is_taken(tmp_path: Path, name: str, prefix: str) -> None:
@@ -90,3 +98,32 @@ def test_a_domain_that_is_not_ours(tmp_path: Path, host: str, domain: str, messa
 )
 def test_a_domain_of_ours(tmp_path: Path, host: str, domain: str) -> None:
     assert found({**PRODUCTION, "BFF_BASE_URL": f"https://{host}", "BFF_COOKIE_DOMAIN": domain}, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "complaint"),
+    [
+        ("__Host-Http-csrf", {}, "pages read this cookie"),
+        ("__http-csrf", {}, "pages read this cookie"),
+        ("__Host-csrf", {"BFF_COOKIE_DOMAIN": "example.com"}, "a __Host- cookie must be Secure"),
+        ("__Host-csrf", {"ENVIRONMENT": "staging", "BFF_COOKIE_SECURE": "false"}, "a __Host- cookie must be Secure"),
+        ("__Secure-csrf", {"ENVIRONMENT": "staging", "BFF_COOKIE_SECURE": "false"}, "a __Secure- cookie must be"),
+        ("bff_session", {}, "is the name of another cookie of ours"),
+        ("shop", {"BFF_COOKIE_NAME": "shop"}, "is the name of another cookie of ours"),
+        ("bff_rounds", {}, "is the name of another cookie of ours"),
+        ("bff_login_x", {}, "is the name of another cookie of ours"),
+        ("a b", {}, "is not a cookie name"),
+        ('a"b', {}, "is not a cookie name"),
+    ],
+)
+def test_a_csrf_cookie_that_could_not_do_its_work(
+    tmp_path: Path, name: str, change: dict[str, str], complaint: str
+) -> None:
+    lines = found({**PRODUCTION, **change, "BFF_CSRF_COOKIE_NAME": name}, tmp_path)
+    (line,) = [line for line in lines if "BFF_CSRF_COOKIE_NAME" in line]
+    assert complaint in line
+
+
+@pytest.mark.parametrize("name", ["shop_csrf", "__Host-csrf", "__Secure-csrf", "XSRF-TOKEN", "_EID_CSRF_V1"])
+def test_a_csrf_cookie_of_another_name(tmp_path: Path, name: str) -> None:
+    assert found({**PRODUCTION, "BFF_CSRF_COOKIE_NAME": name}, tmp_path) == []

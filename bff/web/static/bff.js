@@ -16,9 +16,9 @@
  */
 
 const HOME = new URL(import.meta.url).origin;
-const STALE_TOKEN = /^(missing_|mismatch|bad_signature)/;
+const STALE_TOKEN = /^mis|^bad_s/;
 
-const get = (path) => window.fetch(HOME + path, { credentials: "include", cache: "no-store" });
+const get = (path) => window.fetch(HOME + path, { credentials: "include" });
 
 async function content(answer) {
   const problem = await answer.json().catch(() => null);
@@ -61,9 +61,12 @@ export async function fetch(input, init) {
   return answer;
 }
 
-// The cookie counts, since another tab may have renewed it; pages of another host cannot read it, and keep the answer.
+// The cookie counts, since another tab may have renewed it; pages of another host cannot read it, and keep the answer. Of
+// several of the name, which a sibling host may have planted, ours is the one that was renewed here. The BFF writes the
+// name of BFF_CSRF_COOKIE_NAME into this.
 let token = "";
-const csrf = () => /\b_eid_csrf_v1=([^;]+)/.exec(document.cookie)?.[1] ?? token;
+const csrf = ({ cookie } = document) =>
+  (cookie.includes(token) && token) || (/(^|; )_eid_csrf_v1=([^;]+)/.exec(cookie)?.[2] ?? token);
 
 // One at a time: each answer replaces the cookie, and with it whatever token is on its way.
 let renewal;

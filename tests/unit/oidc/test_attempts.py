@@ -17,7 +17,7 @@ Consume = Callable[..., Attempt]
 @pytest.fixture
 def attempts(tmp_path: Path) -> Attempts:
     clock = Clock()
-    return Attempts(SqliteStore(tmp_path / "store.db", clock), Keyring([b"s" * 32]), clock)
+    return Attempts(SqliteStore(tmp_path / "store.db", clock), Keyring([b"s" * 32]), clock, life=900)
 
 
 @pytest.fixture

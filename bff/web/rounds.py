@@ -1,0 +1,127 @@
+"""Loop detection: a browser that logs in for the same page again and again, since it does not bring the session back.
+
+Each login that follows at once on another one of the same browser is a round. A cookie counts them, with the attributes
+of an attempt's: a login only ends where that one comes back, so wherever there are rounds, they are counted. Where it
+does not come back, the first login ends on a page that says so, and there is no second round (ADR 45).
+"""
+
+import contextlib
+import logging
+import re
+from urllib.parse import urlsplit
+
+from flask import request
+from werkzeug.wrappers import Response
+
+from bff.crypto import digest
+from bff.errors import LoginFailed, LoginLoop, StoreUnavailable
+from bff.observability import metrics
+from bff.oidc.attempts import cookie_name
+from bff.oidc.flow import Completed
+from bff.settings.cookies import ROUNDS
+from bff.web import context, cookies
+from bff.web.context import services
+
+log = logging.getLogger(__name__)
+
+MOST_ROUNDS = 5
+SUSPICIOUS = 2
+MEMORY = 10
+"""Seconds after a login in which the next one is a round, and no session has become idle."""
+_MOST_PAGES = 12
+"""Several pages may send a person round together."""
+
+_VALUE = re.compile(rf"(\d{{1,16}})((?:\.[0-9a-f]{{8}}){{1,{_MOST_PAGES}}})")
+
+_DETAILS = {
+    "cookie_not_returned": "You have logged in several times, and each time your browser did not send back the cookie"
+    " of the session. Allow cookies for this site, and try again. If that does not help, ask the people who run it.",
+    "secure_cookie_over_http": "You have logged in several times, and each time your browser kept the cookie of the"
+    " session back, which is for https alone. Open this site by its https address.",
+    "session_refused": "You have logged in several times, and each time the session was not accepted. Delete the"
+    " cookies of this site, and try again. If that does not help, ask the people who run it.",
+    "sent_back": "You are logged in, and the page that you came for sends you to log in again all the same. Ask the"
+    " people who run it.",
+}
+_LOST = {
+    "cookie_not_returned": "Your browser did not send back the cookie of this login. It blocks the cookies of this"
+    " site, or the login was started in another browser. Allow cookies for this site, and log in again.",
+    "secure_cookie_over_http": "Your browser did not send back the cookie of this login, which is for https alone. Open"
+    " this site by its https address.",
+}
+
+
+def note(response: Response, completed: Completed) -> None:
+    """This login has succeeded. One that began before the last one ended is no round: it is another tab."""
+    ended_at, pages = _remembered()
+    now = services().clock()
+    if now - completed.seconds < ended_at:
+        return
+    pages = [*pages, _page(completed.idp, completed.return_to)][-_MOST_PAGES:]
+    cookies.keep_flow(response, ROUNDS, ".".join([str(int(now * 1000)), *pages]), max_age=_memory())
+
+
+def so_far(idp: str, return_to: str) -> int:
+    """How many rounds for this page there were."""
+    return _remembered()[1].count(_page(idp, return_to))
+
+
+def refuse_loop(idp: str | None, return_to: str) -> None:
+    """Raises LoginLoop, counted and logged, instead of a login that would be one round too many."""
+    if so_far(idp or next(iter(services().providers)), return_to) < MOST_ROUNDS:
+        return
+    cause = _cause()
+    metrics.login("loop")
+    log.warning("login_loop", extra={"cause": cause, "rounds": MOST_ROUNDS})
+    raise LoginLoop(_DETAILS[cause])
+
+
+def forget(response: Response) -> None:
+    if cookies.of_flow(ROUNDS):
+        cookies.forget_flow(response, ROUNDS)
+
+
+def explain_lost_attempt(error: LoginFailed, state: str) -> None:
+    """A callback that brought no cookie of its attempt at all is not just another browser's."""
+    if error.code == "state_mismatch" and not cookies.of_flow(cookie_name(state)):
+        cause = _lost_on_the_way()
+        log.warning("login_cookie_missing", extra={"cause": cause})
+        error.detail = _LOST[cause]
+
+
+def _cause() -> str:
+    """A word of _DETAILS."""
+    if not cookies.values(services().settings.cookies.name):
+        return _lost_on_the_way()
+    with contextlib.suppress(StoreUnavailable):
+        return "sent_back" if context.present_session() else "session_refused"
+    return "session_refused"
+
+
+def _lost_on_the_way() -> str:
+    return "secure_cookie_over_http" if services().settings.cookies.secure and _by_http() else "cookie_not_returned"
+
+
+def _by_http() -> bool:
+    """As far as it can be known: by a trusted proxy's word, else by the base URL."""
+    told = request.headers.get("X-Forwarded-Proto") if context.clients().trusts_peer(request.environ) else None
+    return (told or urlsplit(services().settings.base_url).scheme).lower() == "http"
+
+
+def _remembered() -> tuple[float, list[str]]:
+    """(when the last login ended, the pages that the last ones were for)."""
+    sent = cookies.of_flow(ROUNDS)
+    found = _VALUE.fullmatch(sent[0]) if sent else None
+    ended_at = int(found[1]) / 1000 if found else 0.0
+    if found is None or services().clock() - ended_at > _memory():
+        return 0.0, []
+    return ended_at, found[2].split(".")[1:]
+
+
+def _memory() -> int:
+    return min(MEMORY, services().settings.sessions.idle_timeout)
+
+
+def _page(idp: str, return_to: str) -> str:
+    """Whatever its query, which a page may make anew each time."""
+    return digest(f"{idp} {re.split('[?#]', return_to, maxsplit=1)[0]}")[:8]
