@@ -20,7 +20,7 @@ if _kind == "gevent":
 
     monkey.patch_all()
 
-from bff import framing, metrics_folder, settings, settings_check  # noqa: E402 - after gevent's patches
+from bff import draining, framing, metrics_folder, settings, settings_check  # noqa: E402 - after gevent's patches
 from bff.observability import logs  # noqa: E402
 from bff.observability.access_log import JsonLogger  # noqa: E402
 
@@ -175,11 +175,20 @@ def when_ready(server: Any) -> None:
     _spare_the_collector()
     if _settings.verify_bind is not None:
         _require_listener(_settings.verify_bind, _addresses(server))
+    draining.install(server, _settings.drain_delay, lambda: _other_master(server) is not None)
     logging.getLogger("bff.framing").info("http_parser", extra={"http_parser": server.cfg.http_parser})
     if _settings.metrics.bind is not None:
         from bff import metrics_server
 
         _beside.append(metrics_server.launch())
+
+
+def _other_master(server: Any) -> int | None:
+    """The one that serves on the same sockets, and counts in the same folder (SIGUSR2)."""
+    from bff.observability import fleet
+
+    other = int(server.reexec_pid or server.master_pid)
+    return other if other and fleet.alive(other) else None
 
 
 def _require_listener(wanted: settings.Bind, addresses: list[object]) -> None:
@@ -240,8 +249,7 @@ def on_exit(server: Any) -> None:
     for process in _beside:
         process.terminate()
     folder = Path(os.environ[_METRICS_DIR])
-    other = server.reexec_pid or server.master_pid
-    if other and fleet.alive(other):
+    if _other_master(server) is not None:
         fleet.note_successor(folder)
     elif (folder / metrics_folder.OWNER).exists():
         shutil.rmtree(folder, ignore_errors=True)

@@ -36,12 +36,14 @@ class Health:
         readiness: frozenset[str],
         clock: Callable[[], float],
         optional: frozenset[str] = frozenset(),
+        draining: Callable[[], bool] = lambda: False,
     ) -> None:
         """checks: by component; each raises a BFFError when its component is down. optional: components without which
-        the service goes on, if not with everything."""
+        the service goes on, if not with everything. draining: whether clients are to go elsewhere."""
         self._checks = dict(checks)
         self._readiness = readiness
         self._optional = optional
+        self._draining = draining
         self._clock = clock
         self._lock = threading.Lock()
         self._results = {name: Result(None, 0.0, clock()) for name in checks}
@@ -73,6 +75,10 @@ class Health:
     def ready(self) -> bool:
         """Whether the components that serving depends on are up."""
         return all(self._results[name].up for name in self._readiness)
+
+    def draining(self) -> bool:
+        """Whether everything is still answered, but not for long."""
+        return self._draining()
 
     def degraded(self) -> bool:
         return any(result.fault for result in self._results.values())

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from bff import draining
 from bff.background import Background
 from bff.bulkhead import Bulkhead
 from bff.crypto import Keyring
@@ -282,4 +283,4 @@ def _health(
         checks["kafka"] = Brokers(settings.events.kafka).check
     wanted = {"store": [store], "idp": [name for name in checks if name.startswith("idp")], "pdp": ["pdp"]}
     readiness = frozenset(name for check in settings.readiness_checks for name in wanted[check])
-    return Health(checks, readiness, monotonic, optional=frozenset({"pdp", "kafka"}))
+    return Health(checks, readiness, monotonic, optional=frozenset({"pdp", "kafka"}), draining=draining.begun)

@@ -147,6 +147,7 @@ def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = Non
         generated_secrets=generated,
         verify_bind=values["verify_bind"],
         trusted_proxies_given=values["trusted_proxies"] is not environment.LOOPBACK,
+        drain_delay=values["drain_delay"],
         concurrency=server.concurrency(environ),
         greenlets=server.greenlets(environ),
         config_dir=folder,

@@ -127,6 +127,7 @@ class Environment(Schema):
     cors_allow_origins = _var(Origins, "CORS_ALLOW_ORIGINS", ())
     hsts = _var(fields.Integer, "BFF_HSTS", 0, validate=_from_zero)
     verify_bind = _var(Listener, "VERIFY_BIND", None)
+    drain_delay = _var(fields.Float, "DRAIN_DELAY", 3.0, validate=validate.Range(min=0, max=600))
     readiness_checks = _var(Words, "READINESS_CHECKS", ("store",))
     metrics_bind = _var(Address, "METRICS_BIND", None)
     metrics_allowed = _var(Networks, "METRICS_ALLOWED_CIDRS", PRIVATE_NETWORKS)

@@ -419,8 +419,8 @@ class Settings:
 
     verify_bind: the listener for the proxies' questions, None for the public one. trusted_proxies_given: whether
     TRUSTED_PROXIES was set, rather than left at its default. login_timeout, token_refresh_threshold: seconds; hsts:
-    seconds, 0 for none. concurrency: requests that one worker answers at a time; greenlets: whether it does so without
-    threads.
+    seconds, 0 for none. drain_delay: seconds from the announcement of a stop to the stop. concurrency: requests that
+    one worker answers at a time; greenlets: whether it does so without threads.
     """
 
     environment: str
@@ -455,6 +455,7 @@ class Settings:
     generated_secrets: bool
     verify_bind: Bind | None = None
     trusted_proxies_given: bool = True
+    drain_delay: float = 0.0
     concurrency: int = 8
     greenlets: bool = False
     config_dir: Path = Path("config")

@@ -2,6 +2,7 @@
 
 from flask import Blueprint, Response, jsonify
 
+from bff.health import Health
 from bff.web.context import services, tasks
 from bff.web.policy import policy
 
@@ -13,15 +14,15 @@ blueprint = Blueprint("health", __name__)
 @policy(session=False, csrf=False)
 def health() -> tuple[Response, int]:
     service = services()
-    healthy = service.health.healthy()
     up = "degraded" if service.health.degraded() else "up"
+    status, code = _told(service.health, up if service.health.healthy() else "down")
     content = jsonify(
-        status=up if healthy else "down",
+        status=status,
         checks=service.health.report(),
         tasks=tasks().report(),
         version=service.settings.version,
     )
-    return content, 200 if healthy else 503
+    return content, code
 
 
 @blueprint.get("/health/live")
@@ -34,5 +35,13 @@ def live() -> Response:
 @blueprint.get("/health/ready")
 @policy(session=False, csrf=False)
 def ready() -> tuple[Response, int]:
-    is_ready = services().health.ready()
-    return jsonify(status="up" if is_ready else "down"), 200 if is_ready else 503
+    known = services().health
+    status, code = _told(known, "up" if known.ready() else "down")
+    return jsonify(status=status), code
+
+
+def _told(known: Health, status: str) -> tuple[str, int]:
+    """A fault is the more urgent news."""
+    if status == "down":
+        return status, 503
+    return ("draining", 503) if known.draining() else (status, 200)

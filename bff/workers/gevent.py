@@ -15,12 +15,14 @@ answer, and a question of a reverse proxy is answered without gunicorn (`bff/wor
 import contextlib
 import socket
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 import gevent
+from gevent.server import StreamServer
 from gunicorn.workers.ggevent import GeventWorker
 
-from bff import framing
+from bff import draining, framing
 from bff.arrival import LONGEST_BODY, Arrival, State
 from bff.errors import RequestTimeout
 from bff.workers import (
@@ -70,6 +72,15 @@ class Listener(NamedTuple):
         return self.name
 
 
+class Server(StreamServer):
+    def close(self) -> None:
+        """The system resets connections that wait when their listener goes. They are fetched first, unless successors
+        are there to."""
+        while draining.begun() and not (self.closed or self.full()) and (arrived := self.do_read()):
+            self.do_handle(*arrived)
+        super().close()
+
+
 class Worker(AtOnce, GeventWorker):
     _untimed = contextlib.nullcontext()
 
@@ -78,6 +89,14 @@ class Worker(AtOnce, GeventWorker):
         self._connections: dict[Any, Connection] = {}
         self._receiving = Waiting(RECEIVE_TIMEOUT, RECEIVE_BUDGET)
         self._closes: float | None = None  # when a worker that leaves closes idle ones, on the monotonic clock
+
+    def server_class(self, listener: Any, *, spawn: Any, **_others: Any) -> Server:
+        """What gunicorn makes of each listener."""
+        named = Listener(listener.getsockname())
+        server = Server(listener, handle=partial(self.handle, named), spawn=spawn)
+        if self.cfg.workers > 1:
+            server.max_accept = 1
+        return server
 
     def timeout_ctx(self) -> Any:
         """What gunicorn waits in for a request: `_close_late` sees to it."""

@@ -25,7 +25,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from bff import framing
+from bff import draining, framing
 from bff.arrival import Arrival, State
 from bff.bulkhead import Bound
 from bff.errors import BFFError, RequestTimeout
@@ -85,6 +85,27 @@ class Worker(Dispatching, Departing, ThreadWorker):
         finally:
             with self._counting:
                 self._longer -= 1
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled)
+        if not (enabled or self.alive):
+            self._leave_listeners()
+
+    def _leave_listeners(self) -> None:
+        """As long as one process holds a listener, the system accepts connections, which nobody would answer; and it
+        resets those that wait when the last one goes. So they are fetched first, unless successors are there to."""
+        listeners: list[Any] = self.sockets
+        self.sockets: list[Any] = []
+        for listener in listeners:
+            accepted = -1
+            while draining.begun() and accepted != self.nr_conns:
+                accepted = self.nr_conns
+                self.accept(listener)
+            listener.close()
+
+    def is_parent_alive(self) -> bool:
+        self.alive = self.alive and super().is_parent_alive()
+        return bool(self.alive)
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         """In the main thread: a thread has done with a connection."""

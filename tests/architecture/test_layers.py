@@ -26,6 +26,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.observability.quick",
         "bff.observability.traces",
         "bff.background",
+        "bff.draining",
         "bff.flights",
     ),
     # typed data and declared names

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bff import draining
 from tests.clock import Clock
 from tests.flows.browser import Browser
 from tests.flows.internet import Site, SiteFactory
@@ -116,3 +117,15 @@ def test_while_the_store_is_down_no_number_of_sessions_is_made_up(bff: Site) -> 
     page = scraped(bff)
     assert "\nbff_active_sessions_total " not in page
     assert "# HELP bff_active_sessions_total" in page
+
+
+def test_an_instance_that_leaves_says_so(bff: Site, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    look(bff)
+    monkeypatch.setattr(draining, "_page", b"\x01")
+    for path in ("/health", "/auth/health", "/health/ready"):
+        answer = browser.fetch(path)
+        assert (answer.status_code, answer.get_json()["status"]) == (503, "draining")
+    assert browser.fetch("/health/live").status_code == 200, "it is not to be killed"
+    bff.store.down = True
+    look(bff)
+    assert browser.fetch("/health/ready").get_json()["status"] == "down"

@@ -130,3 +130,11 @@ def test_a_store_that_takes_no_writes_is_degraded_and_stays_in_service(
     health.refresh("store")
     assert not health.degraded()
     assert "reason" not in health.report()["store"]
+
+
+def test_whether_it_drains_is_asked_each_time(store: Component, clock: Clock) -> None:
+    said: list[bool] = []
+    health = Health({"store": store.check}, frozenset({"store"}), clock, draining=lambda: bool(said))
+    assert not health.draining()
+    said.append(True)
+    assert health.draining()
