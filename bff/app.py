@@ -158,4 +158,4 @@ def _register_development_parts(app: Flask, services: Services) -> None:
 
     settings = services.settings
     embedded = settings.providers[0] if settings.embedded_provider else None
-    dev.register(app, services.kv, embedded, settings.base_url, services.clock)
+    dev.register(app, services.kv, embedded, settings.base_url, services.clock, settings.allowed_redirect_origins)

@@ -4,7 +4,7 @@ With nothing configured these three make the whole product visible in one proces
 development only; nothing here ever loads in production.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from flask import Flask
 
@@ -16,13 +16,19 @@ __all__ = ["register"]
 
 
 def register(
-    app: Flask, kv: KeyValue, embedded: ProviderSettings | None, base_url: str, clock: Callable[[], float]
+    app: Flask,
+    kv: KeyValue,
+    embedded: ProviderSettings | None,
+    base_url: str,
+    clock: Callable[[], float],
+    return_origins: Collection[str] = (),
 ) -> None:
     """Mount everything below /dev, and the demo page at /. Opens nothing, so it may run before a fork.
 
-    embedded: the provider to run in this process; None when the settings name one elsewhere.
+    embedded: the provider to run in this process; None when the settings name one elsewhere. return_origins: where a
+    login may lead on to besides base_url.
     """
     if embedded is not None:
-        app.register_blueprint(provider.blueprint(kv, embedded, base_url, clock))
+        app.register_blueprint(provider.blueprint(kv, embedded, base_url, clock, return_origins))
     app.register_blueprint(sample_api.blueprint(kv, clock))
     app.register_blueprint(demo.blueprint(base_url))

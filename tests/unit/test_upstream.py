@@ -385,7 +385,7 @@ FAULTS: dict[str, Script] = {
     "is no HTTP": replies(b"SSH-2.0-OpenSSH\r\n\r\n"),
     "frames its answer badly": replies(b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok"),
     "breaks off": replies(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"),
-    "fails": replies(b"HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n"),
+    "fails": replies(b"HTTP/1.1 503 Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
 }
 
 

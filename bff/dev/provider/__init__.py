@@ -5,7 +5,7 @@ All its state is in the BFF's own store, which makes any number of workers one p
 only on loopback addresses; elsewhere it wants https.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from flask import Blueprint
 
@@ -19,7 +19,15 @@ from bff.settings import ProviderSettings
 __all__ = ["blueprint"]
 
 
-def blueprint(kv: KeyValue, settings: ProviderSettings, base_url: str, clock: Callable[[], float]) -> Blueprint:
-    """Everything below the issuer's path. settings: the BFF's registration at this provider."""
+def blueprint(
+    kv: KeyValue,
+    settings: ProviderSettings,
+    base_url: str,
+    clock: Callable[[], float],
+    return_origins: Collection[str],
+) -> Blueprint:
+    """Everything below the issuer's path. settings: the BFF's registration at this provider. return_origins: where a
+    login may lead on to besides base_url."""
     client = Client(settings.client_id, settings.client_secret or "", base_url, settings.scopes)
-    return Views(server.build(settings.issuer, client, Records(kv), SigningKey(kv), clock), clock).blueprint()
+    built = server.build(settings.issuer, client, Records(kv), SigningKey(kv), clock)
+    return Views(built, clock, return_origins).blueprint()

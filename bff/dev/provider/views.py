@@ -4,7 +4,7 @@ The login page works without JavaScript. Its form carries a token that is bound 
 browser must say that the form was sent from this very site, so nobody can log another's browser in (login CSRF).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 from authlib.oauth2 import OAuth2Error
@@ -16,7 +16,6 @@ from bff.dev.provider.metadata import metadata
 from bff.dev.provider.registry import USERS
 from bff.dev.provider.server import Server
 from bff.dev.provider.storage import FORM_LIFE, Login
-from bff.web.context import services
 from bff.web.policy import policy
 from bff.web.security_headers import page_policy
 
@@ -24,12 +23,15 @@ COOKIE = "dev_idp_session"
 
 
 class Views:
-    def __init__(self, server: Server, clock: Callable[[], float]) -> None:
+    def __init__(self, server: Server, clock: Callable[[], float], return_origins: Collection[str]) -> None:
+        """return_origins: where a login may lead on to besides the BFF."""
         self._server = server
         self._records = server.records
         self._path = urlsplit(server.issuer).path
         self._origin = server.client.origin
         self._clock = clock
+        # A login's form leads on to the page that the person came from.
+        self._content_security_policy = page_policy(sorted(return_origins))
 
     def blueprint(self) -> Blueprint:
         routes = Blueprint("dev_idp", __name__, url_prefix=self._path, template_folder="../templates")
@@ -103,8 +105,8 @@ class Views:
         asked = self._server.validate_endpoint_request("end_session")
         login = self._login()
         if asked.needs_confirmation and login and not self._form_is_ours():
-            return _page("logout", user=USERS[login.sub], form_token=self._form_token())
-        response: Response = self._server.create_endpoint_response("end_session", asked) or _page("logged_out")
+            return self._page("logout", user=USERS[login.sub], form_token=self._form_token())
+        response: Response = self._server.create_endpoint_response("end_session", asked) or self._page("logged_out")
         if login:
             self._records.drop("login", login.sid)
         response.delete_cookie(COOKIE, path=self._path, httponly=True, samesite="Lax", secure=self._secure)
@@ -138,7 +140,7 @@ class Views:
 
     def _login_page(self, problem: str = "", status: int = 200) -> Response:
         login = self._login()
-        return _page(
+        return self._page(
             "login",
             status,
             problem=problem,
@@ -162,10 +164,16 @@ class Views:
             and _same_origin(request.headers, self._origin)
         )
 
+    def _page(self, name: str, status: int = 200, **context: object) -> Response:
+        response = make_response(render_template(f"dev/{name}.html", **context), status)
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["Content-Security-Policy"] = self._content_security_policy
+        return response
+
     def _refused(self, error: OAuth2Error) -> Response:
         if error.redirect_uri:
             return self._server.refuse(error)
-        return _page("error", 400, code=error.error, description=error.description)
+        return self._page("error", 400, code=error.error, description=error.description)
 
 
 def _same_origin(headers: Headers, origin: str) -> bool:
@@ -175,11 +183,3 @@ def _same_origin(headers: Headers, origin: str) -> bool:
     """
     site = headers.get("Sec-Fetch-Site")
     return site == "same-origin" if site else headers.get("Origin", origin) == origin
-
-
-def _page(name: str, status: int = 200, **context: object) -> Response:
-    response = make_response(render_template(f"dev/{name}.html", **context), status)
-    response.headers["Cache-Control"] = "no-store"
-    # A login's form leads on to the page that the person came from.
-    response.headers["Content-Security-Policy"] = page_policy(sorted(services().settings.allowed_redirect_origins))
-    return response

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gunicorn.config import Config
+from gunicorn.http import message
 
 from bff import framing
 from tests.peers import install
@@ -78,10 +79,16 @@ class Verify:
 PARSERS = ("python", "fast")
 
 
+def _offer_fast_parser() -> None:
+    if (folder := str(install.fast_parser())) not in sys.path:
+        sys.path.append(folder)
+        message._fast_parser_available = None  # gunicorn looks once, and a test before may have made it look
+
+
 def config(parser: str = "python") -> Config:
     """gunicorn's settings as gunicorn.conf.py has them, as far as they matter here."""
-    if parser == "fast" and (folder := str(install.fast_parser())) not in sys.path:
-        sys.path.append(folder)
+    if parser == "fast":
+        _offer_fast_parser()
     made = Config()
     made.set("pre_request", lambda _worker, request: framing.check(request))
     for name, value in {"http_parser": parser, "header_map": "drop", "forwarder_headers": ""}.items():
