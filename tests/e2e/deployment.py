@@ -174,6 +174,12 @@ def stored_tokens(store: RedisServer, cookie: str) -> Tokens:
     return held.tokens
 
 
+def service_token(store: RedisServer, cookie: str, service: str) -> str:
+    """The only token that a session holds for this service."""
+    (token,) = [each for name, each in stored_tokens(store, cookie).services.items() if name.startswith(f"{service}:")]
+    return token.value
+
+
 @contextmanager
 def running(
     folder: Path,

@@ -96,7 +96,10 @@ def test_a_person_logs_in_and_is_greeted_by_name(followed: Followed) -> None:
         assert back.headers["Location"].endswith("/reports")
         page = alice.open(f"{followed.site}/reports")
         assert (page.status_code, page.text) == (200, promised)
-        assert {cookie.name for cookie in alice.cookies if cookie.domain == "127.0.0.1"} == {"bff_session"}
+        assert {cookie.name for cookie in alice.cookies if cookie.domain == "127.0.0.1"} == {
+            "bff_session",
+            "bff_rounds",
+        }
 
         answer = alice.open(f"{followed.site}/auth/logout?csrf={alice.csrf_token()}")
         assert answer.status_code == 302

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from tests.e2e import deployment
-from tests.e2e.deployment import API, BILLING, SECRET, WORKERS, Deployment, lines, stored_tokens
+from tests.e2e.deployment import API, BILLING, SECRET, WORKERS, Deployment, lines, service_token, stored_tokens
 from tests.peers import bff, canaille, process, redis
 from tests.peers.bff import Bff, Visitor
 from tests.peers.canaille import Canaille
@@ -204,14 +204,14 @@ def test_exchanged_for_services(first: AtOidcProvider) -> None:
         after = counted("POST /token token-exchange 200"), counted("POST /token client_credentials 200")
         assert (after[0] - before[0], after[1] - before[1]) == (2, 1)
 
-        token = stored_tokens(first.store, alice.cookie()).services["api"].value
+        token = service_token(first.store, alice.cookie(), "api")
         valid = validate(first, token)
         assert valid.status_code == 200
         expected = {"sub": "alice", "scope": ["api:read"], "aud": [API], "roles": ["admin", "user"]}
         assert expected.items() <= valid.json().items()
         header, claims, signature = token.split(".")
         assert validate(first, f"{header}.{claims}.{signature[::-1]}").status_code == 401
-        for_another = stored_tokens(first.store, alice.cookie()).services["billing"].value
+        for_another = service_token(first.store, alice.cookie(), "billing")
         assert validate(first, for_another).status_code == 401, f"{BILLING} is not us"
 
 
