@@ -52,6 +52,9 @@ profiles:
 UNKNOWN = f"bff_session={'x' * 43}"
 DROPPED = "bff_telemetry_dropped_total"
 OUTBOX = "bff:l:events"
+OUTBOX_LIMIT = 100
+LOST = "bff_events_lost_total"
+STORE = "bff_redis_operations_total"
 VITALS = {"LCP": 1.9, "INP": 0.1, "CLS": 0.02, "FCP": 0.9, "TTFB": 0.2}
 
 
@@ -93,6 +96,7 @@ class Watched:
         self._report()
         self._come_back_late()
         self._miss_the_store()
+        self._fill_the_store()
         self._miss_the_collector()
         self._spoil_the_outbox()
         self._stay()
@@ -174,6 +178,15 @@ class Watched:
         finally:
             self.deployment.store.resume()
 
+    def _fill_the_store(self) -> None:
+        """Until a write was refused for want of memory; the background's own writes suffice."""
+        before = self.deployment.bff.value(STORE, status="full")
+        self.deployment.store.command("CONFIG", "SET", "maxmemory", "1")
+        try:
+            self.deployment.wait(lambda: self.deployment.bff.value(STORE, status="full") > before)
+        finally:
+            self.deployment.store.command("CONFIG", "SET", "maxmemory", "0")
+
     def _miss_the_collector(self) -> None:
         dropped = self.deployment.bff.value(DROPPED)
         self.collector.silence()
@@ -181,8 +194,14 @@ class Watched:
         self.collector.silence(False)
 
     def _spoil_the_outbox(self) -> None:
-        self.deployment.store.command("XADD", OUTBOX, "*", "v", "what nobody sealed")
-        self.deployment.wait(lambda: self.deployment.store.command("XLEN", OUTBOX) == 0)
+        """Fill it with what no key of this fleet opens, so that the next event pushes some of that out."""
+        lost = self.deployment.bff.value(LOST)
+        fill = f"for _ = 1, {2 * OUTBOX_LIMIT} do redis.call('XADD', KEYS[1], '*', 'v', 'sealed elsewhere') end"
+        self.deployment.store.command("EVAL", fill, 1, OUTBOX)
+        with self._visitor() as alice:
+            assert alice.login(login_hint="alice").status_code == 302
+        self.deployment.wait(lambda: self.deployment.bff.value(LOST) > lost)
+        self.deployment.store.command("XTRIM", OUTBOX, "MAXLEN", 0)
 
     def _stay(self) -> None:
         """Somebody is logged in whenever the next scrape comes."""
@@ -202,6 +221,8 @@ def watched(folder: Path) -> Iterator[Watched]:
             "OTLP_ENDPOINT": collector.grpc_url,
             "OTEL_METRIC_EXPORT_INTERVAL": "500",
             "OTEL_EXPORTER_OTLP_TIMEOUT": "0.2",
+            "OUTBOX_MAX_EVENTS": str(OUTBOX_LIMIT),
+            "SESSION_BINDING": "enforce",
         }
         deployment = stack.enter_context(running(folder, TTL, more=more, verify=True))
         webhook = stack.enter_context(Webhook())
