@@ -41,11 +41,12 @@ class Arrival:
     """One request on its way. data: its bytes, and those that arrived behind it. asked: whether the worker has seen
     to it that the client sends the body."""
 
-    __slots__ = ("_body", "_chunks", "_looked", "asked", "data")
+    __slots__ = ("_begin", "_body", "_chunks", "_looked", "asked", "data")
 
     def __init__(self) -> None:
         self.data = bytearray()
         self.asked = False
+        self._begin = 0  # where the request line begins
         self._looked = 0  # where the search for the head's end goes on
         self._body: int | None = None  # where the body ends, where that is known
         self._chunks: Chunks | None = None
@@ -74,8 +75,10 @@ class Arrival:
     def add(self, data: bytes) -> State:
         self.data += data
         if not self.in_body:
-            if not self._looked:
-                del self.data[: len(self.data) - len(self.data.lstrip(b"\r\n"))]  # RFC 9112 section 2.2
+            if len(self.data) < 2 and not self.data.strip(b"\r"):
+                return State.HEAD
+            if not self._looked and self.data.startswith(b"\r\n"):
+                self._begin = self._looked = 2  # gunicorn reads over one empty line (RFC 9112 section 2.2)
             state = self._head()
             if state is not None:
                 return state
@@ -83,19 +86,19 @@ class Arrival:
 
     def _head(self) -> State | None:
         """None when it is there, and a body belongs to it."""
-        ended = _ENDED.search(self.data, max(0, self._looked - 2))
+        ended = _ENDED.search(self.data, max(self._begin, self._looked - 2))
         if ended is not None:
             return self._expect_body(ended.end())
-        in_first_line = self.data.find(b"\n", 0, self._looked) < 0
+        in_first_line = self.data.find(b"\n", self._begin, self._looked) < 0
         self._looked = len(self.data)
-        if in_first_line and _START.match(self.data) is None:
+        if in_first_line and _START.match(self.data, self._begin) is None:
             return State.BAD_HEAD
-        longest = LONGEST_HEAD if b"\n" in self.data else _LONGEST_START
+        longest = LONGEST_HEAD if self.data.find(b"\n", self._begin) >= 0 else _LONGEST_START
         return State.HEAD if len(self.data) <= longest else State.BAD_HEAD
 
     def _expect_body(self, start: int) -> State | None:
         head = bytes(self.data[:start])
-        if _LINE.match(head) is None or not head.endswith(b"\r\n\r\n"):
+        if _LINE.match(head, self._begin) is None or not head.endswith(b"\r\n\r\n"):
             return State.BAD_HEAD
         lengths = _LENGTH.findall(head)
         if b"\ntransfer-encoding" in head.lower():
