@@ -22,17 +22,20 @@ class Reachable:
         self._lock = threading.Lock()
         self._answers = True
         self._asked_at = float("-inf")
+        self._answered_at = float("-inf")  # for metadata
 
     def note(self, *, answered: bool, asked: bool) -> None:
         """What became of a call. asked: whether it was for the metadata. What another endpoint does not answer may be
         due to a single person's code, and refuses nobody else's login."""
         self._answers = answered
-        if asked and not answered:
+        if asked and answered:
+            self._answered_at = self._clock()
+        elif asked:
             self._asked_at = self._clock()
 
     def require(self) -> None:
         """Raises ProviderUnavailable, at once or after one attempt to reach the provider."""
-        if self._answers:
+        if self._answers or self._clock() - self._answered_at < ASKED_AGAIN_AFTER:
             return
         if not self._may_ask():
             raise ProviderUnavailable("The identity provider does not answer at the moment.")

@@ -7,7 +7,7 @@ from werkzeug.test import TestResponse
 from bff.oidc.attempts import COOKIE_PREFIX
 from bff.oidc.reachable import ASKED_AGAIN_AFTER
 from tests.flows.browser import Browser
-from tests.flows.internet import ISSUER, Site, begin, login, to_callback
+from tests.flows.internet import ISSUER, Site, begin, log_out, login, to_callback
 from tests.flows.provider import Answer, html, raising
 from tests.flows.witness import come_back
 
@@ -85,3 +85,10 @@ def test_one_person_s_code_refuses_nobody_else(known: Site, browser: Browser) ->
     known.idp.break_endpoint("token", html(500))
     assert come_back(browser, url).status_code == 503
     assert begin(known.browser()).headers["Location"].startswith(f"{ISSUER}/authorize")
+
+
+def test_one_endpoint_that_fails_refuses_no_login(known: Site) -> None:
+    """Each logout meets the revocation endpoint that fails; the metadata are there all the time."""
+    known.idp.break_endpoint("revoke", html(503))
+    for _ in range(4):
+        log_out(known.logged_in())

@@ -292,7 +292,7 @@ def test_a_provider_that_was_withdrawn(token_site: TokenSites, clock: Clock) -> 
 
 
 def test_the_store_goes_down(token_site: TokenSites, clock: Clock) -> None:
-    at_work = token_site(start=True)
+    at_work = token_site(start=True, SESSION_OUTAGE_GRACE="0")
     assert eventually(lambda: at_work.services.cache.truthful)
     browser = at_work.logged_in()
     first = used(browser)
