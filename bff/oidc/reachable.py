@@ -22,16 +22,15 @@ class Reachable:
         self._lock = threading.Lock()
         self._answers = True
         self._asked_at = float("-inf")
-        self._answered_at = float("-inf")  # for metadata
+        self._answered_at = float("-inf")  # when a login asked in doubt, and had an answer
 
     def note(self, *, answered: bool, asked: bool) -> None:
         """What became of a call. asked: whether it was for the metadata. What another endpoint does not answer may be
         due to a single person's code, and refuses nobody else's login."""
         self._answers = answered
-        if asked and answered:
-            self._answered_at = self._clock()
-        elif asked:
+        if asked and not answered:
             self._asked_at = self._clock()
+            self._answered_at = float("-inf")
 
     def require(self) -> None:
         """Raises ProviderUnavailable, at once or after one attempt to reach the provider."""
@@ -40,6 +39,7 @@ class Reachable:
         if not self._may_ask():
             raise ProviderUnavailable("The identity provider does not answer at the moment.")
         self._ask()
+        self._answered_at = self._clock()
 
     def _may_ask(self) -> bool:
         with self._lock:
