@@ -1,6 +1,7 @@
 """The images, without Docker: the Dockerfiles' very steps in fresh folders, and what comes out started as
 deploy/compose.yaml starts it, with a real Redis and a real Traefik."""
 
+import base64
 import os
 import re
 import shutil
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.e2e
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
 NOT_STARTED = re.compile("OTLP|TRACING|KAFKA")  # whom these variables are about
+SECRET = base64.b64encode(os.urandom(32)).decode()
+"""For every variable that the composition leaves to its operator."""
 PROVIDER_HOST = "127.0.0.2"
 TIMEOUT = 10
 
@@ -112,7 +115,7 @@ def deployment(folder: Path, built: Image, provider_image: Image) -> Iterator[De
 
 def composed(service: str, here: dict[str, str]) -> dict[str, str]:
     """The variables that deploy/compose.yaml gives a service, with the addresses that there are here."""
-    given = {name: re.sub(r"\$\{(\w+).*\}", "c2VjcmV0" * 5 + "c2U=", value) for name, value in variables(service)}
+    given = {name: re.sub(r"\$\{(\w+).*\}", SECRET, value) for name, value in variables(service)}
     return {name: here.get(value, value) for name, value in given.items() if not NOT_STARTED.search(name)}
 
 
