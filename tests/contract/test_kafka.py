@@ -22,7 +22,7 @@ from bff.events.envelope import Event, enveloped
 from bff.events.kafka import CONTENT_TYPE, Kafka
 from bff.events.losses import Losses
 from bff.events.model import EventType
-from bff.events.outbox import LOG, Outbox
+from bff.events.outbox import LOGS, Outbox
 from bff.kv.sqlite import SqliteStore
 from bff.settings import KafkaSettings
 from bff.signing import SigningKeys, generated
@@ -71,11 +71,15 @@ class Rig:
             self.box.emit(EventType.LOGIN_SUCCEEDED, {"session": session, "idp": str(next(self._numbers))})
 
     def delivered(self) -> bool:
-        """Whether the outbox becomes empty."""
+        """Whether the outbox becomes empty, with what was sampled of strangers' events."""
+        self.box.flush()
         deadline = time.monotonic() + 30
-        while self.kv.log_length(LOG) and time.monotonic() < deadline:
+        while self._waiting() and time.monotonic() < deadline:
             self.delivery.run()
-        return self.kv.log_length(LOG) == 0
+        return not self._waiting()
+
+    def _waiting(self) -> int:
+        return sum(self.kv.log_length(log) for log in LOGS)
 
     def arrived(self) -> list[int]:
         """The numbers of the events that the broker has, each once, as they came first."""
