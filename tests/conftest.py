@@ -92,7 +92,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Modules:
 def pytest_xdist_auto_num_workers() -> int:
     """For `-n auto`: 0 is xdist's word for none, as on one core a second process only adds its start."""
     cores = len(os.sched_getaffinity(0))
-    return PROCESSES if cores >= PROCESSES else 0
+    return PROCESSES if cores > 1 else 0
 
 
 def pytest_configure() -> None:

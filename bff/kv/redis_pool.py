@@ -170,8 +170,11 @@ class MasterPool(redis.sentinel.SentinelConnectionPool):
         self.disconnect(inuse_connections=False)
 
     def stop(self) -> None:
+        """Returns when nothing is asked any more, at the latest when a question under way has had its time."""
         self._stopped.set()
         self._doubts.set()
+        if self._thread is not None:
+            self._thread.join(self._patience)
 
     def _known_address(self) -> Address:
         """Raises MasterNotFoundError."""

@@ -28,12 +28,17 @@ ENDINGS = ("kill ",)
 @dataclass(frozen=True)
 class Followed:
     """When everything runs. site: what browsers see; said: what each block of commands printed;
-    ending: the block that stops everything."""
+    ending: the block that stops everything; others: processes that ran before, of servers that modules share."""
 
     site: str
     said: list[str]
     shell: Shell
     ending: str
+    others: frozenset[int]
+
+    def running(self) -> list[str]:
+        """The command line of each process that was started since."""
+        return [command for pid, command in process.survivors().items() if pid not in self.others]
 
 
 def ports_of(document: str) -> dict[int, int]:
@@ -59,6 +64,7 @@ def followed(folder: Path) -> Iterator[Followed]:
     ports = ports_of(text)
     blocks = stranger.blocks(stranger.elsewhere(text, ports))
     said: list[str] = []
+    others = frozenset(process.survivors())
     with stranger.following(folder) as (checkout, shell):
         for block in blocks:
             if block.word == "packages":
@@ -68,7 +74,7 @@ def followed(folder: Path) -> Iterator[Followed]:
             elif block.commands and not block.text.startswith(ENDINGS):
                 said.append(shell.run(block.text))
         (ending,) = [block.text for block in blocks if block.commands and block.text.startswith(ENDINGS)]
-        yield Followed(f"http://127.0.0.1:{ports[8080]}", said, shell, ending)
+        yield Followed(f"http://127.0.0.1:{ports[8080]}", said, shell, ending, others)
 
 
 def test_the_commands_of_the_readme_are_commands(folder: Path) -> None:
@@ -107,7 +113,7 @@ def test_a_person_logs_in_and_is_greeted_by_name(followed: Followed) -> None:
 
 
 def test_what_it_starts_it_stops(followed: Followed) -> None:
-    started = process.survivors()
-    assert {"redis-server", "nginx:", "node"} <= {command.split()[0].rpartition("/")[2] for command in started.values()}
+    started = followed.running()
+    assert {"redis-server", "nginx:", "node"} <= {command.split()[0].rpartition("/")[2] for command in started}
     followed.shell.run(followed.ending)
-    assert [command for command in process.survivors().values() if not command.startswith("bash ")] == []
+    assert [command for command in followed.running() if not command.startswith("bash ")] == []
