@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from bff.breaker import Breaker, State
 from bff.errors import StoreBusy, StoreRefuses, StoreTimeout, StoreUnavailable
 from bff.kv import Batch, KeyValue
 from bff.kv.redis import RedisStore
+from bff.kv.redis_link import PATIENCE
 from tests.contract.backends import PATIENT, RedisBackend, eventually
 from tests.contract.test_kv import Inbox, processes, together
 from tests.peers import certificates, lateness, process
@@ -148,9 +150,10 @@ class TestFrozen:
     def test_times_out_and_recovers(self, hasty: RedisStore, server: RedisServer, breaker: Breaker) -> None:
         server.pause()
         for call in (lambda: hasty.get("k"), lambda: hasty.set("k", b"v"), lambda: hasty.execute(Batch().get("k"))):
-            error, seconds = timed(call)
-            assert isinstance(error, StoreTimeout)
-            assert TIMEOUT * 0.9 <= seconds < 2 * TIMEOUT, "less what this machine was late"
+            with lateness.measured() as taken, pytest.raises(StoreTimeout):
+                call()
+            assert taken.seconds + taken.lost >= TIMEOUT * 0.9
+            assert taken.seconds < 2 * TIMEOUT, "less what this machine was late"
         timed(hasty.ping)
         timed(hasty.ping)
         assert breaker.state is State.OPEN
@@ -438,7 +441,10 @@ class TestSubscriber:
         inbox = Inbox()
         store.subscribe("c", inbox.message, inbox.state)
         assert eventually(lambda: inbox.states == [True])
-        assert not eventually(lambda: len(inbox.states) > 1, 2.5)
+        with lateness.measured() as late:
+            eventually(lambda: len(inbox.states) > 1, 2.5)
+        assert inbox.states == [True] or late.worst > PATIENCE / 2, "unless Redis itself had no processor for so long"
+        assert eventually(lambda: inbox.states[-1])
         store.publish("c", "still here")
         assert eventually(lambda: inbox.messages == ["still here"])
 
@@ -552,7 +558,7 @@ class TestPlaces:
         with RedisServer(redis_peer.debian(), tmp_path, password=PASSWORD, options=options):
             for url in (f"unix://:{PASSWORD}@{path}?db=2", f"unix://{path}?password={PASSWORD}"):
                 store = patient(url)
-                assert works(store)
+                assert eventually(partial(works, store)), "Redis binds its port before this socket"
                 assert repr(store) == f"RedisStore('unix://{path}')"
                 store.close()
 
