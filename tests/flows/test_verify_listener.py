@@ -9,7 +9,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from bff import settings
 from bff.web.listener import VerifyListener
-from tests.flows.browser import ON_VERIFY_BIND, VERIFY_BIND
+from tests.flows.browser import ON_VERIFY_BIND, VERIFY_BIND, Browser
 from tests.flows.instruments import Counters
 from tests.flows.internet import Site, SiteFactory
 
@@ -36,10 +36,11 @@ def together(new_site: SiteFactory, tmp_path: Path) -> Site:
     return made
 
 
-def asked(bff: Site, path: str, environ: Mapping[str, Any], method: str = "GET", **fields: str) -> tuple[int, str]:
-    """(status, code of the problem) for somebody who is logged in."""
+def asked(
+    browser: Browser, path: str, environ: Mapping[str, Any], method: str = "GET", **fields: str
+) -> tuple[int, str]:
+    """(status, code of the problem)."""
     headers = {name.replace("_", "-"): value for name, value in fields.items()}
-    browser = bff.logged_in()
     sent = {"X-Forwarded-For": browser.address, **headers}
     answer = browser.send(method, path, sent, peer="127.0.0.1", environ=environ)
     assert "Authorization" not in answer.headers or (environ == ON_VERIFY_BIND and "svc" in path)
@@ -48,26 +49,28 @@ def asked(bff: Site, path: str, environ: Mapping[str, Any], method: str = "GET",
 
 @pytest.mark.parametrize("path", DIALECTS)
 @pytest.mark.parametrize("profile", ["", "@pages", "@svc", *UNKNOWN])
-@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-def test_with_a_listener_of_its_own(apart: Site, counters: Counters, path: str, profile: str, method: str) -> None:
+def test_with_a_listener_of_its_own(apart: Site, counters: Counters, path: str, profile: str) -> None:
     expected = (500, "unknown_profile") if profile in UNKNOWN else (200, "")
-    assert asked(apart, path + profile, ON_VERIFY_BIND, method) == expected
-    counters.start()
-    for elsewhere in (PUBLIC, {}, {"bff.listener": "/run/bff.sock"}, {"bff.listener": ("127.0.0.1", 8001 + 65536)}):
-        assert asked(apart, path + profile, elsewhere, method) == (404, "not_found")
-        assert asked(apart, path + profile, elsewhere, method, Host="127.0.0.1:8001") == (404, "not_found")
-    assert counters.gained("bff_verify_duration_seconds_count") == {}
-    assert counters.gained("http_requests_total")[f"{method} unmatched 404"] == 8
+    alice = apart.logged_in()
+    for method in ("GET", "POST", "OPTIONS"):
+        assert asked(alice, path + profile, ON_VERIFY_BIND, method) == expected
+        counters.start()
+        for elsewhere in (PUBLIC, {}, {"bff.listener": "/run/bff.sock"}, {"bff.listener": ("127.0.0.1", 8001 + 65536)}):
+            assert asked(alice, path + profile, elsewhere, method) == (404, "not_found")
+            assert asked(alice, path + profile, elsewhere, method, Host="127.0.0.1:8001") == (404, "not_found")
+        assert counters.gained("bff_verify_duration_seconds_count") == {}
+        assert counters.gained("http_requests_total") == {f"{method} unmatched 404": 8}
 
 
 @pytest.mark.parametrize("path", DIALECTS)
 def test_without_one(together: Site, counters: Counters, path: str) -> None:
+    alice = together.logged_in()
     for environ in (PUBLIC, {}, ON_VERIFY_BIND):
         for profile in ("", "@pages"):
-            assert asked(together, path + profile, environ) == (200, "")
+            assert asked(alice, path + profile, environ) == (200, "")
         counters.start()
         for profile in UNKNOWN:
-            assert asked(together, path + profile, environ) == (404, "not_found")
+            assert asked(alice, path + profile, environ) == (404, "not_found")
         assert counters.gained("bff_verify_duration_seconds_count") == {}
 
 
