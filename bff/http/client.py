@@ -7,7 +7,7 @@ could leak credentials.
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from random import random as random_number
@@ -39,8 +39,8 @@ class Response:
     """A whole answer, at most MAX_BODY bytes."""
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
     @property
     def ok(self) -> bool:
@@ -69,11 +69,11 @@ class _Request:
 
     method: str
     url: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     deadline: float
-    form: Mapping[str, str] | None = None
-    prove: Prove | None = None
-    body: bytes | None = None
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    prove: Prove | None = field(default=None, repr=False)
+    body: bytes | None = field(default=None, repr=False)
     foreign: bool = False
 
     def proved(self) -> tuple[Mapping[str, str] | None, Mapping[str, str]]:
