@@ -133,11 +133,18 @@ class HttpClient:
             self._session.close()
 
     def get(
-        self, url: str, *, target: str, headers: Mapping[str, str] | None = None, seconds: float | None = None
+        self,
+        url: str,
+        *,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        seconds: float | None = None,
+        foreign: bool = False,
     ) -> Response:
         """Raises UpstreamError. Repeated as bff.http.repeat says, since GET may be. seconds: what this call may take of
-        a `whole` client's timeout; all of it if None."""
-        return self._call(_Request("GET", url, headers or {}, self._deadline(seconds)), target, repeatable=True)
+        a `whole` client's timeout; all of it if None. foreign: whether it is asked on somebody's behalf."""
+        request = _Request("GET", url, headers or {}, self._deadline(seconds), foreign=foreign)
+        return self._call(request, target, repeatable=True)
 
     def post_form(
         self,
