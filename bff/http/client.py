@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from random import random as random_number
@@ -243,7 +244,8 @@ class HttpClient:
 
     def _settle(self, url: str, breaker: Breaker) -> None:
         try:
-            well = self._send(_Request("GET", url, {}, self._clock() + self._timeout)).status < 500
+            status = self._send(_Request("GET", url, {}, self._clock() + self._timeout)).status
+            well = status < 500 or status == HTTPStatus.NOT_IMPLEMENTED  # of GET, where only POST is known
         except UpstreamError:
             well = False
         if well:
