@@ -1,5 +1,5 @@
-"""Misconfiguration alarm: forwarding fields that nobody reads, from a peer that TRUSTED_PROXIES does not name, or from
-one that it does in another header than FORWARDED_HEADER.
+"""Misconfiguration alarm: forwarding fields that are not read, of a peer that TRUSTED_PROXIES does not name, or of one
+that it names in another header than FORWARDED_HEADER.
 
 With a proxy that the settings forgot, all people have that proxy's address: they share one rate limit, deep links are
 lost, and its private address passes for a scraper's. Nothing of that shows by itself.

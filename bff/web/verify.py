@@ -117,8 +117,8 @@ class Verify:
         return self._traced(endpoint, profile, environ, start_response)
 
     def _logged(self, path: str) -> str:
-        """In the access log, of a question in Envoy's dialect: what follows in its path is another application's, and
-        names people and things."""
+        """In the access log, of a question in Envoy's dialect: the path behind its endpoint is another application's,
+        and names people and things."""
         endpoint = envoy_endpoint(path)
         return f"{endpoint if endpoint in self._profiles else ENVOY}/*"
 

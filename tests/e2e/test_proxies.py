@@ -121,7 +121,7 @@ def test_an_open_path_carries_no_claim_either(site: Site) -> None:
 
 @pytest.mark.parametrize("path", ["/public/x", "/reports"])
 def test_the_request_line_alone_says_what_is_asked_for(site: Site, alice: Visitor, path: str) -> None:
-    """Some frameworks take another method or address from these, of which nobody was asked whether it may pass."""
+    """Some frameworks take another method or address from these, about which the BFF was not asked."""
     named = [
         "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Original-Method",
         "X-Rewrite-URL", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Prefix",

@@ -124,7 +124,7 @@ def test_userinfo_that_fails_costs_a_name_and_not_the_login(bff: Site, browser: 
 
 
 def test_userinfo_that_fails_for_one_person_is_asked_about_the_next(bff: Site) -> None:
-    """Who logs in without it has no roles for as long as the session lasts."""
+    """A person who logs in without it has no roles for as long as the session lasts."""
     bff.idp.claims, bff.idp.userinfo = {"roles": REMOVED}, {"roles": ["auditor"]}
     user = {"sub": "alice", "name": "Alice Example", "email": "alice@example.com"}
     answers = bff.idp._userinfo

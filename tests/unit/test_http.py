@@ -455,7 +455,7 @@ def test_a_doubt_is_settled_in_our_own_words(upstream: Upstream, clock: Clock) -
     client.close()
 
 
-def test_who_does_not_know_get_is_there(upstream: Upstream, client: HttpClient) -> None:
+def test_an_endpoint_that_does_not_know_get_is_there(upstream: Upstream, client: HttpClient) -> None:
     """An endpoint for POST alone may say so by 501 (RFC 9110 section 15.6.2), as well as by 404 or 405."""
     url = upstream.on("/ask", lambda handler: handler.reply(501 if handler.command == "GET" else 500))
     answers = [client.post_json(url, {}, target="t", foreign=True).status for _ in range(12)]
