@@ -7,7 +7,8 @@ could leak credentials.
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from random import random as random_number
@@ -39,8 +40,8 @@ class Response:
     """A whole answer, at most MAX_BODY bytes."""
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
     @property
     def ok(self) -> bool:
@@ -69,11 +70,11 @@ class _Request:
 
     method: str
     url: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     deadline: float
-    form: Mapping[str, str] | None = None
-    prove: Prove | None = None
-    body: bytes | None = None
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    prove: Prove | None = field(default=None, repr=False)
+    body: bytes | None = field(default=None, repr=False)
     foreign: bool = False
 
     def proved(self) -> tuple[Mapping[str, str] | None, Mapping[str, str]]:
@@ -133,11 +134,18 @@ class HttpClient:
             self._session.close()
 
     def get(
-        self, url: str, *, target: str, headers: Mapping[str, str] | None = None, seconds: float | None = None
+        self,
+        url: str,
+        *,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        seconds: float | None = None,
+        foreign: bool = False,
     ) -> Response:
         """Raises UpstreamError. Repeated as bff.http.repeat says, since GET may be. seconds: what this call may take of
-        a `whole` client's timeout; all of it if None."""
-        return self._call(_Request("GET", url, headers or {}, self._deadline(seconds)), target, repeatable=True)
+        a `whole` client's timeout; all of it if None. foreign: whether it is asked on somebody's behalf."""
+        request = _Request("GET", url, headers or {}, self._deadline(seconds), foreign=foreign)
+        return self._call(request, target, repeatable=True)
 
     def post_form(
         self,
@@ -236,7 +244,8 @@ class HttpClient:
 
     def _settle(self, url: str, breaker: Breaker) -> None:
         try:
-            well = self._send(_Request("GET", url, {}, self._clock() + self._timeout)).status < 500
+            status = self._send(_Request("GET", url, {}, self._clock() + self._timeout)).status
+            well = status < 500 or status == HTTPStatus.NOT_IMPLEMENTED  # of GET, where only POST is known
         except UpstreamError:
             well = False
         if well:

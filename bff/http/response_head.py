@@ -36,6 +36,9 @@ class Head(NamedTuple):
     reason: str
     fields: Fields
 
+    def __repr__(self) -> str:
+        return f"Head({self.status})"
+
     def listed(self, name: str) -> list[str]:
         """The members of a list-based field (RFC 9110 section 5.6.1), in lower case; empty ones as they are."""
         return [

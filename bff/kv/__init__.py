@@ -15,25 +15,25 @@ PROBE, PROBE_LIFE = "probe", 10.0
 
 @dataclass(frozen=True)
 class Get:
-    key: str
+    key: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Set:
-    key: str
-    value: bytes
+    key: str = field(repr=False)
+    value: bytes = field(repr=False)
     ttl: float | None = None
 
 
 @dataclass(frozen=True)
 class Delete:
-    key: str
+    key: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class IndexAdd:
     index: str
-    member: str
+    member: str = field(repr=False)
     score: float
     only_present: bool = False
     ttl: float | None = None
@@ -42,19 +42,19 @@ class IndexAdd:
 @dataclass(frozen=True)
 class IndexRemove:
     index: str
-    member: str
+    member: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class IndexScore:
     index: str
-    member: str
+    member: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Publish:
     channel: str
-    message: str
+    message: str = field(repr=False)
 
 
 Operation = Get | Set | Delete | IndexAdd | IndexRemove | IndexScore | Publish
@@ -105,6 +105,9 @@ class Entry(NamedTuple):
 
     id: str
     value: bytes
+
+    def __repr__(self) -> str:
+        return f"Entry({self.id})"
 
 
 class Appended(NamedTuple):

@@ -154,9 +154,11 @@ class Provider:
             ),
         )
 
-    def get(self, endpoint: str, url: str, headers: Mapping[str, str] | None = None) -> Response:
-        """Raises UpstreamError."""
-        return self._measured(endpoint, lambda: self._http.get(url, target=endpoint, headers=headers))
+    def get(
+        self, endpoint: str, url: str, headers: Mapping[str, str] | None = None, *, foreign: bool = False
+    ) -> Response:
+        """foreign: as HttpClient has it. Raises UpstreamError."""
+        return self._measured(endpoint, lambda: self._http.get(url, target=endpoint, headers=headers, foreign=foreign))
 
     def _measured(self, endpoint: str, call: Callable[[], Response]) -> Response:
         start, status = time.perf_counter(), "connection"

@@ -81,7 +81,7 @@ class TokenEndpoint:
 
         def send() -> Response:
             proof = {"DPoP": self.dpop.proof(key, "POST", url)} if key else {}
-            return provider.post("token", url, form, headers=proof, foreign=form["grant_type"] == CODE)
+            return provider.post("token", url, form, headers=proof, foreign=form["grant_type"] != REFRESH)
 
         answer = send()
         return send() if key and self.dpop.wants_another(url, answer) else answer

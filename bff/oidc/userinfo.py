@@ -40,7 +40,8 @@ class UserInfo:
 
     def _ask(self, provider: Provider, url: str, access: AccessToken, dpop_key: str | None) -> Response:
         def ask() -> Response:
-            return provider.get("userinfo", url, self._dpop.authorization(access, dpop_key, "GET", url))
+            proof = self._dpop.authorization(access, dpop_key, "GET", url)
+            return provider.get("userinfo", url, proof, foreign=True)
 
         answer = ask()
         return ask() if self._dpop.wants_another(url, answer) else answer

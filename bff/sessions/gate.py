@@ -33,6 +33,9 @@ class Client(NamedTuple):
     address: str
     user_agent: str
 
+    def __repr__(self) -> str:
+        return "Client(...)"
+
 
 class Gate:
     def __init__(

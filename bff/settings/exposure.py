@@ -7,7 +7,7 @@ from itertools import pairwise
 from urllib.parse import urlsplit
 
 from bff.settings.cookies import is_loopback
-from bff.settings.model import PRODUCTION, Network, Settings
+from bff.settings.model import PRODUCTION, MetricsSettings, Network, Settings
 
 # The largest networks that companies announce as theirs; content delivery networks publish ranges of /12 and /28.
 WIDEST_IPV4, WIDEST_IPV6 = 8, 16
@@ -20,6 +20,7 @@ def problems(config: Settings) -> Iterator[str]:
     yield from _proxies(config.trusted_proxies)
     if not config.development:
         yield from _secrets(config.secrets)
+        yield from _metrics(config.metrics)
     yield from _origins(config)
     if config.hsts and not config.base_url.startswith("https:"):
         yield "BFF_HSTS: browsers take no notice of it over http; BFF_BASE_URL must be https."
@@ -27,14 +28,29 @@ def problems(config: Settings) -> Iterator[str]:
 
 def _proxies(networks: Sequence[Network]) -> Iterator[str]:
     """Whoever is inside may say which address a request has, and which host and path it asked for."""
+    for network in _wide(networks):
+        yield f"TRUSTED_PROXIES: {network} lets strangers say who they are; name your proxies' own addresses."
+
+
+def _metrics(metrics: MetricsSettings) -> Iterator[str]:
+    """On a port of its own, the network decides who reaches the page at all."""
+    if metrics.bind is not None or metrics.token:
+        return
+    for network in _wide(metrics.allowed):
+        yield (
+            f"METRICS_ALLOWED_CIDRS: {network} lets strangers read /metrics; name your scrapers' networks, or set"
+            " METRICS_TOKEN or METRICS_BIND."
+        )
+
+
+def _wide(networks: Sequence[Network]) -> list[Network]:
+    """Networks, as large as they are together, that hold strangers."""
     ipv4 = [each for each in networks if isinstance(each, IPv4Network)]
     ipv6 = [each for each in networks if isinstance(each, IPv6Network)]
-    wide = [
+    return [
         *[each for each in collapse_addresses(ipv4) if each.prefixlen < WIDEST_IPV4],
         *[each for each in collapse_addresses(ipv6) if each.prefixlen < WIDEST_IPV6 and not each.is_private],
     ]
-    for network in wide:
-        yield f"TRUSTED_PROXIES: {network} lets strangers say who they are; name your proxies' own addresses."
 
 
 def _secrets(secrets: Sequence[bytes]) -> Iterator[str]:

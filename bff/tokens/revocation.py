@@ -89,7 +89,7 @@ def _revoked(provider: Provider, tokens: Tokens) -> bool:
             if endpoint is None:
                 return True
             form = {"token": token, "token_type_hint": kind}
-            answer = provider.post("revocation", endpoint, form, repeatable=True)
+            answer = provider.post("revocation", endpoint, form, repeatable=True, foreign=True)
     except (UpstreamError, ProviderUnavailable):
         return False
     if not answer.ok:

@@ -1,12 +1,14 @@
-"""Misconfiguration alarm: forwarding fields from a peer that TRUSTED_PROXIES does not name.
+"""Misconfiguration alarm: forwarding fields that are not read, of a peer that TRUSTED_PROXIES does not name, or of one
+that it names in another header than FORWARDED_HEADER.
 
-With a proxy that the setting forgot, all people have that proxy's address: they share one rate limit, deep links are
+With a proxy that the settings forgot, all people have that proxy's address: they share one rate limit, deep links are
 lost, and its private address passes for a scraper's. Nothing of that shows by itself.
 """
 
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +18,21 @@ from bff.web.client import Clients
 log = logging.getLogger(__name__)
 
 QUIET = 60.0
-"""Seconds between two lines of one process. A client that reaches the BFF directly may send such fields as well."""
+"""Seconds between two lines of one kind and process. A client that reaches the BFF directly may send such fields as
+well."""
+
+_UNTRUSTED = "untrusted_forwarding"
+_UNREAD = "unread_forwarding"
+_ABOUT = {
+    _UNTRUSTED: {
+        "setting": "TRUSTED_PROXIES",
+        "advice": "If this network is your reverse proxy's, add it to TRUSTED_PROXIES.",
+    },
+    _UNREAD: {
+        "setting": "FORWARDED_HEADER",
+        "advice": "The proxy names clients in another header than FORWARDED_HEADER, so each has its address.",
+    },
+}
 
 
 class UntrustedForwarding:
@@ -25,33 +41,27 @@ class UntrustedForwarding:
         self._clients = clients
         self._clock = clock
         self._changing = threading.Lock()
-        self._quiet_until = float("-inf")
-        self._unlogged = 0
+        self._quiet_until: dict[str, float] = {}
+        self._unlogged: Counter[str] = Counter()
 
     def note(self, environ: Mapping[str, Any]) -> None:
-        """Count the request, and log it now and then, if it is one. Asked on the hot path: a trusted peer costs one
-        look into a cache. environ: a WSGI environment (PEP 3333)."""
-        if self._clients.trusts_peer(environ) or not self._clients.says_forwarded(environ):
+        """Count a stranger's, and log either kind now and then. Asked on the hot path: a trusted peer with the header
+        that is read costs two look-ups. environ: a WSGI environment (PEP 3333)."""
+        if self._clients.knows_client(environ):
             return
-        metrics.untrusted_forwarding()
-        unlogged = self._due()
+        kind = _UNREAD if self._clients.trusts_peer(environ) else _UNTRUSTED
+        if kind is _UNTRUSTED:
+            metrics.untrusted_forwarding()
+        unlogged = self._due(kind)
         if unlogged is not None:
-            log.warning(
-                "untrusted_forwarding",
-                extra={
-                    "network": self._clients.network(environ),
-                    "setting": "TRUSTED_PROXIES",
-                    "advice": "If this network is your reverse proxy's, add it to TRUSTED_PROXIES.",
-                    "unlogged": unlogged,
-                },
-            )
+            extra = {"network": self._clients.network(environ), **_ABOUT[kind], "unlogged": unlogged}
+            log.warning(kind, extra=extra)
 
-    def _due(self) -> int | None:
-        """How many were not logged since the last line; None while it is quiet."""
+    def _due(self, kind: str) -> int | None:
+        """How many of the kind were not logged since the last line; None while it is quiet."""
         with self._changing:
-            if self._clock() < self._quiet_until:
-                self._unlogged += 1
+            if self._clock() < self._quiet_until.get(kind, float("-inf")):
+                self._unlogged[kind] += 1
                 return None
-            self._quiet_until = self._clock() + QUIET
-            unlogged, self._unlogged = self._unlogged, 0
-            return unlogged
+            self._quiet_until[kind] = self._clock() + QUIET
+            return self._unlogged.pop(kind, 0)

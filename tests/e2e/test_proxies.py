@@ -119,6 +119,18 @@ def test_an_open_path_carries_no_claim_either(site: Site) -> None:
     assert (status, identity(seen)) == (200, {})
 
 
+@pytest.mark.parametrize("path", ["/public/x", "/reports"])
+def test_the_request_line_alone_says_what_is_asked_for(site: Site, alice: Visitor, path: str) -> None:
+    """Some frameworks take another method or address from these, about which the BFF was not asked."""
+    named = [
+        "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Original-Method",
+        "X-Rewrite-URL", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Prefix",
+    ]  # fmt: skip
+    status, seen = site.request("POST", path, [*as_sent_by(alice), *((name, "/admin") for name in named)])
+    assert (status, seen["method"], seen["path"]) == (200, "POST", path)
+    assert not {name.lower() for name in named} & {name.lower() for name, _ in seen["headers"]}
+
+
 def test_a_user_cannot_hide_behind_the_connection_header(site: Site, alice: Visitor) -> None:
     """A proxy drops fields that Connection names (RFC 9110 section 7.6.1), and some only after adding their own."""
     status, seen = site.request("GET", "/reports", [*as_sent_by(alice), ("Connection", "close, X-User-ID")])

@@ -1,6 +1,7 @@
 """A login as the provider sees it: who the client is, what is pushed, what is asked, and what if it is down."""
 
 import json
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -120,6 +121,19 @@ def test_userinfo_that_fails_costs_a_name_and_not_the_login(bff: Site, browser: 
     bff.idp.break_endpoint("userinfo", html(status))
     login(browser)
     assert browser.verify().status_code == 200
+
+
+def test_userinfo_that_fails_for_one_person_is_asked_about_the_next(bff: Site) -> None:
+    """A person who logs in without it has no roles for as long as the session lasts."""
+    bff.idp.claims, bff.idp.userinfo = {"roles": REMOVED}, {"roles": ["auditor"]}
+    user = {"sub": "alice", "name": "Alice Example", "email": "alice@example.com"}
+    answers = bff.idp._userinfo
+    failing: Any = lambda request: html(500)() if "Authorization" in request.headers else answers(request)  # noqa: E731
+    bff.idp._userinfo = failing  # type: ignore[method-assign]
+    for _ in range(8):
+        assert who(bff.logged_in())["user"] == {**user, "roles": []}
+    bff.idp._userinfo = answers  # type: ignore[method-assign]
+    assert who(bff.logged_in())["user"] == {**user, "roles": ["auditor"]}
 
 
 def test_rotated_keys_are_found(bff: Site, clock: Clock, other_rsa: Key) -> None:

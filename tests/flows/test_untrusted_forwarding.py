@@ -97,3 +97,19 @@ def test_nor_for_whoever_a_trusted_one_names_in_a_field_that_is_not_read(
 ) -> None:
     assert send(bff, "/metrics", peer="127.0.0.1", **fields) == status
     assert counters.total(METRIC) == 0
+
+
+@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded"])
+@pytest.mark.parametrize("field", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Client-IP", "CF-Connecting-IP"])
+def test_a_trusted_proxy_that_names_clients_in_another_header_is_logged(
+    new_site: SiteFactory, counters: Counters, caplog: pytest.LogCaptureFixture, header: str, field: str
+) -> None:
+    """All its clients have its own address, as if TRUSTED_PROXIES had forgotten it."""
+    bff = new_site(FORWARDED_HEADER=header)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            send(bff, "/auth/session", peer="127.0.0.1", **{field: FIELDS[field]})
+    said = [(each.msg, vars(each)["setting"]) for each in caplog.records if "forwarding" in each.msg]
+    assert said == ([] if field.lower() == header else [("unread_forwarding", "FORWARDED_HEADER")])
+    assert "203.0.113.7" not in caplog.text
+    assert counters.total(METRIC) == 0

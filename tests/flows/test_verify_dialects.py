@@ -1,12 +1,17 @@
 """One question in the words of each reverse proxy: the same answers, and nothing believed that it did not say."""
 
+import datetime
+import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from werkzeug.test import EnvironBuilder, TestResponse
 
+from bff.observability.access_log import JsonLogger
 from tests.flows.browser import ON_VERIFY_BIND, VERIFY_BIND, Browser
 from tests.flows.instruments import Counters
 from tests.flows.internet import BFF, OTHER_APP, Site, SiteFactory
@@ -184,6 +189,38 @@ def test_labels_hold_no_path_of_a_client(bff: Site, counters: Counters, path: st
     status = alice.send("GET", path, {"X-Forwarded-For": alice.address}, peer="127.0.0.1").status_code
     assert status == (500 if endpoint == "unmatched" else 200)
     assert counters.gained("http_requests_total") == {f"GET {endpoint} {status}": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "logged"),
+    [
+        ("/auth/verify", "/auth/verify"),
+        ("/auth/verify/nginx@pages", "/auth/verify/nginx@pages"),
+        ("/auth/verify/envoy", "/auth/verify/envoy/*"),
+        ("/auth/verify/envoy/people/alice@example.com", "/auth/verify/envoy/*"),
+        ("/auth/verify/envoy@pages/reset/4f1c-alice", "/auth/verify/envoy@pages/*"),
+        ("/auth/verify/envoy@alice/x", "/auth/verify/envoy/*"),
+        ("/auth/verify/envoyx/alice", "/auth/verify/envoy/*"),
+    ],
+)
+@pytest.mark.parametrize("listener", [ON_VERIFY_BIND, {"bff.listener": ("127.0.0.1", 8000)}])
+def test_the_log_holds_no_path_of_a_client(bff: Site, path: str, logged: str, listener: dict[str, Any]) -> None:
+    environ = EnvironBuilder(path, base_url=BFF).get_environ() | listener
+    list(bff.app.wsgi_app(environ, lambda *_: lambda _: None))
+    lines = Lines()
+    lines.access(SimpleNamespace(status="200 OK", headers=[], sent=0), None, environ, datetime.timedelta())
+    (line,) = lines.written
+    assert json.loads(line)["path"] == logged
+
+
+class Lines(JsonLogger):
+    access_log_enabled = True
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def _write(self, line: str) -> None:
+        self.written.append(line)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,19 @@ def test_proxies_that_somebody_may_have(tmp_path: Path, networks: str) -> None:
     assert found({**PRODUCTION, "TRUSTED_PROXIES": networks}, tmp_path) == []
 
 
+@pytest.mark.parametrize("networks", WIDE)
+def test_metrics_for_everybody_on_the_public_port(tmp_path: Path, networks: str) -> None:
+    change = {"METRICS_ALLOWED_CIDRS": networks}
+    assert only(change, tmp_path).startswith("METRICS_ALLOWED_CIDRS: ")
+    for other in ({"METRICS_TOKEN": "a token of the scrapers"}, {"METRICS_BIND": "127.0.0.1:9100"}):
+        assert found({**PRODUCTION, **change, **other}, tmp_path) == []
+
+
+@pytest.mark.parametrize("networks", [each for each in NARROW if each != "unix"])
+def test_metrics_for_scrapers_on_the_public_port(tmp_path: Path, networks: str) -> None:
+    assert found({**PRODUCTION, "METRICS_ALLOWED_CIDRS": networks}, tmp_path) == []
+
+
 @pytest.mark.parametrize(
     "secret",
     [

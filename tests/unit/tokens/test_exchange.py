@@ -23,6 +23,7 @@ from tests.unit.tokens.fleet import LIFE, Fleet, Worker
 ORDERS = ServiceSettings("orders", TokenKind.EXCHANGE, audience="https://orders.example", scope="orders:read")
 STOCK = ServiceSettings("stock", TokenKind.EXCHANGE, resource="https://stock.example")
 NOWHERE = ServiceSettings("nowhere", TokenKind.EXCHANGE, audience="unknown")
+OWN = ServiceSettings("own", TokenKind.CLIENT_CREDENTIALS, audience="https://own.example")
 CALLS, REFRESHES = "bff_token_exchange_total", "bff_token_refresh_total"
 FAILED, FAULTS = "bff_token_refresh_failed_total", "bff_token_response_faults_total"
 LONG = 3600.0  # so that only the exchanged token is old
@@ -30,7 +31,7 @@ LONG = 3600.0  # so that only the exchanged token is old
 
 @pytest.fixture
 def worker(fleet: Fleet) -> Worker:
-    return fleet.worker(ORDERS, STOCK, NOWHERE)
+    return fleet.worker(ORDERS, STOCK, NOWHERE, OWN)
 
 
 @pytest.fixture
@@ -279,6 +280,23 @@ def test_no_token_for_now(
     assert counters.gained(FAULTS) == ({f"token_exchange {fault}": 1} if fault else {})
     fleet.idp.repair()
     worker.token(session, "orders")
+
+
+@pytest.mark.parametrize("grant", ["exchange", "client"])
+@pytest.mark.parametrize("fault", [(500, {}), (503, {"error": "server_error"})], ids=["500", "503"])
+def test_one_service_whose_tokens_the_provider_fails_at_shuts_out_nobody(
+    grant: str, fault: tuple[int, dict[str, str]], fleet: Fleet, worker: Worker, counters: Counters
+) -> None:
+    """Any session may ask for such a token, and so for such an answer, as often as it likes."""
+    sessions = [fleet.login(worker, life=LONG) for _ in range(12)]
+    counters.start()
+    setattr(fleet.idp.later_grants, f"_{grant}", lambda _form: fault)
+    for session in sessions:
+        with pytest.raises(TokenUnavailable):
+            worker.token(session, "orders" if grant == "exchange" else "own")
+        fleet.catch_up()
+    assert worker.refresh(sessions[0]).access.value
+    assert counters.gained("circuit_breaks_total") == {}
 
 
 def test_a_session_that_ended_meanwhile(fleet: Fleet, worker: Worker, session: Session) -> None:
