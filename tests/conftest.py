@@ -95,6 +95,9 @@ def pytest_xdist_auto_num_workers() -> int:
     return PROCESSES if cores > 1 else 0
 
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of some hundred servers would compile all of bff/ anew
+
+
 def pytest_configure() -> None:
     settings.register_profile("tests", fuzz.examples())
     settings.load_profile("tests")
