@@ -250,7 +250,7 @@ def main() -> int:
     if found:
         sys.stderr.write(report(found) + "\n")
         return EX_CONFIG
-    for name, value in {**masked(config), **_to_register(config)}.items():
+    for name, value in {**masked(config), **_to_register(config), "configuration_hash": hash_of(config)}.items():
         sys.stdout.write(f"{name}: {value}\n")
     return 0
 

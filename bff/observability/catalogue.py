@@ -12,8 +12,7 @@ from pathlib import Path
 from prometheus_client import Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from bff.observability import labels, metrics
-from bff.observability.fleet import FACTS
+from bff.observability import fleet, labels, metrics, reloads
 
 BEGIN = "<!-- written by python -m bff.observability.catalogue: change the code, then run it -->"
 END = "<!-- end -->"
@@ -132,6 +131,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_event_faults_total": {"fault": ("unserialisable", "too_long", "missing", "undeclared")},
     "bff_worker_restarts_total": {"reason": ("max_requests", "stopped", "timeout", "killed")},
     "bff_telemetry_dropped_total": {"signal": ("spans", "metrics")},
+    "bff_config_info": {"hash": "a keyed digest of all settings, policies and secrets"},
     "bff_build_info": {"version": "`BFF_VERSION`", "python": "the interpreter's version"},
     "bff_background_tasks_total": {
         "task_type": "`session_touch`, `session_sweep`, `token_save`, `token_refresh`, `token_revocation`,"
@@ -184,7 +184,7 @@ def declared() -> Iterator[Declared]:
         if isinstance(metric, MetricWrapperBase):
             yield _declared(metric)
     yield Declared(metrics.ACTIVE_SESSIONS_NAME, "untyped", (), (), metrics.ACTIVE_SESSIONS_HELP)
-    for name, typ, label_names, meaning in FACTS:
+    for name, typ, label_names, meaning in (*fleet.FACTS, *reloads.FACTS):
         yield Declared(name, typ, label_names, (), meaning)
 
 

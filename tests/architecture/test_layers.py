@@ -49,6 +49,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.observability.logs",
         "bff.observability.access_log",
         "bff.observability.fleet",
+        "bff.observability.reloads",
         "bff.observability.shared_run",
         "bff.observability.exposition",
         "bff.observability.catalogue",
@@ -56,6 +57,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.observability.telemetry",
         "bff.events.catalogue",
     ),
+    ("bff.configuration",),
     # doors to the outside
     ("bff.breaker", "bff.bulkhead"),
     ("bff.kv.*",),
