@@ -5,27 +5,23 @@ where it outlives that: a reading that is refused leaves it, and all that is com
 """
 
 import dataclasses
-import json
 import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from bff import settings as settings_layer
 from bff import settings_check
-from bff.crypto import Keyring, digest
 from bff.settings import Files, Settings
+from bff.settings_hash import hash_of
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 PAUSE = 0.05
 """Seconds until files that were being rewritten are read again, and how often they are."""
-_HASH_LENGTH = 16
-_WHERE_IT_STANDS = ("line", "problems")  # of no consequence for what is in effect
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,28 +65,6 @@ def unexpected(err: Exception) -> str:
     """A problem that names where it was met; the error's own words may quote a secret."""
     last = traceback.extract_tb(err.__traceback__)[-1]
     return f"The configuration cannot be used: {type(err).__name__} in {Path(last.filename).name}:{last.lineno}."
-
-
-def hash_of(settings: Settings) -> str:
-    """The same for equal configurations, wherever they are in effect. Keyed, so that no guess at a secret can be tried
-    on it without BFF_SECRETS."""
-    text = json.dumps(_plain(settings), sort_keys=True)
-    return digest(Keyring(settings.secrets).mac("configuration").sign(text))[:_HASH_LENGTH]
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value) if field.name not in _WHERE_IT_STANDS]
-        return {name: _plain(getattr(value, name)) for name in names}
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, frozenset):
-        return sorted(map(str, value))
-    if isinstance(value, tuple):
-        return [_plain(each) for each in value]
-    return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,6 +34,7 @@ from bff.pdp.workflow import policy_workflow
 from bff.proxy.forward import Forwarder
 from bff.proxy.workflow import MakeUpstream, forwarder
 from bff.ratelimit import RateLimits
+from bff.rotation import Rotation
 from bff.sessions.cache import SessionCache
 from bff.sessions.csrf import Csrf
 from bff.sessions.directory import Directory
@@ -51,12 +52,16 @@ PLACE_TIMEOUT = 1.0
 IDP_TIMEOUT = 5.0
 """Seconds that a call to a provider may take altogether: long for a machine, short for a person at a login."""
 
+SETTLED_WITHIN = 600.0
+"""Seconds in which an ended session is swept, and its tokens are revoked once they may be."""
+
 
 @dataclass(frozen=True)
 class Services:
     settings: Settings
     clock: Callable[[], float]
     kv: KeyValue
+    rotation: Rotation
     providers: Mapping[str, Provider]
     http: tuple[HttpClient, ...]
     records: Records
@@ -87,6 +92,7 @@ class Services:
     def start(self) -> None:
         """Make connections and threads; called in the process that serves, after any fork."""
         self.kv.start()
+        self.rotation.start()
         self.cache.start()
         self.decisions.start()
 
@@ -196,6 +202,7 @@ def build(
         settings=settings,
         clock=clock,
         kv=kv,
+        rotation=Rotation(kv, keys, longest_life(settings), clock, monotonic),
         providers=providers,
         http=(*clients, pdp_http),
         records=records,
@@ -235,6 +242,12 @@ def build(
             settings, kv, Resets(kv, store, [cache.forget, limits.forget]), providers, policy.check, monotonic
         ),
     )
+
+
+def longest_life(settings: Settings) -> float:
+    """Seconds after which nothing is needed any more that was sealed or signed: sessions and their CSRF tokens, and
+    then their tokens, until they are revoked; or a login that is told that it came too late."""
+    return max(settings.sessions.lifetime + settings.login_timeout + SETTLED_WITHIN, 2.0 * settings.login_timeout)
 
 
 def _share(settings: Settings, name: str) -> Bulkhead:

@@ -128,6 +128,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "outbox_full", "too_old", "buffer_full", "stopped", "refused", "undeclared",
     )},
     "bff_events_sampled_out_total": {"reason": ("rate", "full", "too_old", "stopped")},
+    "bff_sealed_elsewhere_total": {"kind": ("session-hot", "session-cold", "login-attempt", "end-session", "csrf")},
     "bff_event_faults_total": {"fault": ("unserialisable", "too_long", "missing", "undeclared")},
     "bff_worker_restarts_total": {"reason": ("max_requests", "stopped", "timeout", "killed")},
     "bff_telemetry_dropped_total": {"signal": ("spans", "metrics")},
@@ -135,8 +136,8 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     "bff_build_info": {"version": "`BFF_VERSION`", "python": "the interpreter's version"},
     "bff_background_tasks_total": {
         "task_type": "`session_touch`, `session_sweep`, `token_save`, `token_refresh`, `token_revocation`,"
-        " `event_flush`, `event_delivery`, `task_records`, `provider_` with each provider's alias, and `health_` with"
-        " the name of each health check",
+        " `event_flush`, `event_delivery`, `secrets`, `task_records`, `provider_` with each provider's alias, and"
+        " `health_` with the name of each health check",
         "status": ("success", "failed", "skipped"),
     },
     "bff_rate_limit_violations_total": {

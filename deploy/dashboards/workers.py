@@ -47,7 +47,7 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "Age of the configuration",
-                    "Since a start or a reload put one into effect. 0 is drawn for a pod whose last reload was refused.",
+                    "Since a start or a reload put it into effect. 0 is drawn for a pod whose last reload was refused.",
                     "s",
                     [
                         Query(

@@ -12,10 +12,11 @@ import pytest
 
 from bff import configuration
 from bff.app import create_app
-from bff.configuration import ATTEMPTS, Master, Reading, hash_of
+from bff.configuration import ATTEMPTS, Master, Reading
 from bff.observability import reloads
 from bff.settings import Files, Settings
 from bff.settings.files import LONGEST, list_folder, read_file
+from bff.settings_hash import hash_of
 from tests.clock import Clock
 
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -43,8 +44,8 @@ CONTENTS = {
     "a bomb of aliases": BOMB.encode(),
     "an object": b"services: !!python/object/apply:os.system ['true']",
     "no date": b"services: {a: 2026-02-30}",
-    "keys that are no names": b"services: {1: {}, null: {}, [a]: {}}\nroutes: {a: b}\nproviders: {1.5: {}, ? {a: b} : 3}",
-    "wrong types": b"services: 5\nroutes: [5, null, [], {id: {}}]\nproviders: [a]\nprofiles: a\nconnection: []\ncache: 3",
+    "keys that are no names": b"services: {1: {}, null: {}, [a]: {}}\nroutes: {a: b}\nproviders: {1.5: {}, ? {}: 3}",
+    "wrong types": b"services: 5\nroutes: [5, null, [], {id: {}}]\nproviders: [a]\nprofiles: a\nconnection: []",
     "wrong types within": b"services: {a: [], b: {base_url: 5, ca_file: {}}}\nproviders: {a: {issuer: [], claims: 5}}",
     "a path that is none": b'services: {orders: {base_url: "https://a.test", ca_file: "\\0"}}\nroutes: []',
     "a key in a path that is none": b'providers: {a: {issuer: "https://a.test", client_id: b, client_key_file: "\\0"}}',
