@@ -135,6 +135,11 @@ class Rotation:
         """Read what the fleet uses, and take no part in it. Raises StoreUnavailable."""
         self._read()
 
+    def follow(self) -> None:
+        """Seal as the fleet does, and take no part in what it does. Raises StoreUnavailable."""
+        self._read()
+        self._choose()
+
     def report(self) -> dict[str, object]:
         """For people: the step, and each secret by its fingerprint."""
         secrets = [
