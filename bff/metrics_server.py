@@ -54,6 +54,7 @@ class Beside:
 
     def __init__(self) -> None:
         self._keeper: subprocess.Popen[bytes] | None = None
+        self._former: list[subprocess.Popen[bytes]] = []  # told to stop, and not waited for
         self._settings: Settings | None = None
 
     def run(self, settings: "Settings") -> None:
@@ -66,8 +67,10 @@ class Beside:
             self._keeper = _run(pickle.dumps(settings), "keep", str(os.getpid()))
 
     def stop(self) -> None:
+        self._former = [process for process in self._former if process.poll() is None]
         if self._keeper is not None:
             self._keeper.terminate()
+            self._former.append(self._keeper)
         self._keeper = self._settings = None
 
 

@@ -1,5 +1,6 @@
 """Everything the edges need, built once from the settings, started in each worker, closed when it stops."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from bff import draining
 from bff.background import Background
 from bff.bulkhead import Bulkhead
 from bff.crypto import Keyring
+from bff.errors import StoreUnavailable
 from bff.events.audit import Audit
 from bff.events.broker import Brokers
 from bff.events.workflow import EventWorkflow, event_workflow
@@ -46,6 +48,8 @@ from bff.sessions.store import SessionStore
 from bff.sessions.token_store import TokenStore
 from bff.settings import RateLimit, Settings
 from bff.tokens.workflow import TokenWorkflow, token_workflow
+
+log = logging.getLogger(__name__)
 
 PLACE_TIMEOUT = 1.0
 """Seconds that a request waits, with its thread, until fewer calls to a provider or the PDP are under way."""
@@ -91,7 +95,10 @@ class Services:
 
     def start(self) -> None:
         """Make connections and threads; called in the process that serves, after any fork."""
-        self.kv.start()
+        try:
+            self.kv.start()
+        except StoreUnavailable:  # its file is wrong: 503 until it is not; gunicorn's master ends with such a worker
+            log.error("store_not_started")
         self.rotation.start()
         self.cache.start()
         self.decisions.start()
