@@ -5,14 +5,14 @@ the metrics folder exists before prometheus_client is imported, since that is wh
 """
 
 import gc
-import json
 import logging
 import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 _kind = os.environ.get("WEB_WORKER_CLASS", "gthread") or "gthread"
 if _kind == "gevent":
@@ -20,18 +20,17 @@ if _kind == "gevent":
 
     monkey.patch_all()
 
-from bff import draining, framing, metrics_folder, settings, settings_check  # noqa: E402 - after gevent's patches
+from bff import configuration, draining, framing, metrics_folder, settings, settings_check  # noqa: E402 - after gevent
+from bff.configuration import Configuration, master  # noqa: E402
 from bff.observability import logs  # noqa: E402
 from bff.observability.access_log import JsonLogger  # noqa: E402
 
 _METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
-_MASTER = "_BFF_MASTER_PID"
-_BOUND = "_BFF_BOUND"
 _STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 _TURN = 0.001
 """Seconds for which a thread may keep the interpreter from the others. With Python's own five thousandths, a request
 that comes while a scrape or an export of spans is being written may wait so long each time that it needs it."""
-_reloading = os.environ.get(_MASTER) == str(os.getpid())
+_reloading = master.running is not None
 _upgrading = "GUNICORN_PID" in os.environ  # SIGUSR2: an older master still serves
 
 
@@ -48,13 +47,35 @@ def _worker_class() -> str:
     return f"bff.workers.{_kind}.Worker"
 
 
-def _refuse(problems: list[str]) -> None:
-    """A first start ends here; a reload that does not validate keeps the running configuration and says why."""
-    if _reloading:
-        logging.getLogger("bff.settings").error("reload_refused", extra={"problems": problems})
-        return
+def _refuse(problems: list[str]) -> NoReturn:
     sys.stderr.write(settings_check.report(problems) + "\n")
     sys.exit(settings_check.EX_CONFIG)
+
+
+def _refuse_reload(problems: list[str]) -> None:
+    """The running configuration is kept."""
+    logging.getLogger("bff.settings").error("reload_refused", extra={"problems": problems})
+    _note(successful=False)
+
+
+def _note(*, successful: bool) -> None:
+    """For every scrape: which configuration is in effect, and whether it is what was read last."""
+    from bff.observability import reloads
+
+    if master.running is not None:
+        folder = Path(os.environ[_METRICS_DIR])
+        reloads.note(folder, master.running.hash, master.running.since, successful=successful)
+
+
+def _put_into_effect(server: Any, current: Configuration) -> None:
+    """What the master itself does with it, and its processes beside the workers."""
+    from bff import metrics_server
+
+    if not draining.begun():
+        draining.install(server, current.settings.drain_delay, lambda: _other_master(server) is not None)
+    metrics_server.beside.run(current.settings)
+    logging.getLogger("bff.settings").info("configuration_in_effect", extra={"hash": current.hash})
+    _note(successful=True)
 
 
 def _make_metrics_dir() -> None:
@@ -78,11 +99,11 @@ def _spare_the_collector() -> None:
     gc.freeze()
 
 
-def _binds() -> list[str]:
+def _binds(config: settings.Settings) -> list[str]:
     """The public listener, and the proxies' own."""
     # In development only this machine may talk to it: the embedded provider lets anybody in.
-    public = f"{'127.0.0.1' if _settings.development else '0.0.0.0'}:{_settings.port}"  # noqa: S104
-    verify = _settings.verify_bind
+    public = f"{'127.0.0.1' if config.development else '0.0.0.0'}:{config.port}"  # noqa: S104
+    verify = config.verify_bind
     if verify is None:
         return [public]
     if isinstance(verify, str):
@@ -91,34 +112,39 @@ def _binds() -> list[str]:
     return [public, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
 
 
-def _kept(binds: list[str]) -> tuple[list[str], bool]:
-    """(where to listen, whether that is elsewhere than the settings have it now).
+def _moved(config: settings.Settings) -> Iterator[str]:
+    """gunicorn would close all listeners and bind them anew while its workers still hold them, and end when it
+    cannot."""
+    if master.running is not None and _binds(config) != _binds(master.running.settings):
+        yield "PORT, VERIFY_BIND: where to listen changes with a restart, not with a reload."
 
-    A reload listens where the start did: gunicorn would close all listeners and bind them anew while its workers still
-    hold them, and end when it cannot.
-    """
-    kept = json.loads(os.environ[_BOUND]) if _reloading and _BOUND in os.environ else binds
-    os.environ[_BOUND] = json.dumps(kept)
-    return kept, kept != binds
+
+def _read() -> settings.Settings:
+    """The settings that gunicorn runs with: as they read now, or at a reload that is refused those of before."""
+    reading = configuration.read(os.environ)
+    if _reloading:
+        from bff.app import create_app
+
+        if problems := master.prepare(reading, create_app, _moved):
+            _refuse_reload(problems)
+    elif reading.settings is None or reading.problems:
+        _refuse(list(reading.problems))
+    else:
+        master.start(reading.settings)
+    return master.settings
 
 
 def _hear_stops() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
 
-_beside: list[Any] = []  # processes that this master started beside its workers
-_settings = settings.load()
-if _problems := settings_check.problems(_settings):
-    _refuse(_problems)
+_settings = _read()
 logs.configure(_settings.log_level)
 _make_metrics_dir()
 if not _reloading:
     os.register_at_fork(after_in_parent=_hear_stops)
-os.environ[_MASTER] = str(os.getpid())
 
-bind, _moved = _kept(_binds())
-if _moved and not _problems:
-    _refuse(["PORT, VERIFY_BIND: where to listen changes with a restart, not with a reload."])
+bind = _binds(_settings)
 worker_class = _worker_class()
 workers = _number("WEB_CONCURRENCY", max(2, os.cpu_count() or 1))
 threads = _number("WEB_THREADS", 8)
@@ -153,14 +179,27 @@ def _addresses(server: Any) -> list[object]:
 
 def on_reload(arbiter: Any) -> None:
     """SIGHUP: new workers get the new configuration, if it is one."""
-    import wsgi
+    current = master.take()
+    if current is None:
+        return
+    arbiter.app.callable = current.app
+    _spare_the_collector()
+    _put_into_effect(arbiter, current)
 
-    config = settings.load()
-    if problems := settings_check.listener_problems(config, _addresses(arbiter)):
-        _refuse(problems)
-    elif not (_moved or settings_check.problems(config)):
-        arbiter.app.callable = wsgi.load()
-        _spare_the_collector()
+
+def _survive(app: Any) -> None:
+    """gunicorn ends when this file does not execute. At a reload the master goes on with what it has."""
+    reload = app.reload
+
+    def reload_or_keep() -> None:
+        former = app.cfg
+        try:
+            reload()
+        except (Exception, SystemExit) as err:  # noqa: BLE001 - whatever the file raised
+            app.cfg, master.next = former, None
+            _refuse_reload([f"gunicorn.conf.py: cannot be executed ({type(err).__name__}); see standard error."])
+
+    app.reload = reload_or_keep
 
 
 def pre_exec(server: Any) -> None:
@@ -175,12 +214,11 @@ def when_ready(server: Any) -> None:
     _spare_the_collector()
     if _settings.verify_bind is not None:
         _require_listener(_settings.verify_bind, _addresses(server))
-    draining.install(server, _settings.drain_delay, lambda: _other_master(server) is not None)
     logging.getLogger("bff.framing").info("http_parser", extra={"http_parser": server.cfg.http_parser})
-    if _settings.metrics.bind is not None:
-        from bff import metrics_server
-
-        _beside.append(metrics_server.launch())
+    master.addresses = tuple(_addresses(server))
+    _survive(server.app)
+    if master.running is not None:
+        _put_into_effect(server, master.running)
 
 
 def _other_master(server: Any) -> int | None:
@@ -244,11 +282,12 @@ def child_exit(server: Any, worker: Any) -> None:
 
 def on_exit(server: Any) -> None:
     """A private metrics folder goes with its master, unless another master counts in it (SIGUSR2)."""
-    from bff.observability import fleet
+    from bff import metrics_server
+    from bff.observability import fleet, reloads
 
-    for process in _beside:
-        process.terminate()
+    metrics_server.beside.stop()
     folder = Path(os.environ[_METRICS_DIR])
+    reloads.forget(folder)
     if _other_master(server) is not None:
         fleet.note_successor(folder)
     elif (folder / metrics_folder.OWNER).exists():

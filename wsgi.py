@@ -5,14 +5,16 @@ Under another server, call `bff.app.start(app)` in each process that serves, aft
 
 from flask import Flask
 
-from bff import settings
+from bff import configuration, settings
 from bff.app import create_app
 from bff.observability import logs
 
 
 def load() -> Flask:
-    """The app as the environment and the configuration files describe it now."""
-    current = settings.load()
+    """The app of the configuration that gunicorn.conf.py has read in this process; under another server, of what the
+    environment and the configuration files say now."""
+    running = configuration.master.running
+    current = running.settings if running else settings.load()
     logs.configure(current.log_level)
     return create_app(current)
 

@@ -21,7 +21,8 @@ from bff.pdp.guard import Guard, Names
 from bff.pdp.model import Asked, properties
 from bff.services import Services
 from bff.sessions.model import User
-from bff.settings import AuthzMap, RouteSettings
+from bff.settings import AuthzMap, Files, RouteSettings
+from bff.settings.pdp import policy_files
 
 ROUNDS = 21
 SEEN = 5000
@@ -57,7 +58,7 @@ def _service(folder: Path) -> Services:
     (folder / "policies" / "orders.cedar").write_text(_POLICY)
     given = settings.load({"BFF_DATA_DIR": str(folder)}, folder)
     route = RouteSettings("order", "/api/orders/{id}", "orders", authz=True, authz_map=AuthzMap("orders", "read"))
-    pdp = replace(given.pdp, policies=folder / "policies", allow_ttl=3600.0)
+    pdp = replace(given.pdp, policies=policy_files(folder / "policies", Files()), allow_ttl=3600.0)
     service = services.build(replace(given, routes=(route,), pdp=pdp))
     service.start()
     deadline = time.monotonic() + 5

@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Flask
 
+from bff import rotation
 from bff import services as service_layer
 from bff import settings as settings_layer
 from bff.arrival import LONGEST_BODY
@@ -127,6 +128,7 @@ def _jobs(services: Services) -> list[Job]:
         Job("token_save", 1.0, services.tokens.unsaved.write, at_stop=True),
         Job("token_refresh", 5.0, services.tokens.sweep.run, fleet=True, stepwise=True),
         Job("token_revocation", 1.0, services.tokens.revocations.revoke_due, fleet=True, stepwise=True),
+        Job("secrets", rotation.PERIOD, services.rotation.beat),
         Job("event_flush", 1.0, services.events.outbox.flush, at_stop=True),
         Job("event_delivery", 1.0, services.events.delivery.run, outbound=True, at_stop=True),
     ]

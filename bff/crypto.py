@@ -1,7 +1,7 @@
 """Random identifiers, keyed digests and sealed bytes; all are derived from one or two operator secrets.
 
 Every purpose gets its own key by HKDF (RFC 5869), so a digest made for one purpose proves nothing for another.
-With two secrets the first one writes and both read: that is the whole of key rotation.
+With two secrets both read, and the first one writes as soon as every instance of the fleet has it (bff/rotation.py).
 """
 
 import base64
@@ -9,7 +9,7 @@ import binascii
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 FORMAT = b"\x01"
 _KEY_ID = 4
 _NONCE = 12
+_FINGERPRINT = 8  # hexadecimal digits
 _HEADER = len(FORMAT) + _KEY_ID + _NONCE
 _PLAIN = bytes.maketrans(b"-_+/=", b"+/~~~")  # the other alphabet of RFC 4648, and what is in neither
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -28,6 +29,26 @@ _LAST = (_ALPHABET, _ALPHABET[::4], _ALPHABET[::16], b"")
 
 class SealError(Exception):
     """Sealed bytes that no current key opens: forged, truncated, moved to another place, or older than the keys."""
+
+
+class SealedElsewhere(SealError):
+    """Sealed with a key that this instance lacks, while another one of the fleet has it. purpose: what was sealed."""
+
+    def __init__(self, purpose: str) -> None:
+        super().__init__("sealed with a key of another instance")
+        self.purpose = purpose
+
+
+class Shared:
+    """What all sealers and MACs of a keyring have in common.
+
+    writer: the place of the secret that seals and signs, 0 for the first. elsewhere: whether another instance has the
+    key with this id, or with None, whether any has a secret that is not here.
+    """
+
+    def __init__(self) -> None:
+        self.writer = 0
+        self.elsewhere: Callable[[str | None], bool] = lambda _: False
 
 
 def random_id() -> str:
@@ -61,6 +82,11 @@ def equal(left: str, right: str) -> bool:
     return hmac.compare_digest(left.encode("utf-8", "surrogatepass"), right.encode("utf-8", "surrogatepass"))
 
 
+def key_id(sealed: bytes) -> str:
+    """What names the key that something was sealed with."""
+    return sealed[len(FORMAT) : len(FORMAT) + _KEY_ID].hex()
+
+
 class Sealer:
     """AES-256-GCM bytes: format, key id, nonce, ciphertext.
 
@@ -68,20 +94,30 @@ class Sealer:
     another place.
     """
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
-        self._ciphers = {hashlib.sha256(key).digest()[:_KEY_ID]: AESGCM(key) for key in keys}
-        self._writer = next(iter(self._ciphers))
+    def __init__(self, keys: Sequence[bytes], purpose: str = "", shared: Shared | None = None) -> None:
+        self._ids = [hashlib.sha256(key).digest()[:_KEY_ID] for key in keys]
+        self._ciphers = {key_id: AESGCM(key) for key_id, key in zip(self._ids, keys, strict=True)}
+        self._purpose = purpose
+        self._shared = shared or Shared()
+
+    @property
+    def key_ids(self) -> list[str]:
+        """What names each key where something is sealed with it; no secrets."""
+        return [key_id.hex() for key_id in self._ids]
 
     def seal(self, plaintext: bytes, context: str) -> bytes:
-        nonce = secrets.token_bytes(_NONCE)
-        ciphertext = self._ciphers[self._writer].encrypt(nonce, plaintext, context.encode())
-        return FORMAT + self._writer + nonce + ciphertext
+        nonce, writer = secrets.token_bytes(_NONCE), self._ids[self._shared.writer]
+        ciphertext = self._ciphers[writer].encrypt(nonce, plaintext, context.encode())
+        return FORMAT + writer + nonce + ciphertext
 
     def open(self, sealed: bytes, context: str) -> bytes:
-        """Raises SealError."""
-        cipher = self._ciphers.get(sealed[1 : 1 + _KEY_ID])
-        if sealed[:1] != FORMAT or cipher is None:
-            raise SealError("unknown format or key")
+        """Raises SealError, SealedElsewhere."""
+        key_id = sealed[1 : 1 + _KEY_ID]
+        cipher = self._ciphers.get(key_id)
+        if sealed[:1] != FORMAT:
+            raise SealError("unknown format")
+        if cipher is None:
+            raise SealedElsewhere(self._purpose) if self._shared.elsewhere(key_id.hex()) else SealError("unknown key")
         nonce = sealed[1 + _KEY_ID : _HEADER]
         try:
             return cipher.decrypt(nonce, sealed[_HEADER:], context.encode())
@@ -92,11 +128,16 @@ class Sealer:
 class Mac:
     """HMAC-SHA-256 (RFC 2104) as base64url text."""
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
+    def __init__(self, keys: Sequence[bytes], shared: Shared | None = None) -> None:
         self._keys = tuple(keys)
+        self._shared = shared or Shared()
 
     def sign(self, message: str) -> str:
-        return self._sign(self._keys[0], message)
+        return self._sign(self._keys[self._shared.writer], message)
+
+    def made_elsewhere(self) -> bool:
+        """Whether a signature that does not verify may be another instance's, whose secret is not here."""
+        return self._shared.elsewhere(None)
 
     def signatures(self, message: str) -> list[str]:
         """One per key, the newest key's first: the names under which something may have been filed."""
@@ -117,15 +158,29 @@ class Keyring:
         if not operator_secrets:
             raise ValueError("at least one secret is needed")
         self._secrets = tuple(operator_secrets)
+        self.shared = Shared()
+        self._sealers: list[Sealer] = []
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Names of the secrets, in their order, which give nothing away of them."""
+        return [self._derive(secret, "fingerprint").hex()[:_FINGERPRINT] for secret in self._secrets]
+
+    @property
+    def key_ids(self) -> list[list[str]]:
+        """By secret, the ids of all keys that seal: of those purposes that were asked for so far."""
+        return [[sealer.key_ids[place] for sealer in self._sealers] for place in range(len(self._secrets))]
 
     def __repr__(self) -> str:
         return f"Keyring({len(self._secrets)} secrets)"
 
     def sealer(self, purpose: str) -> Sealer:
-        return Sealer([self._derive(secret, purpose) for secret in self._secrets])
+        sealer = Sealer([self._derive(secret, purpose) for secret in self._secrets], purpose, self.shared)
+        self._sealers.append(sealer)
+        return sealer
 
     def mac(self, purpose: str) -> Mac:
-        return Mac([self._derive(secret, purpose) for secret in self._secrets])
+        return Mac([self._derive(secret, purpose) for secret in self._secrets], self.shared)
 
     @staticmethod
     def _derive(secret: bytes, purpose: str) -> bytes:

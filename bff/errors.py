@@ -197,6 +197,14 @@ class StoreBusy(StoreUnavailable):
     """This process has so many calls under way that one more found no connection in time; the store may be well."""
 
 
+class KeyElsewhere(StoreUnavailable):
+    """Sealed with a key of BFF_SECRETS that another instance has and this one lacks, in the middle of a rotation. That
+    one can go on with it, so nothing is ended, acknowledged or cleared here."""
+
+    code = "key_elsewhere"
+    title = "This instance cannot read the session yet"
+
+
 class StoreRefuses(StoreUnavailable):
     """The store answers, and reads go on, but it takes no write. reason: full or read_only."""
 

@@ -2,9 +2,13 @@
 
 A scrape then waits for no busy worker and never meets the public port. gunicorn's master starts `keep`, a process that
 does nothing but start the server again when it ends; both end with their master. Not a thread in the master: it forks.
+
+Both get the settings that the master has in effect, by a pipe: a server that read them anew would have others, as soon
+as a file has changed.
 """
 
 import os
+import pickle
 import signal
 import socket
 import socketserver
@@ -12,9 +16,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+if TYPE_CHECKING:  # the keeper stays as small as Python itself
+    from bff.settings import Settings
 
 RESTART_AFTER = 1.0
 
@@ -41,24 +49,50 @@ class _Handler(WSGIRequestHandler):
         """Scrapes are counted by the page itself."""
 
 
-def launch() -> "subprocess.Popen[bytes]":
-    """Start the keeper; called in the master."""
-    return _run("keep", str(os.getpid()))
+class Beside:
+    """The keeper that this master started."""
+
+    def __init__(self) -> None:
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._former: list[subprocess.Popen[bytes]] = []  # told to stop, and not waited for
+        self._settings: Settings | None = None
+
+    def run(self, settings: "Settings") -> None:
+        """Serve with these settings; what serves with the same ones already goes on."""
+        if settings == self._settings:
+            return
+        self.stop()
+        self._settings = settings
+        if settings.metrics.bind is not None:
+            self._keeper = _run(pickle.dumps(settings), "keep", str(os.getpid()))
+
+    def stop(self) -> None:
+        self._former = [process for process in self._former if process.poll() is None]
+        if self._keeper is not None:
+            self._keeper.terminate()
+            self._former.append(self._keeper)
+        self._keeper = self._settings = None
+
+
+beside = Beside()
 
 
 def keep(master: int) -> None:
     """Run the server, again and again, until the master (a process id) is gone or says stop."""
     stopping = []
+    settings = sys.stdin.buffer.read()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         stopping.append(True)
+        if server is not None:
+            server.terminate()  # at once, since another keeper may already want its port
 
+    server: subprocess.Popen[bytes] | None = None
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    server: subprocess.Popen[bytes] | None = None
     while not stopping and os.getppid() == master:
         if server is None or server.poll() is not None:
-            server = _run("serve")
+            server = _run(settings, "serve")
         time.sleep(RESTART_AFTER)
     if server is not None:
         server.terminate()
@@ -67,7 +101,7 @@ def keep(master: int) -> None:
 
 def serve() -> None:
     """Answer scrapes until told to stop. Raises OSError while another master still holds the port."""
-    from bff import services, settings  # here, so that the keeper stays as small as Python itself
+    from bff import services  # here, so that the keeper stays as small as Python itself
     from bff.observability import logs
     from bff.observability.exposition import metrics_app
     from bff.web.client import Clients
@@ -76,7 +110,7 @@ def serve() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    config = settings.load()
+    config: Settings = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - from the master that started this process
     logs.configure(config.log_level)
     if config.metrics.bind is None:
         return
@@ -95,9 +129,14 @@ def serve() -> None:
         server.serve_forever()
 
 
-def _run(*words: str) -> "subprocess.Popen[bytes]":
+def _run(settings: bytes, *words: str) -> "subprocess.Popen[bytes]":
+    """settings: pickled, for its standard input."""
     command = [sys.executable, "-m", "bff.metrics_server", *words]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - our own interpreter and module
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own interpreter and module
+    if process.stdin is not None:
+        with suppress(BrokenPipeError), process.stdin as stdin:  # it ended at once, and is started again
+            stdin.write(settings)
+    return process
 
 
 if __name__ == "__main__":

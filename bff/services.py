@@ -1,5 +1,6 @@
 """Everything the edges need, built once from the settings, started in each worker, closed when it stops."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from bff import draining
 from bff.background import Background
 from bff.bulkhead import Bulkhead
 from bff.crypto import Keyring
+from bff.errors import StoreUnavailable
 from bff.events.audit import Audit
 from bff.events.broker import Brokers
 from bff.events.workflow import EventWorkflow, event_workflow
@@ -34,6 +36,7 @@ from bff.pdp.workflow import policy_workflow
 from bff.proxy.forward import Forwarder
 from bff.proxy.workflow import MakeUpstream, forwarder
 from bff.ratelimit import RateLimits
+from bff.rotation import Rotation
 from bff.sessions.cache import SessionCache
 from bff.sessions.csrf import Csrf
 from bff.sessions.directory import Directory
@@ -46,10 +49,15 @@ from bff.sessions.token_store import TokenStore
 from bff.settings import RateLimit, Settings
 from bff.tokens.workflow import TokenWorkflow, token_workflow
 
+log = logging.getLogger(__name__)
+
 PLACE_TIMEOUT = 1.0
 """Seconds that a request waits, with its thread, until fewer calls to a provider or the PDP are under way."""
 IDP_TIMEOUT = 5.0
 """Seconds that a call to a provider may take altogether: long for a machine, short for a person at a login."""
+
+SETTLED_WITHIN = 600.0
+"""Seconds in which an ended session is swept, and its tokens are revoked once they may be."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ class Services:
     settings: Settings
     clock: Callable[[], float]
     kv: KeyValue
+    rotation: Rotation
     providers: Mapping[str, Provider]
     http: tuple[HttpClient, ...]
     records: Records
@@ -86,7 +95,11 @@ class Services:
 
     def start(self) -> None:
         """Make connections and threads; called in the process that serves, after any fork."""
-        self.kv.start()
+        try:
+            self.kv.start()
+        except StoreUnavailable:  # its file is wrong: 503 until it is not; gunicorn's master ends with such a worker
+            log.error("store_not_started")
+        self.rotation.start()
         self.cache.start()
         self.decisions.start()
 
@@ -196,6 +209,7 @@ def build(
         settings=settings,
         clock=clock,
         kv=kv,
+        rotation=Rotation(kv, keys, longest_life(settings), clock, monotonic),
         providers=providers,
         http=(*clients, pdp_http),
         records=records,
@@ -235,6 +249,12 @@ def build(
             settings, kv, Resets(kv, store, [cache.forget, limits.forget]), providers, policy.check, monotonic
         ),
     )
+
+
+def longest_life(settings: Settings) -> float:
+    """Seconds after which nothing is needed any more that was sealed or signed: sessions and their CSRF tokens, and
+    then their tokens, until they are revoked; or a login that is told that it came too late."""
+    return max(settings.sessions.lifetime + settings.login_timeout + SETTLED_WITHIN, 2.0 * settings.login_timeout)
 
 
 def _share(settings: Settings, name: str) -> Bulkhead:

@@ -56,6 +56,7 @@ def _run(given: argparse.Namespace, config: Settings, clock: Callable[[], float]
     correlation = logs.correlation_id.set(logs.correlation_id_for(None))  # all events of this command carry it
     try:
         services.kv.start()
+        services.rotation.follow()
         return _answer(given, Desk(services, show_users=given.show_users))
     finally:
         services.close()

@@ -1,9 +1,11 @@
-"""What TLS connections of one client have in common, read once and again when a file of it has changed.
+"""What TLS connections of one client have in common, read once and again when a file of it has changed; the last good
+one stays when that cannot be used.
 
 requests has urllib3 read the trusted certificates for every new connection, which takes 20 ms of CPU, and
 of a call's time.
 """
 
+import logging
 import ssl
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +13,8 @@ from typing import Any, NamedTuple
 from requests import PreparedRequest
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
 from urllib3.util.ssl_ import create_urllib3_context
+
+log = logging.getLogger(__name__)
 
 
 class Files(NamedTuple):
@@ -39,6 +43,7 @@ class Files(NamedTuple):
 class TlsAdapter(HTTPAdapter):
     def __init__(self, *args: Any, **options: Any) -> None:
         self._contexts: dict[Files, tuple[tuple[int, ...], ssl.SSLContext]] = {}
+        self._complaints: set[str] = set()
         super().__init__(*args, **options)
 
     def build_connection_pool_key_attributes(self, request: PreparedRequest, verify: Any, cert: Any = None) -> Any:
@@ -54,8 +59,21 @@ class TlsAdapter(HTTPAdapter):
         """Nothing is left to say to a connection."""
 
     def _context(self, files: Files) -> ssl.SSLContext:
-        written = files.written()
+        """Raises OSError when there has been none yet."""
         known = self._contexts.get(files)
-        if known is None or known[0] != written:
-            known = self._contexts[files] = written, files.context()
+        try:
+            written = files.written()
+            if known is None or known[0] != written:
+                known = self._contexts[files] = written, files.context()
+        except OSError as err:  # a file is being replaced, or wrong by now
+            if known is None:
+                raise
+            self._complain(err)
         return known[1]
+
+    def _complain(self, err: OSError) -> None:
+        """Once for as long as it lasts would need a clock; once for each kind of trouble is enough."""
+        kind = type(err).__name__
+        if kind not in self._complaints:
+            self._complaints.add(kind)
+            log.error("certificate_files_unusable", extra={"error": kind})

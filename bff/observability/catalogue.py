@@ -12,8 +12,7 @@ from pathlib import Path
 from prometheus_client import Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from bff.observability import labels, metrics
-from bff.observability.fleet import FACTS
+from bff.observability import fleet, labels, metrics, reloads
 
 BEGIN = "<!-- written by python -m bff.observability.catalogue: change the code, then run it -->"
 END = "<!-- end -->"
@@ -129,14 +128,16 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "outbox_full", "too_old", "buffer_full", "stopped", "refused", "undeclared",
     )},
     "bff_events_sampled_out_total": {"reason": ("rate", "full", "too_old", "stopped")},
+    "bff_sealed_elsewhere_total": {"kind": ("session-hot", "session-cold", "login-attempt", "end-session", "csrf")},
     "bff_event_faults_total": {"fault": ("unserialisable", "too_long", "missing", "undeclared")},
     "bff_worker_restarts_total": {"reason": ("max_requests", "stopped", "timeout", "killed")},
     "bff_telemetry_dropped_total": {"signal": ("spans", "metrics")},
+    "bff_config_info": {"hash": "a keyed digest of all settings, policies and secrets"},
     "bff_build_info": {"version": "`BFF_VERSION`", "python": "the interpreter's version"},
     "bff_background_tasks_total": {
         "task_type": "`session_touch`, `session_sweep`, `token_save`, `token_refresh`, `token_revocation`,"
-        " `event_flush`, `event_delivery`, `task_records`, `provider_` with each provider's alias, and `health_` with"
-        " the name of each health check",
+        " `event_flush`, `event_delivery`, `secrets`, `task_records`, `provider_` with each provider's alias, and"
+        " `health_` with the name of each health check",
         "status": ("success", "failed", "skipped"),
     },
     "bff_rate_limit_violations_total": {
@@ -184,7 +185,7 @@ def declared() -> Iterator[Declared]:
         if isinstance(metric, MetricWrapperBase):
             yield _declared(metric)
     yield Declared(metrics.ACTIVE_SESSIONS_NAME, "untyped", (), (), metrics.ACTIVE_SESSIONS_HELP)
-    for name, typ, label_names, meaning in FACTS:
+    for name, typ, label_names, meaning in (*fleet.FACTS, *reloads.FACTS):
         yield Declared(name, typ, label_names, (), meaning)
 
 

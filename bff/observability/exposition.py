@@ -24,6 +24,7 @@ from bff.observability import metrics
 from bff.observability.fleet import FILES, BuildInfo, Processes
 from bff.observability.multiprocess.collector import MultiprocessCollector
 from bff.observability.multiprocess.values import FOLDER
+from bff.observability.reloads import Reloads
 from bff.observability.shared_run import SharedRun
 
 _FACT_LIFE = 1.0
@@ -123,7 +124,7 @@ def metrics_app(count_active: Callable[[], int], version: str, clock: Callable[[
     if FOLDER in os.environ:
         folder = Path(os.environ[FOLDER])
         collector = MultiprocessCollector(folder, metrics.file_quarantined)
-        return MetricsPage(collector, [*facts, Processes(folder), _Scrape(collector)])
+        return MetricsPage(collector, [*facts, Processes(folder), Reloads(folder), _Scrape(collector)])
     registry = CollectorRegistry(support_collectors_without_names=True)
     for each in (Registry(REGISTRY), *facts):
         registry.register(each)

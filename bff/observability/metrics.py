@@ -133,6 +133,11 @@ EVENTS_LOST = Counter("bff_events_lost_total", "Events that nobody will ever rec
 EVENTS_SAMPLED_OUT = Counter(
     "bff_events_sampled_out_total", "Events that strangers caused beyond the few that are kept, by cause.", ["reason"]
 )
+SEALED_ELSEWHERE = Counter(
+    "bff_sealed_elsewhere_total",
+    "What this instance could not open or verify, since only another one of the fleet has the key.",
+    ["kind"],
+)
 EVENT_FAULTS = Counter("bff_event_faults_total", "Fields of events that could not be told as they were.", ["fault"])
 RATE_LIMIT_VIOLATIONS = Counter(
     "bff_rate_limit_violations_total", "Requests over a limit, by the client's pseudonym bucket.", ["client_id"]
@@ -321,6 +326,10 @@ def outbox_sealed_out(events: int) -> None:
 
 def event_late(events: int) -> None:
     EVENTS_LATE.inc(events)
+
+
+def sealed_elsewhere(kind: str) -> None:
+    SEALED_ELSEWHERE.labels(kind).inc()
 
 
 def event_lost(reason: str, events: int) -> None:

@@ -16,6 +16,7 @@ from bff.crypto import Keyring, SealError, digest, equal, random_id
 from bff.errors import of_login
 from bff.kv import KeyValue
 from bff.oidc.failure import fail
+from bff.sealed import opened
 from bff.settings.cookies import LOGIN
 
 MOST_ATTEMPTS = 20  # of 95 bytes in the one field of a request that a server reads 8 KiB of
@@ -81,7 +82,8 @@ class Attempts:
         """The attempt that state names, once. cookies: the browser's by name, of which one that matches is enough.
         check: raises LoginFailed for an attempt that this answer does not belong to.
 
-        Raises LoginFailed (state_missing, state_expired, state_mismatch, state_reused); then nothing is consumed.
+        Raises KeyElsewhere, and LoginFailed (state_missing, state_expired, state_mismatch, state_reused); then nothing
+        is consumed.
         """
         record = _record(state)
         sealed = self._kv.get(record) if state else None
@@ -110,7 +112,7 @@ class Attempts:
 
     def _opened(self, sealed: bytes, record: str) -> Attempt:
         try:
-            return Attempt(**json.loads(self._sealer.open(sealed, record)))
+            return Attempt(**json.loads(opened(self._sealer, sealed, record)))
         except (SealError, ValueError, TypeError):
             fail("state_missing")
 

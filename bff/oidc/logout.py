@@ -16,6 +16,7 @@ from bff.crypto import Keyring, SealError, digest, equal, random_id
 from bff.errors import ProviderUnavailable
 from bff.kv import KeyValue
 from bff.oidc.provider import Provider
+from bff.sealed import opened
 from bff.sessions.tokens import Tokens
 from bff.settings.cookies import END_SESSION
 
@@ -48,7 +49,8 @@ class EndSessionTickets:
         return Ticket(f"{END_SESSION_PATH}?ticket={ticket}", cookie)
 
     def take(self, ticket: str, cookie: str) -> str | None:
-        """The address, once, for the browser that has this cookie; else None, and nothing is used up."""
+        """The address, once, for the browser that has this cookie; else None, and nothing is used up. Raises
+        KeyElsewhere."""
         if not ticket or not cookie:
             return None
         record = _record(ticket)
@@ -56,7 +58,7 @@ class EndSessionTickets:
         if sealed is None:
             return None
         try:
-            url, browser = json.loads(self._sealer.open(sealed, record))
+            url, browser = json.loads(opened(self._sealer, sealed, record))
         except SealError:  # the keys were replaced meanwhile
             return None
         taken = equal(digest(cookie), browser) and self._kv.compare_and_set(record, sealed, None)

@@ -22,6 +22,7 @@ from typing import Any
 import cedarpy
 
 from bff.pdp.model import NOTHING, Decision, Question, Semantic, Undecided
+from bff.settings import PolicyFiles
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +50,9 @@ class Policies:
 class Cedar:
     """A PolicyDecisionPoint."""
 
-    def __init__(self, folder: Path, roles_property: str) -> None:
-        """folder: its `*.cedar` files, parsed now. Raises ValueError for what `problems` tells of."""
-        self._policies = _parsed("\n".join(text for _, text in _texts(folder)))
+    def __init__(self, policies: PolicyFiles, roles_property: str) -> None:
+        """Parses now. Raises ValueError for what `problems` tells of."""
+        self._policies = _parsed("\n".join(text for _, text in policies.texts))
         self._roles_property = roles_property
 
     def decide(self, question: Question, correlation_id: str = "") -> Decision:
@@ -119,16 +120,14 @@ class Cedar:
         return [{"type": ROLE, "id": role} for role in dict.fromkeys(roles)]
 
 
-def problems(folder: Path, *, needed: bool) -> list[str]:
+def problems(files: PolicyFiles, *, needed: bool) -> list[str]:
     """A sentence for each mistake in the policies. needed: whether anything asks them."""
-    try:
-        texts = list(_texts(folder))
-    except (OSError, UnicodeDecodeError) as err:
-        return [f"{folder}: cannot be read ({type(err).__name__})."]
+    if files.fault:
+        return [f"{files.folder}: cannot be read ({files.fault})."]
     found: list[str] = []
     named: dict[str, Path] = {}
     number = 0
-    for path, text in texts:
+    for path, text in files.texts:
         try:
             policies = _parsed(text)
         except ValueError as err:
@@ -137,7 +136,7 @@ def problems(folder: Path, *, needed: bool) -> list[str]:
         number += len(policies.effects)
         found += _mistakes(path, policies, named)
     if needed and not number and not found:
-        found.append(f"{folder}: holds no policy in *.cedar, so whatever asks the policy would be denied.")
+        found.append(f"{files.folder}: holds no policy in *.cedar, so whatever asks the policy would be denied.")
     return found
 
 
@@ -149,11 +148,6 @@ def _mistakes(path: Path, policies: Policies, named: dict[str, Path]) -> Iterato
         if name in named:
             yield f"{path}: @id({json.dumps(name)}) names another policy already, in {named[name].name}."
         named.setdefault(name, path)
-
-
-def _texts(folder: Path) -> Iterator[tuple[Path, str]]:
-    for path in sorted(folder.glob("*.cedar")):
-        yield path, path.read_text()
 
 
 def _parsed(text: str) -> Policies:

@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from bff.errors import SessionEnded, StoreBusy, StoreRefuses, StoreUnavailable
+from bff.errors import KeyElsewhere, SessionEnded, StoreBusy, StoreRefuses, StoreUnavailable
 from bff.kv import KeyValue, Subscription
 from bff.observability import metrics
 from bff.sessions.model import Session
@@ -119,7 +119,7 @@ class SessionCache:
     def spared(self, key: str, now: float, failure: StoreUnavailable) -> Entry | None:
         """What this worker knew when the store went away, for a caller that has just asked the store in vain; None when
         it knew nothing, or too long ago. failure: of that question."""
-        if isinstance(failure, StoreBusy | StoreRefuses):  # it may be well, or has answered
+        if isinstance(failure, StoreBusy | StoreRefuses | KeyElsewhere):  # it may be well, or has answered
             return None
         if self._truthful:
             self._outage.noticed()

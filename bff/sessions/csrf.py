@@ -9,6 +9,7 @@ from typing import Literal
 
 from bff.crypto import Mac, equal, random_id
 from bff.errors import CsrfViolation
+from bff.sealed import elsewhere
 from bff.sessions.model import Session
 
 HEADER = "X-CSRF-Token"
@@ -34,8 +35,8 @@ class Csrf:
         return self._mac.verify(self._message(session, nonce), signature)
 
     def check(self, session: Session, *, cookies: Collection[str], header: str | None, origin: str | None) -> None:
-        """Raises CsrfViolation, whose code names the reason. cookies: those of our name, of which one must match, since
-        a sibling host may have planted others. origin: the request's Origin header."""
+        """Raises CsrfViolation, whose code names the reason, and KeyElsewhere. cookies: those of our name, of which one
+        must match, since a sibling host may have planted others. origin: the request's Origin header."""
         if origin is not None and origin.lower() not in self._origins:
             raise _violation("foreign_origin")
         if not any(cookies):
@@ -45,7 +46,7 @@ class Csrf:
         if not any(equal(cookie, header) for cookie in cookies):
             raise _violation("mismatch")
         if not self.valid(session, header):
-            raise _violation("bad_signature")
+            raise elsewhere("csrf") if self._mac.made_elsewhere() else _violation("bad_signature")
 
     @staticmethod
     def _message(session: Session, nonce: str) -> str:

@@ -19,7 +19,7 @@ class Listed(NamedTuple):
 
 class Directory:
     """Every method raises StoreUnavailable when the store does not answer. Sessions whose time is over are not listed,
-    whether or not somebody has ended them yet."""
+    whether or not somebody has ended them yet, nor are those that only another instance can open (KeyElsewhere)."""
 
     def __init__(self, kv: KeyValue, records: Records, clock: Callable[[], float]) -> None:
         self._kv = kv
@@ -53,14 +53,15 @@ class Directory:
         """The one of all sessions that has this reference. Looks at every key, though not at their records."""
         return self._find(EXPIRY_INDEX, reference)
 
-    def of_person(self, idp: str, sub: str) -> Iterator[Session]:
-        """The live sessions of a provider's user, as they are read: a page at a time, the latest used first."""
+    def of_person(self, idp: str, sub: str, *, every: bool = False) -> Iterator[Session]:
+        """The live sessions of a provider's user, as they are read: a page at a time, the latest used first. every:
+        raise KeyElsewhere rather than leave one out."""
         seen: set[str] = set()
         for name in self._records.of_user(idp, sub):
             for page in pages(self._kv, name, descending=True):
                 fresh = [key for key, _ in page if key not in seen]
                 seen.update(fresh)
-                yield from self._alive(fresh)
+                yield from self._alive(fresh, every=every)
 
     def _find(self, index: str, reference: str) -> Session | None:
         for page in pages(self._kv, index):
@@ -69,9 +70,9 @@ class Directory:
                 return found[0]
         return None
 
-    def _alive(self, keys: list[str]) -> list[Session]:
-        now = self._clock()
-        return [session for session in self._records.many(keys) if session.expired(now) is None]
+    def _alive(self, keys: list[str], *, every: bool = False) -> list[Session]:
+        now, found = self._clock(), self._records.many(keys, None if every else set())
+        return [session for session in found if session.expired(now) is None]
 
     def _listed(self, sessions: list[Session]) -> list[Listed]:
         seen = self._records.last_seen(sessions)

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bff.crypto import Keyring, SealError
+from bff.errors import KeyElsewhere
 from bff.kv import Batch, KeyValue
+from bff.sealed import opened
 from bff.sessions.model import Session, reference_of, session_from_bytes, session_to_bytes
 
 log = logging.getLogger(__name__)
@@ -32,26 +34,30 @@ class Records:
         return self._sealer.seal(session_to_bytes(session), hot(session.key))
 
     def opened(self, key: str, sealed: bytes, expires_at: float) -> Session | None:
-        """None, logged, for what no current key opens."""
+        """None, logged, for what no current key of the fleet opens. Raises KeyElsewhere."""
         try:
-            return session_from_bytes(self._sealer.open(sealed, hot(key)), key=key, expires_at=expires_at)
+            return session_from_bytes(opened(self._sealer, sealed, hot(key)), key=key, expires_at=expires_at)
         except (SealError, ValueError, KeyError, TypeError):
             log.warning("session_unreadable", extra={"session": reference_of(key)})
             return None
 
-    def many(self, keys: Sequence[str]) -> list[Session]:
-        """Those of the sessions that are there and open, expired or not, in one round trip."""
+    def many(self, keys: Sequence[str], sealed_elsewhere: set[str] | None = None) -> list[Session]:
+        """Those of the sessions that are there and open, expired or not, in one round trip. sealed_elsewhere: gets the
+        keys of those that another instance opens; without it they raise KeyElsewhere."""
         if not keys:
             return []
         batch = Batch()
         for key in keys:
             batch.get(hot(key)).index_score(EXPIRY_INDEX, key)
         results: list[Any] = self._kv.execute(batch)
-        found = [
-            self.opened(key, raw, expires_at)
-            for key, raw, expires_at in zip(keys, results[::2], results[1::2], strict=True)
-            if raw is not None and expires_at is not None
-        ]
+        found = []
+        for key, raw, expires_at in zip(keys, results[::2], results[1::2], strict=True):
+            try:
+                found.append(None if raw is None or expires_at is None else self.opened(key, raw, expires_at))
+            except KeyElsewhere:
+                if sealed_elsewhere is None:
+                    raise
+                sealed_elsewhere.add(key)
         return [session for session in found if session]
 
     def last_seen(self, sessions: Iterable[Session]) -> dict[str, float]:

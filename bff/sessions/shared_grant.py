@@ -67,7 +67,7 @@ class SharedGrants:
             batch.index_add(name, ended.key, now, ttl=self._life)
         self._kv.execute(batch)
         since = ended.created_at if ended.deliberate else -math.inf
-        live = self._directory.of_person(ended.idp, ended.sub)
+        live = self._directory.of_person(ended.idp, ended.sub, every=True)
         if any(session.key != ended.key and session.created_at >= since for session in live):
             self._kv.execute(self._flag_down(ended))
             return False

@@ -184,10 +184,13 @@ class SessionStore:
         self._count_uncounted(limit)
         now = self._clock()
         due = self._kv.index_range(EXPIRY_INDEX, -math.inf, now, limit)
-        found = {session.key: session for session in self._records.many([key for key, _ in due])}
+        elsewhere: set[str] = set()  # which another worker ends
+        found = {session.key: session for session in self._records.many([key for key, _ in due], elsewhere)}
         ended = 0
         for key, _ in due:
             session = found.get(key)
+            if key in elsewhere:
+                continue
             if session is None:
                 ended += self._end_unreadable(key)
             elif reason := session.expired(now):

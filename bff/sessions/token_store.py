@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 
 from bff.crypto import Keyring, SealError, digest
 from bff.kv import Batch, KeyValue
+from bff.sealed import opened
 from bff.sessions.model import Session
 from bff.sessions.tokens import Tokens, tokens_from_bytes, tokens_to_bytes
 
@@ -71,7 +72,8 @@ class DueRevocation:
 
 
 class TokenStore:
-    """Every method that asks the store raises StoreUnavailable when it does not answer."""
+    """Every method that asks the store raises StoreUnavailable when it does not answer; one that opens something,
+    KeyElsewhere as well."""
 
     def __init__(self, kv: KeyValue, keys: Keyring, clock: Callable[[], float], *, login_timeout: float) -> None:
         """login_timeout: seconds that a login may take."""
@@ -157,7 +159,7 @@ class TokenStore:
         if raw is None:
             return None
         try:
-            return EndedSession(key=key, **json.loads(self._sealer.open(raw, _revocation(key))))
+            return EndedSession(key=key, **json.loads(opened(self._sealer, raw, _revocation(key))))
         except (SealError, ValueError, TypeError):
             return None
 
@@ -189,7 +191,7 @@ class TokenStore:
         if raw is None:
             return None
         try:
-            return Held(raw, tokens_from_bytes(self._sealer.open(raw, _cold(key))))
+            return Held(raw, tokens_from_bytes(opened(self._sealer, raw, _cold(key))))
         except (SealError, ValueError, TypeError, KeyError, AttributeError):
             log.warning("tokens_unreadable", extra={"session": digest(key)[:24]})
             return None

@@ -17,6 +17,7 @@ from marshmallow import ValidationError
 from bff import own_files
 from bff.settings import environment, idps, pdp, routes, server, telemetry, verify, words
 from bff.settings.cookies import cookie_settings
+from bff.settings.files import Files
 from bff.settings.model import (
     CALLBACK_PATH,
     DEVELOPMENT,
@@ -39,6 +40,7 @@ from bff.settings.model import (
     Network,
     OnError,
     PdpSettings,
+    PolicyFiles,
     ProviderSettings,
     RateLimit,
     RouteSettings,
@@ -54,31 +56,64 @@ from bff.settings.model import (
 )
 
 __all__ = [
-    "CALLBACK_PATH", "DEVELOPMENT", "FORWARDED", "IDENTITY_HEADERS", "PDP", "PRODUCTION", "REQUIRED", "USER_TOKEN",
-    "X_FORWARDED_FOR", "Auth", "AuthzMap", "Bind", "ClaimNames", "CookieSettings", "EventSettings", "KafkaSettings",
-    "MetricsSettings", "Network", "OnError", "PdpSettings", "ProviderSettings", "RateLimit", "RouteSettings",
-    "ServiceSettings", "SessionSettings", "Settings", "Signal", "StoreSettings", "TelemetrySettings", "TokenKind",
-    "UpstreamSettings", "VerifyProfile", "load",
+    "CALLBACK_PATH",
+    "DEVELOPMENT",
+    "FORWARDED",
+    "IDENTITY_HEADERS",
+    "PDP",
+    "PRODUCTION",
+    "REQUIRED",
+    "USER_TOKEN",
+    "X_FORWARDED_FOR",
+    "Auth",
+    "AuthzMap",
+    "Bind",
+    "ClaimNames",
+    "CookieSettings",
+    "EventSettings",
+    "Files",
+    "KafkaSettings",
+    "MetricsSettings",
+    "Network",
+    "OnError",
+    "PdpSettings",
+    "PolicyFiles",
+    "ProviderSettings",
+    "RateLimit",
+    "RouteSettings",
+    "ServiceSettings",
+    "SessionSettings",
+    "Settings",
+    "Signal",
+    "StoreSettings",
+    "TelemetrySettings",
+    "TokenKind",
+    "UpstreamSettings",
+    "VerifyProfile",
+    "load",
 ]  # fmt: skip
 
 EMBEDDED_PROVIDER_PATH = "/dev/idp"
 _PAR = {"auto": "auto", "true": "always", "false": "never"}
 
 
-def load(environ: Mapping[str, str] | None = None, config_dir: Path | None = None) -> Settings:
-    """Read the environment (os.environ by default) and the YAML files into one frozen value."""
+def load(
+    environ: Mapping[str, str] | None = None, config_dir: Path | None = None, files: Files | None = None
+) -> Settings:
+    """Read the environment (os.environ by default) and every file that it names into one frozen value."""
     environ = os.environ if environ is None else environ
-    values, problems = environment.read(environ)
+    files = files or Files()
+    values, problems = environment.read(environ, files)
     base_url, wrong = _base_url(values)
     problems += wrong
     folder = config_dir or Path(values["config_dir"])
     development = values["environment"] == DEVELOPMENT
-    providers, wrong = idps.providers(folder, environ)
+    providers, wrong = idps.providers(folder, environ, files)
     problems += wrong
-    declared = routes.Declared(folder, environ, base_url if development else None)
-    policy, wrong = pdp.pdp(folder, environ, values)
+    declared = routes.Declared(folder, environ, files, base_url if development else None)
+    policy, wrong = pdp.pdp(folder, environ, files, values)
     problems += declared.problems + wrong
-    profiles, wrong = verify.profiles(folder, environ, declared.services)
+    profiles, wrong = verify.profiles(folder, environ, files, declared.services)
     problems += wrong
     exported, wrong = telemetry.telemetry(environ, values)
     problems += wrong

@@ -14,6 +14,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from bff import __version__
 from bff.settings.fields import SECONDS, BaseUrl
+from bff.settings.files import Files
 from bff.settings.model import (
     AUTH_METHODS,
     ENVIRONMENTS,
@@ -179,9 +180,9 @@ SERVER_VARIABLES = frozenset(
 VARIABLES = frozenset(str(field.data_key) for field in Environment().fields.values())
 
 
-def read(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def read(environ: Mapping[str, str], files: Files) -> tuple[dict[str, Any], list[str]]:
     """The values by field name, and one sentence for each variable that is wrong (its default then stands in)."""
-    given, problems = _with_files(environ)
+    given, problems = _with_files(environ, files)
     problems += _misspelt(environ)
     schema = Environment()
     try:
@@ -193,7 +194,7 @@ def read(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
         return schema.load(rest), problems
 
 
-def _with_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+def _with_files(environ: Mapping[str, str], files: Files) -> tuple[dict[str, str], list[str]]:
     given = {name: environ[name].strip() for name in VARIABLES if environ.get(name, "").strip()}
     problems = []
     for name in sorted(VARIABLES):
@@ -203,8 +204,8 @@ def _with_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
         if name in given:
             problems.append(f"{name}: {name}_FILE is set as well; keep one of them.")
         try:
-            given[name] = Path(path).read_text().strip()
-        except (OSError, UnicodeDecodeError) as err:
+            given[name] = files.text(Path(path)).strip()
+        except (OSError, ValueError) as err:
             problems.append(f"{name}_FILE: {path!r} cannot be read ({type(err).__name__}).")
     return given, problems
 

@@ -7,6 +7,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate, validates
 
 from bff.settings.fields import ALIAS
+from bff.settings.files import Files
 from bff.settings.model import (
     AUTH_METHODS,
     CLAIMS_REFRESH,
@@ -70,23 +71,23 @@ class Idps(Keys):
     providers = fields.Dict(keys=fields.String(validate=ALIAS))
 
 
-def providers(folder: Path, environ: Mapping[str, str]) -> tuple[tuple[ProviderSettings, ...], list[str]]:
+def providers(folder: Path, environ: Mapping[str, str], files: Files) -> tuple[tuple[ProviderSettings, ...], list[str]]:
     """The providers that the file declares, and a sentence for each mistake in it."""
-    file = YamlFile(folder / FILE, environ)
+    file = YamlFile(folder / FILE, environ, files)
     file.check(Idps(), file.content)
-    found = [_provider(file, alias, content) for alias, content in file.section("providers").items()]
+    found = [_provider(file, alias, content, files) for alias, content in file.section("providers").items()]
     return tuple(provider for provider in found if provider is not None), file.problems
 
 
-def _provider(file: YamlFile, alias: Any, content: Any) -> ProviderSettings | None:
+def _provider(file: YamlFile, alias: Any, content: Any, files: Files) -> ProviderSettings | None:
     at = ("providers", alias)
     values = file.check(Provider(), content, at)
     if values is None:
         return None
     if key_file := values.pop("client_key_file", None):
         try:
-            values["client_key"] = Path(key_file).read_text()
-        except (OSError, UnicodeDecodeError) as err:
+            values["client_key"] = files.text(Path(key_file))
+        except (OSError, ValueError) as err:
             file.say((*at, "client_key_file"), f"cannot be read ({type(err).__name__}).")
             return None
     return ProviderSettings(id=alias, line=file.line(at), **_frozen(values))

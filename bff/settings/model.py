@@ -316,6 +316,15 @@ class RouteSettings:
 
 
 @dataclass(frozen=True)
+class PolicyFiles:
+    """texts: of each `*.cedar` file in the folder, in the order of names. fault: why they could not be read."""
+
+    folder: Path
+    texts: tuple[tuple[Path, str], ...] = field(default=(), repr=False)
+    fault: str = ""
+
+
+@dataclass(frozen=True)
 class PdpSettings:
     """The policy decision point: an AuthZEN 1.0 service at base_url, or, when that is None, Cedar in this process with
     the policies of a folder.
@@ -340,7 +349,7 @@ class PdpSettings:
     on_error: OnError = OnError.DENY
     strict: bool = True
     invalidation_token: str | None = field(default=None, repr=False)
-    policies: Path = Path("config/policies")
+    policies: PolicyFiles = PolicyFiles(Path("config/policies"))
 
 
 PDP = "pdp"

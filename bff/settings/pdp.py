@@ -10,7 +10,8 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from bff.settings.fields import SECONDS, BaseUrl, absolute_url
-from bff.settings.model import PDP, OnError, PdpSettings, ServiceSettings, TokenKind
+from bff.settings.files import Files
+from bff.settings.model import PDP, OnError, PdpSettings, PolicyFiles, ServiceSettings, TokenKind
 from bff.settings.words import FilePath
 from bff.settings.yaml_file import Keys, YamlFile
 
@@ -74,9 +75,11 @@ class Pdp(Keys):
     invalidation_token = fields.String(validate=validate.Length(min=32))
 
 
-def pdp(folder: Path, environ: Mapping[str, str], variables: Mapping[str, Any]) -> tuple[PdpSettings, list[str]]:
+def pdp(
+    folder: Path, environ: Mapping[str, str], files: Files, variables: Mapping[str, Any]
+) -> tuple[PdpSettings, list[str]]:
     """The settings, and a sentence for each mistake in the file. variables: values of the PDP_* variables, by field."""
-    file = YamlFile(folder / FILE, environ)
+    file = YamlFile(folder / FILE, environ, files)
     content = file.check(Pdp(), file.content) or {}
     connection = content.get("connection", {})
     base_url = connection.get("base_url", variables["pdp_base_url"])
@@ -99,8 +102,17 @@ def pdp(folder: Path, environ: Mapping[str, str], variables: Mapping[str, Any]) 
         on_error=content.get("on_error", PdpSettings.on_error),
         strict=content.get("mapping", "strict") == "strict",
         invalidation_token=content.get("invalidation_token"),
-        policies=folder / POLICIES,
+        policies=policy_files(folder / POLICIES, files) if base_url is None else PolicyFiles(folder / POLICIES),
     ), file.problems
+
+
+def policy_files(folder: Path, files: Files) -> PolicyFiles:
+    """The `*.cedar` files of a folder, as they read now."""
+    try:
+        paths = [folder / name for name in files.names(folder) if name.endswith(".cedar")]
+        return PolicyFiles(folder, tuple((path, files.text(path)) for path in paths))
+    except (OSError, ValueError) as err:
+        return PolicyFiles(folder, fault=type(err).__name__)
 
 
 def _service(connection: Mapping[str, Any], line: int) -> ServiceSettings | None:

@@ -18,6 +18,7 @@ from bff.settings.fields import (
     Size,
     WordList,
 )
+from bff.settings.files import Files
 from bff.settings.model import (
     PDP,
     USER_TOKEN,
@@ -109,9 +110,9 @@ class Routes(Keys):
 class Declared:
     """What the file declares, mistakes left out. problems: a sentence for each of those."""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str], embedded_url: str | None) -> None:
+    def __init__(self, folder: Path, environ: Mapping[str, str], files: Files, embedded_url: str | None) -> None:
         """embedded_url: of the sample API; None outside development."""
-        self._file = YamlFile(folder / FILE, environ)
+        self._file = YamlFile(folder / FILE, environ, files)
         self._embedded_url = embedded_url
         self._file.check(Routes(), self._file.content)
         self._names = [str(name) for name in self._file.section("services")]

@@ -7,6 +7,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from bff.settings.fields import ALIAS, WordList
+from bff.settings.files import Files
 from bff.settings.model import IDENTITY_HEADERS, OnError, ServiceSettings, TokenKind, VerifyProfile
 from bff.settings.yaml_file import Keys, YamlFile, no_such
 
@@ -42,10 +43,10 @@ class Verify(Keys):
 
 
 def profiles(
-    folder: Path, environ: Mapping[str, str], services: Mapping[str, ServiceSettings]
+    folder: Path, environ: Mapping[str, str], files: Files, services: Mapping[str, ServiceSettings]
 ) -> tuple[tuple[VerifyProfile, ...], list[str]]:
     """The profiles that the file declares, and a sentence for each mistake in it."""
-    file = YamlFile(folder / FILE, environ)
+    file = YamlFile(folder / FILE, environ, files)
     file.check(Verify(), file.content)
     found = []
     for name, content in file.section("profiles").items():

@@ -129,7 +129,10 @@ class FilePath(fields.String):
     """Where a file is; whether there is one shows when somebody reads it."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        return Path(super()._deserialize(value, attr, data, **kwargs))
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if "\0" in text:
+            raise ValidationError("is not a path.")
+        return Path(text)
 
 
 class Secrets(Words):

@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 from marshmallow import EXCLUDE, Schema, ValidationError, validates_schema
 
+from bff.settings.files import Files
+
 At = tuple[Any, ...]
 """Where something stands: the keys and list positions that lead to it."""
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
@@ -22,6 +24,7 @@ SECRETS = frozenset({"client_secret", "client_key", "bearer", "invalidation_toke
 """Keys whose values are never shown."""
 
 _LONGEST = 80
+_MOST_NODES = 200_000  # an alias stands for all that it names, and an alias of aliases for a multiple of that
 _MARSHMALLOWS_OWN = ("key", "value", "_schema")
 
 
@@ -54,10 +57,12 @@ class YamlFile:
 
     Nothing raises: what is wrong is left out and said."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], files: Files) -> None:
         self.path = path
+        self._files = files
         self._said: list[tuple[int, str]] = []
         self._lines: dict[At, int] = {}
+        self._nodes = 0
         self._raw: Any = {}  # whatever reading has to say of it
         self._raw = self._read()
         try:
@@ -123,10 +128,10 @@ class YamlFile:
 
     def _read(self) -> Any:
         try:
-            text = self.path.read_text()
+            text = self._files.text(self.path)
         except FileNotFoundError:
             return {}
-        except (OSError, UnicodeDecodeError) as err:
+        except (OSError, ValueError) as err:
             self._say(f": cannot be read ({type(err).__name__}).")
             return {}
         try:
@@ -153,6 +158,9 @@ class YamlFile:
     def _note(self, node: yaml.Node, at: At, around: tuple[yaml.Node, ...]) -> None:
         """The lines of a node's children, and keys that stand twice. around: those that it is in, since YAML's aliases
         can make a thing hold itself."""
+        self._nodes += 1
+        if self._nodes > _MOST_NODES:
+            raise ValueError("too much of it")
         if node in around:
             return
         if isinstance(node, yaml.SequenceNode):

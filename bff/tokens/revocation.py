@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from bff.errors import ProviderUnavailable, StoreUnavailable, UpstreamError
+from bff.errors import KeyElsewhere, ProviderUnavailable, StoreUnavailable, UpstreamError
 from bff.oidc.issued import Issued
 from bff.oidc.provider import CALL_LIMIT, Provider
 from bff.sessions.model import Session, reference_of
@@ -52,6 +52,12 @@ class Revocations:
             self._store.enqueue_orphan(EndedSession.of(session, deliberate=False), tokens)
 
     def _turn(self, due: DueRevocation) -> None:
+        try:
+            self._try(due)
+        except KeyElsewhere:  # another worker can
+            self._store.postpone(due, _LONGEST_PAUSE / 10)
+
+    def _try(self, due: DueRevocation) -> None:
         held = self._store.read(due.key)
         provider = self._providers.get(held.tokens.idp) if held else None
         if held is None or provider is None or self._settled(provider, held.tokens, self._store.ended(due.key)):

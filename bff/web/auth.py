@@ -13,9 +13,9 @@ from werkzeug.wrappers import Response as BaseResponse
 from bff.errors import (
     BadRequest,
     BFFError,
+    KeyElsewhere,
     LoginFailed,
     ProviderUnavailable,
-    StoreTimeout,
     StoreUnavailable,
     Unauthenticated,
     of_login,
@@ -41,7 +41,6 @@ _HINTS = ("prompt", "acr_values", "login_hint")
 _LONGEST_HINT = 256
 _LOGIN_RESULTS: Mapping[type[BFFError], str] = {
     StoreUnavailable: "store",
-    StoreTimeout: "store",
     ProviderUnavailable: "idp_error",
 }
 _LOGIN_EVENTS = {
@@ -96,7 +95,7 @@ def callback(alias: str | None = None) -> BaseResponse:
     except Overtaken as overtaken:
         return _begin_again(overtaken)
     except (LoginFailed, StoreUnavailable, ProviderUnavailable) as err:
-        metrics.login(_LOGIN_RESULTS.get(type(err), err.code))
+        metrics.login(_login_result(err))
         raise
     rounds.note(response, completed)
     metrics.login("success")
@@ -209,6 +208,11 @@ def _confirmation(current: Session) -> Response:
     return response
 
 
+def _login_result(err: BFFError) -> str:
+    """The word of the metric: of a kind of error, be it a special one, else the error's own."""
+    return next((word for kind, word in _LOGIN_RESULTS.items() if isinstance(err, kind)), err.code)
+
+
 @blueprint.get(logout_at_provider.END_SESSION_PATH)
 @policy(session=False, csrf=False, cross_site=True, limit="end_session")
 def end_session() -> BaseResponse:
@@ -216,10 +220,13 @@ def end_session() -> BaseResponse:
     whoever has it is logged out here."""
     if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
         raise BadRequest("Send the browser to logout_url as a navigation.")
-    url = None
-    with contextlib.suppress(StoreUnavailable):
-        sent = cookies.of_flow(logout_at_provider.COOKIE)
+    url, sent = None, cookies.of_flow(logout_at_provider.COOKIE)
+    try:
         url = services().end_session.take(request.args.get("ticket", ""), sent[0] if sent else "")
+    except KeyElsewhere:  # the next attempt may reach an instance that knows where to
+        raise
+    except StoreUnavailable:
+        pass
     if url is None:
         return redirect("/") if _logged_in() else make_response(render_template("logged_out.html"))
     response = redirect("/")

@@ -20,6 +20,7 @@ def health() -> tuple[Response, int]:
         status=status,
         checks=service.health.report(),
         tasks=tasks().report(),
+        secrets=service.rotation.report(),
         version=service.settings.version,
     )
     return content, code

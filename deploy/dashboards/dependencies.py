@@ -128,6 +128,13 @@ DASHBOARD = Dashboard(
                     limit=1000,
                 ),
                 Panel(
+                    "Keys that are elsewhere",
+                    "What a pod could not open, since only another one has the key. Above zero for a moment while"
+                    " BFF_SECRETS are rotated; else a pod was left behind.",
+                    "ops",
+                    [Query(rate("bff_sealed_elsewhere_total", "kind"), "{{kind}}")],
+                ),
+                Panel(
                     "Events late, lost or incomplete",
                     "Should be zero. Lost ones reach nobody; docs/events.md explains each cause.",
                     "ops",

@@ -40,6 +40,24 @@ DASHBOARD = Dashboard(
                     ],
                 ),
                 Panel(
+                    "Which configuration",
+                    "Several lines for longer than a roll-out takes: a pod has read other files, or refused a reload.",
+                    "short",
+                    [Query(f"count by (hash) (bff_config_info{selected()})", "{{hash}}")],
+                ),
+                Panel(
+                    "Age of the configuration",
+                    "Since a start or a reload put it into effect. 0 is drawn for a pod whose last reload was refused.",
+                    "s",
+                    [
+                        Query(
+                            f"(time() - bff_config_last_reload_success_timestamp_seconds{selected()})"
+                            f" * bff_config_last_reload_successful{selected()}",
+                            "{{instance}}",
+                        )
+                    ],
+                ),
+                Panel(
                     "CPU",
                     "Processors in use, of all processes of a pod. At WEB_CONCURRENCY it is full: add pods.",
                     "short",

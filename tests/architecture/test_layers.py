@@ -39,7 +39,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.pdp.model",
     ),
     # config/routes.yaml, compiled, and the embedded policy engine: the settings are checked with them
-    ("bff.routes.*", "bff.pdp.cedar"),
+    ("bff.routes.*", "bff.pdp.cedar", "bff.settings_hash"),
     # start-up
     (
         "bff.settings_check",
@@ -49,6 +49,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.observability.logs",
         "bff.observability.access_log",
         "bff.observability.fleet",
+        "bff.observability.reloads",
         "bff.observability.shared_run",
         "bff.observability.exposition",
         "bff.observability.catalogue",
@@ -56,13 +57,15 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.observability.telemetry",
         "bff.events.catalogue",
     ),
+    ("bff.configuration",),
     # doors to the outside
-    ("bff.breaker", "bff.bulkhead"),
+    ("bff.breaker", "bff.bulkhead", "bff.sealed"),
     ("bff.kv.*",),
     # built on the doors
     ("bff.http.*", "bff.health", "bff.tasks.*", "bff.events.*", "bff.ratelimit"),
     # domain: no Flask, no sockets of its own
     ("bff.sessions.*", "bff.beacon"),
+    ("bff.rotation",),
     # domain, second line
     ("bff.oidc.*", "bff.routes.explain", "bff.routes.__main__"),
     # domain, third line: what sessions and providers do together
@@ -72,7 +75,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     # wiring
     ("bff.services",),
     # the edges
-    ("bff.web.*", "bff.admin.*"),
+    ("bff.web.*", "bff.admin.*", "bff.settings_check.__main__"),
     ("bff.dev.*",),
     # top
     ("bff.app", "bff.metrics_server", "bff.workers.*"),

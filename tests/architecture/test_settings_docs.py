@@ -60,7 +60,7 @@ KINDS: list[tuple[type[fields.Field[Any]], str]] = [
 ]
 # gunicorn.conf.py's own notes in the environment, which are nobody's settings.
 REQUIRED = object()
-INTERNAL = {"_BFF_BOUND", "_BFF_MASTER_PID", "GUNICORN_PID"}
+INTERNAL = {"GUNICORN_PID"}
 
 
 def code(values: Any) -> str:

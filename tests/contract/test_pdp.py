@@ -11,7 +11,7 @@ from bff.pdp.cedar import Cedar
 from bff.pdp.model import PolicyDecisionPoint, Question, Semantic, Undecided
 from tests.clock import Clock
 from tests.contract.decisions import CASES, Case, question
-from tests.flows.policy import authzen_client
+from tests.flows.policy import authzen_client, read
 from tests.peers import cerbos
 from tests.peers.cerbos import ROLES, Cerbos
 
@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cerbos]:
 @pytest.fixture(scope="module", params=["cedar", "cerbos", "bff"])
 def pdp(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PolicyDecisionPoint]:
     if request.param == "cedar":
-        yield Cedar(POLICIES, ROLES)
+        yield Cedar(read(POLICIES), ROLES)
     elif request.param == "cerbos":
         base_url = request.getfixturevalue("server").base_url
         http = HttpClient("pdp", timeout=TIMEOUT, whole=True)

@@ -10,6 +10,7 @@ import pytest
 from bff import settings, settings_check
 from bff.pdp.cedar import Cedar
 from bff.pdp.model import Question, properties
+from tests.flows.policy import read
 from tests.peers import stranger
 
 pytestmark = pytest.mark.e2e
@@ -43,7 +44,7 @@ def test_the_files_hold_no_mistake(written: Path) -> None:
 
 
 def test_the_policies_answer_as_the_table_says(written: Path) -> None:
-    cedar, rows = Cedar(written / "policies", "roles"), ROW.findall(GUIDE)
+    cedar, rows = Cedar(read(written / "policies"), "roles"), ROW.findall(GUIDE)
     assert len(rows) == 5
     for roles, action, quantity, answer, reason in rows:
         decision = cedar.decide(question([role for role in roles.split(", ") if role], action, quantity))

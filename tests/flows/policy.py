@@ -12,7 +12,8 @@ from werkzeug.test import Client, TestResponse
 from bff.http import HttpClient, WsgiTransport
 from bff.pdp.authzen import Authzen
 from bff.pdp.credential import FixedBearer
-from bff.settings import PdpSettings, Settings
+from bff.settings import Files, PdpSettings, PolicyFiles, Settings
+from bff.settings.pdp import policy_files
 from tests.clock import Clock
 from tests.flows.internet import BFF, Site, site
 from tests.flows.issued import access_token
@@ -25,7 +26,8 @@ def with_pdp(**settings: Any) -> Any:
     """A change of the settings for `site`."""
 
     def change(given: Settings) -> Settings:
-        return replace(given, pdp=replace(given.pdp, **settings))
+        folder = settings.get("policies", given.pdp.policies.folder)
+        return replace(given, pdp=replace(given.pdp, **{**settings, "policies": read(folder)}))
 
     return change
 
@@ -36,6 +38,10 @@ def policies(folder: Path, **texts: str) -> Path:
     for name, text in texts.items():
         (folder / f"{name}.cedar").write_text(text)
     return folder
+
+
+def read(folder: Path) -> PolicyFiles:
+    return policy_files(folder, Files())
 
 
 def services_own_token(bff: Site) -> str:
@@ -54,7 +60,7 @@ def asked(bff: Site, path: str, body: Any, token: str, headers: Mapping[str, str
 def authzen_client(folder: Path, clock: Clock, rules: Path, roles_property: str) -> Iterator[Authzen]:
     """The BFF's own client, asking a BFF in this process that has Cedar for its policy."""
     key = RSAKey.generate_key(2048, {"kid": "first", "alg": "RS256", "use": "sig"})
-    pdp = PdpSettings(policies=rules, roles_property=roles_property)
+    pdp = PdpSettings(policies=read(rules), roles_property=roles_property)
     bff = site(folder, clock, key, change=lambda settings: replace(settings, pdp=pdp))
     http = HttpClient("pdp", timeout=TIMEOUT, whole=True, adapter=WsgiTransport({BFF: bff.app.wsgi_app}))
     yield Authzen(BFF, TIMEOUT, http, FixedBearer(services_own_token(bff)))

@@ -1,6 +1,7 @@
 """What users meet while the store is away: nothing, for a while, if a worker knew them."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,20 @@ def bff(new_site: SiteFactory) -> Site:
     made = new_site(start=True)
     assert eventually(lambda: made.services.cache.truthful)
     return made
+
+
+@pytest.mark.parametrize("kind", ["no database", "folder"])
+def test_a_file_that_is_no_store_ends_no_worker(new_site: SiteFactory, tmp_path: Path, kind: str) -> None:
+    """gunicorn's master ends when one of its workers does not come up."""
+    file = tmp_path / "store.sqlite3"
+    file.mkdir() if kind == "folder" else file.write_bytes(b"x" * 5000)
+    bff = new_site(start=True)
+    browser = bff.browser()
+    assert browser.verify().status_code == 401, "no session, no question"
+    browser.put(SESSION, "a" * 43)
+    assert browser.verify().status_code == 503
+    file.rmdir() if kind == "folder" else file.unlink()
+    assert eventually(lambda: browser.verify().status_code == 401)
 
 
 def test_a_failover_is_not_seen_by_those_who_were_there(bff: Site, clock: Clock) -> None:

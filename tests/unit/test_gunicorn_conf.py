@@ -19,23 +19,24 @@ import gc, json, runpy, weakref
 conf = runpy.run_path("gunicorn.conf.py")
 import wsgi
 
-class Arbiter:
-    class app:
-        callable = wsgi.app
-
 class Circle:
     def __init__(self):
         self.itself = self
 
 class Server:
+    reexec_pid = master_pid = 0
+    def signal(self, signum, frame): pass
+    class app:
+        callable = wsgi.app
+        def reload(): pass
     class cfg:
         http_parser = conf["http_parser"]
 
-conf["when_ready"](Server)
+conf["when_ready"](Server())
 frozen, looked_at = gc.get_freeze_count(), len(gc.get_objects())
 former = weakref.ref(Circle())
 gc.freeze()
-conf["on_reload"](Arbiter)
+runpy.run_path("gunicorn.conf.py")["on_reload"](Server())
 print(json.dumps([frozen, looked_at, gc.get_freeze_count(), former() is None]))
 """
 
@@ -58,6 +59,72 @@ def test_the_garbage_collector_leaves_alone_what_stays(tmp_path: Path) -> None:
     assert frozen > 20 * looked_at
     assert again > 0.9 * frozen
     assert collected
+
+
+RELOAD = """
+import json, logging, os, pathlib, runpy, sys
+
+folder = pathlib.Path(os.environ["BFF_CONFIG_DIR"])
+routes, level = folder / "routes.yaml", folder / "level"
+level.write_text("info")
+conf = runpy.run_path("gunicorn.conf.py")
+import wsgi
+
+class Server:
+    reexec_pid = master_pid = 0
+    def signal(self, signum, frame): pass
+    class app:
+        callable, cfg = wsgi.app, "former"
+        def reload(self): self.reload_()
+    class cfg:
+        http_parser = conf["http_parser"]
+
+def execute():
+    server.app.cfg = "new"
+    seen.append(runpy.run_path(os.environ.get("CONF", "gunicorn.conf.py")))
+
+seen, server = [conf], Server()
+server.app = Server.app()
+server.app.reload_ = execute
+conf["when_ready"](server)
+exec(pathlib.Path(os.environ["CHANGES"]).read_text())
+server.app.reload()
+seen[-1]["on_reload"](server)
+kept = server.app.callable is wsgi.app
+print(json.dumps([kept, server.app.cfg, [each["loglevel"] for each in seen], [each["bind"] for each in seen]]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "kept", "levels", "refused"),
+    [
+        ("", False, ["info", "info"], ""),
+        ("level.write_text('debug')", False, ["info", "debug"], ""),
+        ("level.write_text('debug'); routes.write_text('[')", True, ["info", "info"], "routes.yaml:1"),
+        ("level.write_text('loud')", True, ["info", "info"], "LOG_LEVEL"),
+        ("level.unlink()", True, ["info", "info"], "LOG_LEVEL_FILE"),
+        ("level.write_text('debug'); os.environ['PORT'] = '8766'", True, ["info", "info"], "PORT, VERIFY_BIND"),
+        ("os.environ['CONF'] = str(level)", True, ["info"], "gunicorn.conf.py: cannot be executed (NameError)"),
+        ("level.write_text('('); os.environ['CONF'] = str(level)", True, ["info"], "cannot be executed (SyntaxError)"),
+        ("os.environ['CONF'] = 'nowhere.py'", True, ["info"], "cannot be executed (FileNotFoundError)"),
+        ("os.environ['WEB_THREADS'] = 'many'", True, ["info"], "cannot be executed (SystemExit)"),
+    ],
+)
+def test_a_reload_is_in_effect_as_a_whole_or_not_at_all(
+    tmp_path: Path, change: str, kept: bool, levels: list[str], refused: str
+) -> None:
+    """With gunicorn's own settings, and whatever becomes of its settings file."""
+    (tmp_path / "changes").write_text(change)
+    given = {"CHANGES": str(tmp_path / "changes"), "LOG_LEVEL_FILE": str(tmp_path / "level"), "PORT": "8765"}
+    done = conf(tmp_path, {**given, "BFF_CONFIG_DIR": str(tmp_path)}, "-c", RELOAD)
+    assert done.returncode == 0, done.stderr
+    cfg = "new" if len(levels) == 2 else "former"
+    assert json.loads(done.stdout)[:3] == [kept, cfg, levels]
+    events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    said = [event["event"] for event in events if event["event"] in ("reload_refused", "configuration_in_effect")]
+    assert said == ["configuration_in_effect", "reload_refused" if refused else "configuration_in_effect"]
+    if refused:
+        assert refused in str([event.get("problems") for event in events])
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,27 @@ def test_a_file_is_away_for_a_moment(client: HttpClient, files: Certificates) ->
         assert client.get(origin, target="t").ok
 
 
+@pytest.mark.parametrize("kind", ["away", "half of it", "another's"])
+def test_files_that_are_no_longer_good_leave_what_was(
+    client: HttpClient, files: Certificates, others: Certificates, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As while a tool writes the certificate before its key."""
+    own = files.key.with_name(f"own-{files.key.name}")
+    with tls.served(app, files, mutual=True) as origin:
+        assert client.get(origin, target="t").ok
+        if kind == "away":
+            own.unlink()
+        elif kind == "half of it":
+            own.write_bytes(files.key.read_bytes()[:200])
+        else:
+            renew(own, others.key)
+        for _ in range(3):
+            assert client.get(origin, target="t").ok
+        assert [record.message for record in caplog.records] == ["certificate_files_unusable"]
+        renew(own, files.key) if kind != "away" else shutil.copy(files.key, own)
+        assert client.get(origin, target="t").ok
+
+
 def test_a_folder_of_those_who_are_trusted(files: Certificates, tmp_path: Path) -> None:
     folder = tmp_path / "trusted"
     folder.mkdir()

@@ -24,8 +24,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from bff import settings
 from bff.app import create_app
-from bff.settings import AuthzMap, RouteSettings, VerifyProfile
+from bff.settings import AuthzMap, Files, RouteSettings, VerifyProfile
 from bff.settings.environment import VARIABLES
+from bff.settings.pdp import policy_files
 from bff.settings_check import EX_CONFIG, MASK, InvalidSettings, listener_problems, masked, problems, report
 from tests.peers import certificates, stranger
 
@@ -404,15 +405,18 @@ def test_a_certificate_authority_is_of_use_over_tls_only(tmp_path: Path, client:
 @pytest.mark.parametrize("asking", ASKING)
 def test_policies_are_checked_where_something_asks_them(tmp_path: Path, asking: dict[str, Any]) -> None:
     given = settings.load(PRODUCTION, tmp_path)
-    given = replace(given, pdp=replace(given.pdp, policies=tmp_path))
-    assert problems(given) == []
-    (line,) = problems(replace(given, **asking))
+
+    def read() -> settings.Settings:
+        return replace(given, pdp=replace(given.pdp, policies=policy_files(tmp_path, Files())))
+
+    assert problems(read()) == []
+    (line,) = problems(replace(read(), **asking))
     assert "holds no policy" in line
     (tmp_path / "a.cedar").write_text("permit(principal, action, resource);")
-    assert problems(replace(given, **asking)) == []
+    assert problems(replace(read(), **asking)) == []
     (tmp_path / "b.cedar").write_text("permit(")
-    assert ["b.cedar: is not Cedar" in line for line in problems(given)] == [True]
-    remote = replace(given.pdp, base_url="https://pdp.example.com")
+    assert ["b.cedar: is not Cedar" in line for line in problems(read())] == [True]
+    remote = replace(read().pdp, base_url="https://pdp.example.com")
     assert problems(replace(given, **asking, pdp=remote)) == []
 
 

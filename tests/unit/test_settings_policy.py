@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bff import settings, settings_check
-from bff.settings import OnError, PdpSettings, ServiceSettings, Settings, TokenKind, VerifyProfile
+from bff.settings import OnError, PdpSettings, PolicyFiles, ServiceSettings, Settings, TokenKind, VerifyProfile
 from bff.settings_check import MASK, masked
 
 KEY = base64.b64encode(hashlib.sha256(b"k").digest()).decode()
@@ -47,7 +47,7 @@ def wrong(folder: Path, file: str, text: str) -> list[str]:
 
 def test_without_a_file_policies_are_embedded(tmp_path: Path) -> None:
     config = load(tmp_path)
-    assert (config.pdp, config.verify_profiles) == (PdpSettings(policies=tmp_path / "policies"), ())
+    assert (config.pdp, config.verify_profiles) == (PdpSettings(policies=PolicyFiles(tmp_path / "policies")), ())
 
 
 def test_everything_about_the_pdp(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ invalidation_token: ${TOKEN}
         on_error=OnError.ALLOW,
         strict=False,
         invalidation_token="t" * 32,
-        policies=tmp_path / "policies",
+        policies=PolicyFiles(tmp_path / "policies"),
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bff.pdp.cedar import LONGEST_REASON, NOT_PERMITTED, Cedar, problems
 from bff.pdp.model import Decision, Question, Undecided, properties
-from tests.flows.policy import policies
+from tests.flows.policy import policies, read
 from tests.fuzz import examples
 
 EVERYTHING = "permit(principal, action, resource);"
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def cedar(folder: Path, *texts: str, roles_property: str = "roles") -> Cedar:
-    return Cedar(policies(folder, **{f"p{number}": text for number, text in enumerate(texts)}), roles_property)
+    return Cedar(read(policies(folder, **{f"p{number}": text for number, text in enumerate(texts)})), roles_property)
 
 
 def question(
@@ -191,7 +191,7 @@ def test_what_the_person_is_told(folder: Path) -> None:
 
 def test_without_policies_nothing_is_permitted(folder: Path) -> None:
     assert cedar(folder).decide(question()) == Decision(False, NOT_PERMITTED)
-    assert Cedar(folder / "absent", "roles").decide(question()) == Decision(False, NOT_PERMITTED)
+    assert Cedar(read(folder / "absent"), "roles").decide(question()) == Decision(False, NOT_PERMITTED)
 
 
 FORBID = "forbid(principal, action, resource) when { resource.amount > 10 };"
@@ -236,7 +236,7 @@ def test_what_cedar_says_of_a_question_is_not_logged(folder: Path, caplog: pytes
 def test_policies_that_are_right(folder: Path) -> None:
     policies(folder, a=f'@id("a") {EVERYTHING}', b=f'// nothing\n@id("b") {EVERYTHING}')
     (folder / "README.md").write_text("not a policy")
-    assert problems(folder, needed=True) == []
+    assert problems(read(folder), needed=True) == []
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_policies_that_are_right(folder: Path) -> None:
     ],
 )
 def test_every_mistake_has_a_sentence(folder: Path, texts: dict[str, str], expected: list[str]) -> None:
-    found = problems(policies(folder, **texts), needed=True)
+    found = problems(read(policies(folder, **texts)), needed=True)
     assert len(found) == len(expected)
     for sentence, part in zip(found, expected, strict=True):
         assert part in sentence
@@ -267,12 +267,12 @@ def test_every_mistake_has_a_sentence(folder: Path, texts: dict[str, str], expec
 
 
 def test_no_policy_is_no_mistake_where_nothing_asks(folder: Path) -> None:
-    assert problems(policies(folder), needed=False) == []
-    assert problems(folder / "absent", needed=False) == []
-    assert len(problems(folder / "absent", needed=True)) == 1
+    assert problems(read(policies(folder)), needed=False) == []
+    assert problems(read(folder / "absent"), needed=False) == []
+    assert len(problems(read(folder / "absent"), needed=True)) == 1
 
 
 def test_a_policy_that_cannot_be_read(folder: Path) -> None:
     policies(folder)
     (folder / "a.cedar").write_bytes(b"\xff")
-    assert problems(folder, needed=True) == [f"{folder}: cannot be read (UnicodeDecodeError)."]
+    assert problems(read(folder), needed=True) == [f"{folder}: cannot be read (UnicodeDecodeError)."]

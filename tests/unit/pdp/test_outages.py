@@ -21,6 +21,7 @@ from bff.pdp.credential import OwnToken
 from bff.pdp.model import Asked, Cause, Undecided, properties
 from bff.settings import OnError, ServiceSettings, TokenKind
 from tests.clock import Clock
+from tests.flows.policy import read
 from tests.unit.pdp.support import Told, question
 from tests.unit.pdp.test_authzen import BAD, BASE, ONE, Answer, Pdp, breaks, made, says, times_out
 from tests.unit.pdp.test_cedar import UNSAYABLE
@@ -93,7 +94,7 @@ def test_metadata(clock: Clock, answer: Answer, expected: Cause) -> None:
 @pytest.mark.parametrize("asked", UNSAYABLE.values(), ids=UNSAYABLE)
 def test_what_cedar_cannot_say(tmp_path: Path, asked: Any) -> None:
     (tmp_path / "all.cedar").write_text("permit(principal, action, resource);")
-    assert cause(lambda: Cedar(tmp_path, "roles").decide(asked)) is Cause.QUESTION
+    assert cause(lambda: Cedar(read(tmp_path), "roles").decide(asked)) is Cause.QUESTION
 
 
 @pytest.mark.parametrize("value", ["60", [60], {"n": 60}, True])
@@ -101,12 +102,12 @@ def test_what_a_rule_of_cedar_fails_on(tmp_path: Path, value: object) -> None:
     rules = "permit(principal, action, resource); forbid(principal, action, resource) when { resource.n > 50 };"
     (tmp_path / "all.cedar").write_text(rules)
     asked = question(resource_properties=properties({"n": value}))
-    assert cause(lambda: Cedar(tmp_path, "roles").decide(asked)) is Cause.MISTAKE
+    assert cause(lambda: Cedar(read(tmp_path), "roles").decide(asked)) is Cause.MISTAKE
 
 
 def test_a_type_that_cedar_has_no_name_for(tmp_path: Path) -> None:
     (tmp_path / "all.cedar").write_text("permit(principal, action, resource);")
-    assert cause(lambda: Cedar(tmp_path, "roles").decide(question(resource="9x"))) is Cause.MISTAKE
+    assert cause(lambda: Cedar(read(tmp_path), "roles").decide(question(resource="9x"))) is Cause.MISTAKE
 
 
 class Failing:

@@ -6,7 +6,6 @@ settings with their secrets masked.
 
 import dataclasses
 import ssl
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -242,28 +241,3 @@ def masked(value: Any, name: str = "") -> Any:
 
 def report(found: list[str]) -> str:
     return "\n".join([f"{len(found)} problem(s) in the settings:", *(f"  - {line}" for line in found)])
-
-
-def main() -> int:
-    config = settings.load()
-    found = problems(config)
-    if found:
-        sys.stderr.write(report(found) + "\n")
-        return EX_CONFIG
-    for name, value in {**masked(config), **_to_register(config)}.items():
-        sys.stdout.write(f"{name}: {value}\n")
-    return 0
-
-
-def _to_register(config: Settings) -> dict[str, Any]:
-    """What providers must know of this BFF."""
-    return {
-        "redirect_uris": config.redirect_uris,
-        "post_logout_redirect_uri": f"{config.base_url}/",
-        "backchannel_logout_uri": f"{config.base_url}/auth/backchannel-logout",
-        "frontchannel_logout_uri": f"{config.base_url}/auth/frontchannel-logout",
-    }
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
