@@ -41,8 +41,8 @@ soak: $(VENV)/.dev  ## kill and recycle workers under load for a minute, revoke 
 	  tests/e2e/test_metrics_exact.py tests/e2e/test_prometheus.py tests/e2e/test_workers.py tests/flows/test_beacon.py
 
 chaos: $(VENV)/.dev  ## race for tokens 1000 times, take the provider, the policy decision point and Kafka away for a minute
-	CHAOS_ROUNDS=1000 CHAOS_OUTAGE=60 $(BIN)/pytest $(LONG) -s tests/e2e/test_token_races.py tests/e2e/test_token_outage.py \
-	  tests/e2e/test_pdp_outage.py tests/e2e/test_kafka_outage.py
+	CHAOS_ROUNDS=1000 CHAOS_OUTAGE=60 $(BIN)/pytest $(LONG) -s tests/chaos/test_refresh_races.py tests/chaos/test_provider_outage.py \
+	  tests/chaos/test_pdp_outage.py tests/chaos/test_kafka_outage.py
 
 stream: $(VENV)/.dev  ## send a gibibyte each way through one worker, and watch its memory
 	STREAM_MIB=$${STREAM_MIB:-1024} $(BIN)/pytest $(LONG) -s tests/e2e/test_proxy_memory.py
