@@ -25,7 +25,10 @@ ALONE = ("tests/chaos/test_pdp_outage.py",)
 """Allow each answer a tenth more than a timeout, but for what this machine is late. They come first, and beside them
 only quiet ones run."""
 LONG = (
-    *(f"tests/chaos/test_{name}.py" for name in ("collector_outage", "provider_outage", "refresh_races")),
+    *(
+        f"tests/chaos/test_{name}.py"
+        for name in ("collector_outage", "provider_outage", "refresh_races", "soak_sessions")
+    ),
     *(f"tests/e2e/test_{name}.py" for name in ("bare_machine", "image", "tasks")),
     *(f"tests/contract/test_{name}.py" for name in ("kafka", "kv_redis")),
 )

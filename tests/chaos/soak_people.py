@@ -1,26 +1,20 @@
 """The people of the soak: each has browsers, two providers and habits, and writes into the ledger what it does."""
 
-import http.client
-import json
 import random
-import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from http.cookies import SimpleCookie
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
 from tests.chaos.soak_ledger import Ledger, Life
+from tests.chaos.soak_site import TIMEOUT, Answer, Browser, Site
 from tests.flows.issued import logout_token
-from tests.peers import openid
 from tests.peers.single_sign_on import LOGIN, PERSON, SingleSignOn
 
-TIMEOUT = 30
 ATTEMPTS = 6
-SESSION, CSRF = "bff_session", "_eid_csrf_v1"
+CSRF = "_eid_csrf_v1"
 VERIFY = "/auth/verify@soak"
 SAVED_WITHIN = 5.0
 """Seconds after which a refreshed token and its claims are in every worker, unless a fault was near."""
@@ -28,92 +22,6 @@ HABITS = {
     "verify": 90, "refresh": 6, "stay away": 4, "log in again": 3, "log out": 3, "be logged out by sid": 2,
     "be logged out by sub": 1, "get another role": 4, "lose the grant": 1,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    cookies: Mapping[str, str]
-
-    @property
-    def code(self) -> str:
-        try:
-            return str(json.loads(self.body)["code"])
-        except (ValueError, KeyError):
-            return ""
-
-
-class Site:
-    """The pods, as a balancer in front of them would ask: any that answers, on connections that are kept."""
-
-    def __init__(self, base_url: str, ports: list[int]) -> None:
-        self.base_url = base_url
-        self._ports = ports
-        self._of_thread = threading.local()
-        self._kept: list[http.client.HTTPConnection] = []
-
-    def ask(self, method: str, path: str, cookies: Mapping[str, str], body: str = "", **headers: str) -> Answer | None:
-        """None where no answer came: what became of the request is unknown."""
-        sent = {
-            "Host": urlsplit(self.base_url).netloc,
-            "User-Agent": openid.NAVIGATION["User-Agent"],
-            "Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items()),
-            **headers,
-        }
-        for connection in random.sample(self._connections(), len(self._ports)):
-            try:
-                return _asked(connection, method, path, body, sent)
-            except ConnectionRefusedError:  # so nothing was asked: this pod is away
-                connection.close()
-            except (OSError, http.client.HTTPException):
-                connection.close()
-                return None
-        return None
-
-    def close(self) -> None:
-        for connection in self._kept:
-            connection.close()
-
-    def _connections(self) -> list[http.client.HTTPConnection]:
-        """Of this thread, one to each pod."""
-        if not hasattr(self._of_thread, "connections"):
-            self._of_thread.connections = [
-                http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT) for port in self._ports
-            ]
-            self._kept += self._of_thread.connections
-        connections: list[http.client.HTTPConnection] = self._of_thread.connections
-        return connections
-
-
-def _asked(
-    connection: http.client.HTTPConnection, method: str, path: str, body: str, headers: Mapping[str, str]
-) -> Answer:
-    connection.request(method, path, body or None, headers)
-    answer = connection.getresponse()
-    content = answer.read()
-    found: SimpleCookie = SimpleCookie()
-    for line in answer.headers.get_all("Set-Cookie", []):
-        found.load(line)
-    cookies = {name: "" if each["max-age"] == "0" else each.value for name, each in found.items()}
-    return Answer(answer.status, dict(answer.headers.items()), content, cookies)
-
-
-@dataclass
-class Browser:
-    """cookies: at the BFF. logins: cookies at each provider, by alias."""
-
-    cookies: dict[str, str] = field(default_factory=dict)
-    logins: dict[str, str] = field(default_factory=dict)
-    life: Life | None = None
-    over: Life | None = None
-    """A session that the script ended, of which this browser still has the cookie."""
-
-    def keep(self, answer: Answer) -> None:
-        """What the answer sets, and not what it clears."""
-        self.cookies |= answer.cookies
-        self.cookies = {name: value for name, value in self.cookies.items() if value}
 
 
 class Person:

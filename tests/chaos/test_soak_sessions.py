@@ -21,7 +21,8 @@ import pytest
 from tests.chaos import soak_ground
 from tests.chaos.soak_ground import Ground
 from tests.chaos.soak_ledger import Ledger
-from tests.chaos.soak_people import Person, Site
+from tests.chaos.soak_people import Person
+from tests.chaos.soak_site import Site
 from tests.peers import process
 
 pytestmark = pytest.mark.e2e
