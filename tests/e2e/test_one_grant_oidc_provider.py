@@ -23,7 +23,7 @@ QUIET = LOGIN_TIMEOUT + CODE_LIFE + 1
 QUEUE, SESSIONS = f"bff:i:{REVOCATION_INDEX}", f"bff:i:{EXPIRY_INDEX}"
 REVOCATION = "/token/revocation"
 MANY = 1000
-STEPS = 6
+STEPS = 3  # a browser that logs in five times at once is taken for one that goes round in circles
 End = Callable[[Deployment, Visitor], None]
 
 
@@ -36,9 +36,8 @@ def deployment(folder: Path) -> Iterator[Deployment]:
 
 @pytest.fixture
 def alice(deployment: Deployment) -> Iterator[Visitor]:
-    """A browser of hers, and so a grant of its own."""
+    """A browser of hers, and so a grant of its own. The clock is never set back: jobs of the fleet would wait for it."""
     deployment.provider.heal()
-    deployment.forget_sessions()
     with Visitor(deployment.bff.base_url) as person:
         log_in(person)
         yield person
@@ -94,14 +93,15 @@ def log_in_over_it(deployment: Deployment, person: Visitor) -> None:
     """Without any end before."""
 
 
-ENDS: list[End] = [
+AFTER_WHICH_THE_CLOCK_MAY_BE_AHEAD: list[End] = [
     time_out,
     be_swept,
     log_out_without_revocation,
     be_refused_by_binding,
-    be_logged_out_by_the_provider,
     log_in_over_it,
 ]
+ENDS = [be_logged_out_by_the_provider, *AFTER_WHICH_THE_CLOCK_MAY_BE_AHEAD]
+"""A logout token is good for minutes only, so the provider's clock must agree."""
 
 
 def waits(deployment: Deployment, key: str) -> bool:
@@ -126,14 +126,13 @@ def test_the_login_after_it_keeps_its_tokens(deployment: Deployment, alice: Visi
     assert refresh(alice) == (200, "")
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(3))
 def test_any_order_of_ends(deployment: Deployment, alice: Visitor, seed: int) -> None:
     """With the former sessions' revocations still to come, or done, at each next end."""
     chance = random.Random(seed)
-    pausing = [end for end in ENDS if end is not be_logged_out_by_the_provider]  # whose clock is not set forward
     for _ in range(STEPS):
         former = digest(alice.cookie())
-        chance.choice(pausing)(deployment, alice)
+        chance.choice(AFTER_WHICH_THE_CLOCK_MAY_BE_AHEAD)(deployment, alice)
         log_in(alice)
         if chance.random() < 0.5:
             settle(deployment, former)

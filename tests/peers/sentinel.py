@@ -21,7 +21,7 @@ sentinel failover-timeout main 5000
 
 
 class Sentinel:
-    """A context manager. Nothing is persisted: a server that was killed comes back empty, and as a replica."""
+    """A context manager. Nothing is persisted: a server that was killed comes back as a replica."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -71,8 +71,8 @@ class Sentinel:
         former = self.master()
         former.kill()
         _wait(lambda: self.master() is not former and self._leads(self.master()))
-        former.start()
-        former.command("REPLICAOF", "127.0.0.1", self.master().port)  # Sentinel would, after some time
+        # Sentinel would make it one after ten seconds. Until then it would be a master with an old copy of the data.
+        former.start("--replicaof", f"127.0.0.1 {self.master().port}")
 
     def _switched(self) -> bool:
         """Refused until the sentinel knows a replica well enough."""
