@@ -36,7 +36,7 @@ def deployment(folder: Path) -> Iterator[Deployment]:
 
 @pytest.fixture
 def alice(deployment: Deployment) -> Iterator[Visitor]:
-    """A browser of hers, and so a grant of its own. The clock is never set back: jobs of the fleet would wait for it."""
+    """A browser of hers, and so a grant of its own. The clock is never set back, or jobs of the fleet would wait."""
     deployment.provider.heal()
     with Visitor(deployment.bff.base_url) as person:
         log_in(person)
