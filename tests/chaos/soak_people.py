@@ -1,5 +1,6 @@
 """The people of the soak: each has browsers, two providers and habits, and writes into the ledger what it does."""
 
+import itertools
 import random
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ class Person:
         self._pace = pace
         self._browsers = [Browser() for _ in range(browsers)]
         self._chance = random.Random(name)
+        self._pages = itertools.count()  # a page that is asked for again and again is taken for a circle
         self._role_changed_at: dict[str, float] = {}
         self._acts: dict[str, Callable[[Browser, Life], float | None]] = {
             "verify": self._verify, "refresh": self._refresh, "stay away": self._stay_away,
@@ -196,7 +198,7 @@ class Person:
     def _log_in(self, browser: Browser) -> None:
         browser.cookies.pop(CSRF, None)
         alias = self._chance.choice(list(self._ledger.providers))
-        path: str | None = f"/auth/login?idp={alias}"
+        path: str | None = f"/auth/login?idp={alias}&return_to=/{next(self._pages)}"
         for _ in range(ATTEMPTS):
             answer = self._site.ask("GET", path or "", browser.cookies, **_NAVIGATION)
             status = answer.status if answer else 0
