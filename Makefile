@@ -6,10 +6,10 @@ PORT   ?= 8000
 LONG   := -o faulthandler_timeout=7200
 
 .DEFAULT_GOAL := help
-.PHONY: help install fast run test check fmt fuzz soak chaos stream bench dashboards
+.PHONY: help install fast run test check fmt fuzz soak soak-sessions chaos stream bench dashboards
 
 help:  ## list the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(VENV)/.run  ## put the BFF's libraries, pinned, into .venv
 
@@ -40,9 +40,12 @@ soak: $(VENV)/.dev  ## kill and recycle workers under load for a minute, revoke 
 	SOAK_SECONDS=60 SOAK_WORKERS=8 SOAK_REVOCATIONS=1000 SOAK_SERIES=10000 $(BIN)/pytest $(LONG) -s \
 	  tests/e2e/test_metrics_exact.py tests/e2e/test_prometheus.py tests/e2e/test_workers.py tests/flows/test_beacon.py
 
+soak-sessions: $(VENV)/.dev  ## 1000 people and every fault for ten minutes: no session ends without a cause
+	SOAK_SESSIONS_SECONDS=600 SOAK_PEOPLE=1000 $(BIN)/pytest $(LONG) -s tests/chaos/test_soak_sessions.py
+
 chaos: $(VENV)/.dev  ## race for tokens 1000 times, take the provider, the policy decision point and Kafka away for a minute
-	CHAOS_ROUNDS=1000 CHAOS_OUTAGE=60 $(BIN)/pytest $(LONG) -s tests/e2e/test_token_races.py tests/e2e/test_token_outage.py \
-	  tests/e2e/test_pdp_outage.py tests/e2e/test_kafka_outage.py
+	CHAOS_ROUNDS=1000 CHAOS_OUTAGE=60 $(BIN)/pytest $(LONG) -s tests/chaos/test_refresh_races.py tests/chaos/test_provider_outage.py \
+	  tests/chaos/test_pdp_outage.py tests/chaos/test_kafka_outage.py
 
 stream: $(VENV)/.dev  ## send a gibibyte each way through one worker, and watch its memory
 	STREAM_MIB=$${STREAM_MIB:-1024} $(BIN)/pytest $(LONG) -s tests/e2e/test_proxy_memory.py

@@ -21,14 +21,15 @@ from tests import fuzz
 from tests.peers import process
 
 PROCESSES = 3  # on two cores: tests of servers mostly wait for them, so two of these and the quiet ones keep both busy
-ALONE = ("tests/e2e/test_pdp_outage.py",)
+ALONE = ("tests/chaos/test_pdp_outage.py",)
 """Allow each answer a tenth more than a timeout, but for what this machine is late. They come first, and beside them
 only quiet ones run."""
 LONG = (
     *(
-        f"tests/e2e/test_{name}.py"
-        for name in ("bare_machine", "image", "tasks", "telemetry_outage", "token_outage", "token_races")
+        f"tests/chaos/test_{name}.py"
+        for name in ("collector_outage", "provider_outage", "refresh_races", "soak_sessions")
     ),
+    *(f"tests/e2e/test_{name}.py" for name in ("bare_machine", "image", "tasks")),
     *(f"tests/contract/test_{name}.py" for name in ("kafka", "kv_redis")),
 )
 QUIET = tuple(f"tests/{folder}/" for folder in ("architecture", "flows", "unit"))

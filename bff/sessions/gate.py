@@ -1,6 +1,8 @@
 """Decides whether a request belongs to a live session. Verify and every protected view come through here.
 
-Never writes on the way: that a session was used is noted in memory and recorded later, in a batch, off the request.
+Hardly ever writes on the way: that a session was used is noted in memory and recorded later, in a batch, off the
+request. Only a use in the session's last moment is recorded at once, since another worker would end the session before
+the next batch.
 """
 
 import re
@@ -23,6 +25,8 @@ from bff.settings import SessionSettings
 
 _COOKIE_VALUE = r"[A-Za-z0-9_-]{43}"  # what random_id() makes; anything else costs no look-up
 _MOST_CANDIDATES = 3
+_RECORDED_WITHIN = 2.0
+"""Seconds after which the batch of a second has been written, with some to spare."""
 _REPORTED_FOR = 3600.0
 _MOST_REPORTED = 1024
 
@@ -82,8 +86,7 @@ class Gate:
         if self._binding != "off" and (seen := binding_of(*client)) != session.binding:
             self._compare(session, seen)
         if touch and now >= entry.touch_after:
-            entry.touch_after = now + self._touch_interval
-            self._used[session.key] = (session, now)
+            self._note_use(entry, now)
         return entry
 
     def knows(self, cookie_header: str, client: Client) -> bool:
@@ -93,7 +96,7 @@ class Gate:
         if not values:
             return True
         entry = self._cache.held(digest(values[0]), now)
-        if entry is None:
+        if entry is None or self._must_record(entry, now):
             return False
         if self._binding == "off" or (seen := binding_of(*client)) == entry.session.binding:
             return True
@@ -174,6 +177,20 @@ class Gate:
         one that opens a session counts.
         """
         return [found[1] for found in islice(self._cookie.finditer(cookie_header), _MOST_CANDIDATES)]
+
+    def _note_use(self, entry: Entry, now: float) -> None:
+        at_once = self._must_record(entry, now)
+        entry.touch_after = now + self._touch_interval
+        use = (entry.session, now)
+        if at_once:
+            with suppress(StoreUnavailable):
+                self._store.touch([use])
+                return
+        self._used[entry.session.key] = use
+
+    def _must_record(self, entry: Entry, now: float) -> bool:
+        """Whether the session may be over before the next batch is written."""
+        return now >= entry.touch_after and entry.session.expires_at - now < _RECORDED_WITHIN
 
     def _end_expired(self, session: Session, now: float) -> None:
         reason = session.expired(now) or EndReason.IDLE_TIMEOUT

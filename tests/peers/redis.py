@@ -86,8 +86,9 @@ class RedisServer:
         finally:
             client.close()
 
-    def start(self) -> None:
-        running = process.running(self._command, port=self.port, cwd=self._folder, log=self.log)
+    def start(self, *options: str | Path) -> None:
+        """options: more words, of which a later one counts more than an earlier one."""
+        running = process.running([*self._command, *options], port=self.port, cwd=self._folder, log=self.log)
         self._process = self._running.enter_context(running)
 
     def stop(self) -> None:

@@ -110,6 +110,35 @@ def test_a_look_that_does_not_count_as_use(sessions: Layer, clock: Clock) -> Non
     assert expires_at(sessions, session.key) == session.expires_at
 
 
+@pytest.mark.parametrize("left", [0.01, 1.0, 1.9])
+def test_a_use_in_the_last_moment_is_recorded_at_once(sessions: Layer, clock: Clock, left: float) -> None:
+    """Else another worker, or the sweep, would end it before the next batch."""
+    cookie, session = sessions.create()
+    sessions.cache._listening(True)
+    sessions.gate.admit(cookie, CLIENT)
+    clock.now = session.expires_at - left
+    assert not sessions.gate.knows(cookie, CLIENT), "there is something to write"
+    sessions.gate.admit(cookie, CLIENT)
+    used_at = clock.now
+    clock.now += left + 0.01
+    assert sessions.store.sweep() == 0
+    assert sessions.gate.admit(cookie, CLIENT).session.expires_at == pytest.approx(used_at + 3600)
+
+
+def test_a_use_in_the_last_moment_that_cannot_be_recorded_is_kept(sessions: Layer, clock: Clock) -> None:
+    cookie, session = sessions.create()
+    sessions.cache._listening(True)
+    sessions.gate.admit(cookie, CLIENT)
+    clock.now = session.expires_at - 1
+    sessions.gate.knows(cookie, CLIENT)
+    sessions.kv.down = True
+    sessions.cache._entries[session.key].valid_until = float("inf")
+    sessions.gate.admit(cookie, CLIENT)
+    sessions.kv.down = False
+    sessions.gate.flush()
+    assert expires_at(sessions, session.key) == clock.now + 3600
+
+
 def test_uses_of_many_sessions_are_one_write(sessions: Layer, clock: Clock) -> None:
     cookies = [sessions.create()[0] for _ in range(20)]
     clock.now += 100
