@@ -58,7 +58,8 @@ class RedisStore:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Times in seconds; connect_timeout is `timeout` unless given. pool_size: calls under way at once in this
-        process; pool_wait: how long others wait for their turn. Raises ValueError for a bad URL."""
+        process; pool_wait: how long others wait for their turn while none of those ends. Raises ValueError for a bad
+        URL."""
         self._url = redis_url.parse(url)
         self._namespace = redis_pool.one_slot(namespace) if self._url.scheme in redis_url.CLUSTER else namespace
         self._listeners: set[Listener] = set()

@@ -1,12 +1,12 @@
 """How one call reaches Redis: pool, time limits, breaker, metrics, errors.
 
 How long a call can take. redis-py's own repetitions (ten by default, with pauses of up to a second) are off, so every
-wait happens at most once and the first that runs out ends the call: for a free connection (`pool_wait`, since a burst
-of requests is no outage of Redis), for the TCP
-connection if one must be made (`connect_timeout` for each address of the name), for TLS, AUTH and SELECT on it and
-then for the reply (`timeout` each). In practice: `timeout` on a server that hangs, `connect_timeout` on a host that
-is gone. Sentinels, or the nodes of a cluster, are asked for the master by a thread of their own; a call waits for them
-only until there was a first answer. Resolving a name takes what the system's resolver takes.
+wait happens at most once and the first that runs out ends the call: for a free connection (`pool_wait` without another
+call's end, since a burst of requests is no outage of Redis), for the TCP connection if one must be made
+(`connect_timeout` for each address of the name), for TLS, AUTH and SELECT on it and then for the reply (`timeout`
+each). In practice: `timeout` on a server that hangs, `connect_timeout` on a host that is gone. Sentinels, or the nodes
+of a cluster, are asked for the master by a thread of their own; a call waits for them only until there was a first
+answer. Resolving a name takes what the system's resolver takes.
 
 What is repeated. A pooled connection that the server has closed meanwhile is noticed before anything is sent and
 replaced, for every operation. When it breaks later, a read is sent once more; a write is not, because it may have
@@ -30,6 +30,7 @@ from bff.kv.complaints import Complaints
 from bff.kv.listener import Listener
 from bff.kv.redis_node import Command, Node
 from bff.kv.redis_url import RedisUrl
+from bff.kv.turns import Turns
 from bff.observability import metrics
 
 Work = Callable[[Node], Any]
@@ -86,7 +87,7 @@ class RedisLink:
                 limits = {"timeout": self._timeout, "connect_timeout": self._connect_timeout}
                 self._pool = redis_pool.make(self._url, self._namespace, size=self._pool_size, **limits)
                 self._client: Any = redis.Redis(connection_pool=self._pool)
-                self._slots = threading.BoundedSemaphore(self._pool_size)
+                self._turns = Turns(self._pool_size, self._pool_wait)
                 self._pid = os.getpid()
 
     def close(self) -> None:
@@ -147,12 +148,12 @@ class RedisLink:
     def _call(self, verb: str, work: Work, repeatable: bool = False) -> Any:
         with self._measured(verb), _translated():
             self._ensure_started()
-            if not self._slots.acquire(timeout=self._pool_wait):
+            if not self._turns.acquire():
                 raise StoreBusy("No connection to Redis became free in time")
             try:
                 return self._guarded(work, repeatable)
             finally:
-                self._slots.release()
+                self._turns.release()
 
     def _guarded(self, work: Work, repeatable: bool) -> Any:
         if not self._breaker.allow():

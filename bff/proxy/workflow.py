@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from bff.bulkhead import BUSY_TIMEOUT, Bulkhead
+from bff.bulkhead import BUSY_LONGEST, BUSY_TIMEOUT, Bulkhead
 from bff.http import Upstream, Watcher
 from bff.oidc.dpop import Dpop
 from bff.proxy.forward import Forwarder, Service
@@ -24,14 +24,14 @@ def forwarder(
     clock: Callable[[], float],
 ) -> Forwarder:
     origin = Origin.of(settings.base_url)
-    patience = BUSY_TIMEOUT if settings.greenlets else 0.0
+    patience, longest = (BUSY_TIMEOUT, BUSY_LONGEST) if settings.greenlets else (0.0, 0.0)
     services = [
         Service(
             each,
             make(each, watcher),
             RequestHeaders(each.request_headers, origin),
             ResponseHeaders(each.response_headers),
-            Bulkhead(each.service, each.max_concurrent or max(1, settings.concurrency // 2), patience),
+            Bulkhead(each.service, each.max_concurrent or max(1, settings.concurrency // 2), patience, longest),
         )
         for each in settings.upstreams
     ]

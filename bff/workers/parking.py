@@ -55,8 +55,13 @@ class Parking:
             yield connection, place
 
     def refused(self, now: float) -> Iterator[tuple[Any, Bound]]:
-        """Those that waited too long."""
+        """Those that waited too long. Of each service the first ones are: all behind them came later."""
+        moving: set[Bulkhead] = set()
         for connection in self._waiting.due(now):
+            bulkhead = self._bound[connection].bulkhead
+            if bulkhead in moving or not bulkhead.is_late(self._waiting[connection], now):
+                moving.add(bulkhead)
+                continue
             yield connection, self._end(connection)
 
     def _end(self, connection: Any) -> Bound:

@@ -6,8 +6,9 @@ from threading import Barrier
 import pytest
 from prometheus_client import REGISTRY
 
-from bff.bulkhead import Bulkhead, Place
+from bff.bulkhead import BUSY_LONGEST, BUSY_TIMEOUT, Bulkhead, Place
 from bff.errors import Busy
+from tests.clock import Clock
 
 
 def rejections(service: str) -> float:
@@ -61,3 +62,35 @@ def test_a_request_may_wait_for_a_place() -> None:
         place.leave()
         assert waiting.result(timeout=10).bulkhead is bulkhead
     assert rejections("patient") == 0
+
+
+def test_one_that_waits_is_late_when_no_place_is_left_or_after_long() -> None:
+    clock = Clock()
+    begun, bulkhead = clock(), Bulkhead("moving", 1, clock=clock)
+    assert not bulkhead.is_late(begun, begun + BUSY_TIMEOUT - 0.5)
+    assert bulkhead.is_late(begun, begun + BUSY_TIMEOUT)
+    for _ in range(7):
+        place = bulkhead.enter()
+        clock.now += BUSY_TIMEOUT - 0.5
+        assert not bulkhead.is_late(begun, clock()) or clock() >= begun + BUSY_LONGEST
+        place.leave()
+    assert bulkhead.is_late(begun, clock()), "although places are left"
+    assert not bulkhead.is_late(clock() - BUSY_TIMEOUT, clock())
+
+
+@pytest.mark.parametrize(("moves", "longest"), [(False, BUSY_TIMEOUT), (True, BUSY_LONGEST)])
+def test_it_waits_as_long_by_itself(moves: bool, longest: float) -> None:
+    """While each look at its condition is half a second later; and a place was left just then, or none ever."""
+    clock = Clock()
+    bulkhead = Bulkhead("waits", 1, BUSY_TIMEOUT, BUSY_LONGEST, clock)
+    _place, begun = bulkhead.enter(), clock()
+
+    def wait(timeout: float | None = None) -> bool:
+        clock.now += 0.5
+        bulkhead._left_at = clock() if moves else 0.0
+        return True
+
+    bulkhead._changed.wait = wait  # type: ignore[method-assign]
+    with pytest.raises(Busy):
+        bulkhead.enter()
+    assert clock() - begun == longest

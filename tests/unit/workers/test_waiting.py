@@ -1,8 +1,9 @@
 """Which connections a worker gives up, and which requests wait for a place at their service."""
 
-from bff.bulkhead import BUSY_TIMEOUT, Bound, Bulkhead
+from bff.bulkhead import BUSY_LONGEST, BUSY_TIMEOUT, Bound, Bulkhead
 from bff.workers.parking import Parking, asked
 from bff.workers.waiting import Waiting
+from tests.clock import Clock
 
 
 def test_each_has_the_same_time_whatever_arrives_meanwhile() -> None:
@@ -56,6 +57,34 @@ def test_who_waits_too_long_is_refused() -> None:
         place.leave()
     assert [connection for connection, _place in parking.entered()] == ["c"]
     assert len(parking) == 0
+
+
+def test_those_behind_wait_on_while_places_are_left() -> None:
+    clock, parking = Clock(0.0), Parking()
+    orders = Bound(Bulkhead("orders", 1, clock=clock), "orders-read", "/api/orders", streaming=False)
+    billing = bound(1)
+    places = [parking.enter("a", orders, 0.0), parking.enter("b", billing, 0.0)]
+    waiting = {"c": orders, "d": billing, "e": orders}
+    assert [parking.enter(connection, where, 0.0) for connection, where in waiting.items()] == [None] * 3
+    clock.now = 1.0
+    if (first := places[0]) is not None:
+        first.leave()
+    places += [place for _, place in parking.entered()]
+    assert list(parking.refused(BUSY_TIMEOUT)) == [("d", billing)], "of the service that has left no place"
+    assert list(parking.refused(BUSY_TIMEOUT + 1)) == [("e", orders)]
+    assert len(parking) == 0
+
+
+def test_they_wait_so_long_at_most() -> None:
+    clock, parking = Clock(0.0), Parking()
+    orders = Bound(Bulkhead("orders", 1, clock=clock), "orders-read", "/api/orders", streaming=False)
+    place = parking.enter("a", orders, 0.0)
+    assert parking.enter("b", orders, 0.0) is None
+    clock.now = BUSY_LONGEST - 0.5
+    if place is not None:
+        place.leave()
+    assert list(parking.refused(BUSY_LONGEST - 0.1)) == []
+    assert list(parking.refused(BUSY_LONGEST)) == [("b", orders)]
 
 
 def test_what_is_asked() -> None:
