@@ -118,6 +118,7 @@ class RedisLink:
                 connection.connect()
                 connection.send_command("SUBSCRIBE", channel)
                 connection.read_response()
+            self._breaker.succeeded()  # whoever hears of it asks the store at once, and it answers again
             listener.connected()
             with _translated():
                 self._receive(listener, connection)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import requests
 
@@ -20,6 +21,7 @@ from tests.peers.redis import RedisServer
 
 PATIENCE = 60
 LOG = "bff:l:events"
+LIMITS = ("login", "callback", "token_refresh", "end_session")
 SECRET = base64.b64encode(secrets.token_bytes(32)).decode()
 ROUTES = """services:
   orders: {token: none, base_url: "%s"}
@@ -55,9 +57,9 @@ backend verify
 class Pod:
     """A master and its workers, on ports that they keep when they start anew."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str], workers: int) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str], workers: int, port: int = 0) -> None:
         folder.mkdir()
-        self.port, self.verify_port = process.free_port(), process.free_port()
+        self.port, self.verify_port = port or process.free_port(), process.free_port()
         self.settings = {**settings, "VERIFY_BIND": f"127.0.0.1:{self.verify_port}"}
         self.bff: Bff
         self._folder = folder
@@ -87,9 +89,9 @@ class Pod:
 
 
 class Fleet:
-    """site: where browsers come. questions: where proxies ask. ready: how many pods the balancer sends requests to."""
+    """site: where browsers come. questions: where proxies ask. answers: where the balancer says what it sees."""
 
-    def __init__(self, pods: Sequence[Pod], site: int, questions: int, answers: int) -> None:
+    def __init__(self, pods: Sequence[Pod], site: int, questions: int, answers: int = 0) -> None:
         self.pods = pods
         self.site, self.questions = site, questions
         self._answers = answers
@@ -138,39 +140,70 @@ def running(
 ) -> Iterator[Fleet]:
     """classes: of each pod's workers. every: how often the balancer asks for readiness."""
     site, questions, answers = (process.free_port() for _ in range(3))
-    client = openid.client("bff", f"http://127.0.0.1:{site}")
     with ExitStack() as stack:
-        store = stack.enter_context(RedisServer(redis.debian(), folder))
-        broker = stack.enter_context(Kafka(folder))
-        orders = stack.enter_context(service.running(folder))
-        provider = stack.enter_context(openid.running([client], autologin=True, log=folder / "provider.log"))
+        around = stack.enter_context(_surroundings(folder, site, settings or {}))
+        pods = [
+            Pod(folder / f"pod{number}", around.environ | {"WEB_WORKER_CLASS": name}, workers)
+            for number, name in enumerate(classes, 1)
+        ]
+        start(pods, stack)
+        fleet = around.of(Fleet(pods, site, questions, answers))
+        stack.enter_context(_balancer(folder, fleet, every, answers))
+        fleet.wait_until_ready()
+        yield fleet
+
+
+@contextmanager
+def single(folder: Path, worker_class: str, *, workers: int, settings: Mapping[str, str]) -> Iterator[Fleet]:
+    """One pod, and nothing before it."""
+    port = process.free_port()
+    with ExitStack() as stack:
+        around = stack.enter_context(_surroundings(folder, port, settings))
+        pod = Pod(folder / "pod", around.environ | {"WEB_WORKER_CLASS": worker_class}, workers, port)
+        start([pod], stack)
+        yield around.of(Fleet([pod], pod.port, pod.verify_port))
+
+
+class _Surroundings(NamedTuple):
+    environ: dict[str, str]
+    provider: Provider
+    store: RedisServer
+    broker: Kafka
+
+    def of(self, fleet: Fleet) -> Fleet:
+        fleet.provider, fleet.store, fleet.broker = self[1:]
+        return fleet
+
+
+@contextmanager
+def _surroundings(folder: Path, site: int, settings: Mapping[str, str]) -> Iterator[_Surroundings]:
+    client = openid.client("bff", f"http://127.0.0.1:{site}")
+    with (
+        RedisServer(redis.debian(), folder) as store,
+        Kafka(folder) as broker,
+        service.running(folder) as orders,
+        openid.running([client], autologin=True, log=folder / "provider.log") as provider,
+    ):
         (folder / "routes.yaml").write_text(ROUTES % orders.url)
-        common = {
+        environ = {
             **client.environ,
             "BFF_BASE_URL": f"http://127.0.0.1:{site}",
             "BFF_CONFIG_DIR": str(folder),
             "BFF_SECRETS": SECRET,
             "KAFKA_BOOTSTRAP_SERVERS": broker.address,
             "OIDC_ISSUER": provider.issuer,
-            "RATE_LIMITS": ",".join(
-                f"{name}=1000000/minute" for name in ("login", "callback", "token_refresh", "end_session")
-            ),
+            "RATE_LIMITS": ",".join(f"{name}=1000000/minute" for name in LIMITS),
             "REDIS_URL": store.url,
-            **(settings or {}),
+            **settings,
         }
-        pods = [
-            Pod(folder / f"pod{number}", common | {"WEB_WORKER_CLASS": name}, workers)
-            for number, name in enumerate(classes, 1)
-        ]
-        for pod in pods:
-            stack.callback(pod.close)
-        with ThreadPoolExecutor(len(pods)) as pool:
-            list(pool.map(Pod.start, pods))
-        fleet = Fleet(pods, site, questions, answers)
-        fleet.provider, fleet.store, fleet.broker = provider, store, broker
-        stack.enter_context(_balancer(folder, fleet, every, answers))
-        fleet.wait_until_ready()
-        yield fleet
+        yield _Surroundings(environ, provider, store, broker)
+
+
+def start(pods: Sequence[Pod], stack: ExitStack) -> None:
+    for pod in pods:
+        stack.callback(pod.close)
+    with ThreadPoolExecutor(len(pods)) as pool:
+        list(pool.map(Pod.start, pods))
 
 
 @contextmanager

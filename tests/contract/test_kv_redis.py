@@ -5,8 +5,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from tests.contract.backends import PATIENT, RedisBackend, eventually
 from tests.contract.test_kv import Inbox, processes, together
 from tests.peers import certificates, lateness, process
 from tests.peers import redis as redis_peer
-from tests.peers.redis import CLUSTERED, RedisCluster, RedisServer
+from tests.peers.redis import CLUSTERED, RedisCluster, RedisServer, Watched
 
 PASSWORD = "correct-horse-battery"
 TIMEOUT = 0.25
@@ -196,6 +195,19 @@ def busy(store: RedisStore) -> bool:
     except StoreTimeout:
         pass
     return False
+
+
+def test_a_listener_that_is_back_closes_the_breaker(store: RedisStore, server: RedisServer, breaker: Breaker) -> None:
+    """Whoever hears of its return asks the store at once."""
+    asked: list[tuple[bool, State]] = []
+    store.subscribe("c", lambda _message: None, lambda connected: asked.append((connected, breaker.state)))
+    assert eventually(lambda: asked[-1:] == [(True, State.CLOSED)])
+    server.stop()
+    assert eventually(lambda: len(asked) == 2)
+    breaker.broken()
+    breaker._probe_at = float("inf")  # no probe of another's closes it
+    server.start()
+    assert eventually(lambda: asked[2:] == [(True, State.CLOSED)], 10)
 
 
 class TestBurst:
@@ -591,33 +603,10 @@ class TestPlaces:
             unchecked.close()
 
 
-@dataclass
-class Fleet:
-    """A sentinel that watches a service named `main`, its master, and the replica that will take over."""
-
-    watching: RedisServer
-    master: RedisServer
-    replica: RedisServer
-
-
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    program, options = redis_peer.debian(), ["--masterauth", PASSWORD, "--repl-diskless-sync-delay", "0"]
-    config = tmp_path / "sentinel.conf"
-    with ExitStack() as running:
-        master = running.enter_context(RedisServer(program, tmp_path, password=PASSWORD, options=options))
-        options += ["--replicaof", f"127.0.0.1 {master.port}"]
-        replica = running.enter_context(RedisServer(program, tmp_path, password=PASSWORD, options=options))
-        # The sentinel asks for the replicas when it starts and then not for ten seconds.
-        assert eventually(lambda: master.command("ROLE")[2] != [], 10)
-        config.write_text(
-            f"sentinel monitor main 127.0.0.1 {master.port} 1\n"
-            f"sentinel auth-pass main {PASSWORD}\n"
-            "sentinel down-after-milliseconds main 500\n"
-            "sentinel failover-timeout main 5000\n"
-        )
-        watching = running.enter_context(RedisServer(program, tmp_path, options=["--sentinel"], config=config))
-        yield Fleet(watching, master, replica)
+def fleet(tmp_path: Path) -> Iterator[Watched]:
+    with redis_peer.watched(redis_peer.debian(), tmp_path, PASSWORD) as started:
+        yield started
 
 
 def failover(watching: RedisServer) -> bool:
@@ -629,14 +618,8 @@ def failover(watching: RedisServer) -> bool:
     return True
 
 
-def reached(watching: RedisServer) -> bool:
-    """Whether the sentinel knows a replica that could take over."""
-    replicas = watching.command("SENTINEL", "REPLICAS", "main")
-    return any(replica[b"master-link-status"] == b"ok" for replica in replicas)
-
-
 class TestSentinel:
-    def test_follows_a_switch_while_the_former_master_lives(self, fleet: Fleet) -> None:
+    def test_follows_a_switch_while_the_former_master_lives(self, fleet: Watched) -> None:
         """What is written to the former master is lost, so the store must not wait until that one is demoted."""
         dead = process.free_port()
         url = f"redis+sentinel://:{PASSWORD}@127.0.0.1:{dead},127.0.0.1:{fleet.watching.port}/main/0"
@@ -658,7 +641,7 @@ class TestSentinel:
         store.close()
         silent.close()
 
-    def test_many_threads_find_the_master_at_once(self, fleet: Fleet) -> None:
+    def test_many_threads_find_the_master_at_once(self, fleet: Watched) -> None:
         """Past sentinels that are gone: each thread asks every one that it has to."""
         hosts = ",".join(
             f"127.0.0.1:{port}" for port in (process.free_port(), process.free_port(), fleet.watching.port)
@@ -671,19 +654,19 @@ class TestSentinel:
         for _ in range(10):
             find()
 
-    def test_follows_after_the_master_died(self, fleet: Fleet) -> None:
+    def test_follows_after_the_master_died(self, fleet: Watched) -> None:
         store = patient(f"redis+sentinel://:{PASSWORD}@127.0.0.1:{fleet.watching.port}/main")
         inbox = Inbox()
         store.subscribe("c", inbox.message, inbox.state)
         assert works(store)
         assert eventually(lambda: inbox.states == [True])
-        assert eventually(lambda: reached(fleet.watching), 10)
+        assert eventually(fleet.reached, 10)
         fleet.master.kill()
         assert eventually(lambda: works(store), 10)
         assert eventually(lambda: inbox.states == [True, False, True], 5)
         store.close()
 
-    def test_a_service_that_no_sentinel_knows(self, fleet: Fleet) -> None:
+    def test_a_service_that_no_sentinel_knows(self, fleet: Watched) -> None:
         store = patient(f"redis+sentinel://:{PASSWORD}@127.0.0.1:{fleet.watching.port}/unknown")
         error, _ = timed(store.ping)
         assert "MasterNotFoundError" in str(error)

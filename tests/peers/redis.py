@@ -1,5 +1,5 @@
-"""Real Redis servers: Debian's and Redis 8 from PyPI, without persistence, that tests may freeze, kill and restart; and
-clusters of them."""
+"""Real Redis servers: Debian's and Redis 8 from PyPI, without persistence, that tests may freeze, kill and restart;
+clusters of them; and a sentinel with what it watches."""
 
 import contextlib
 import importlib.util
@@ -7,9 +7,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import redis
 
@@ -205,14 +205,51 @@ class RedisCluster:
         self._until("all are content", lambda each: _info(each)["cluster_state"] == "ok")
 
     def _until(self, what: str, holds: Callable[[RedisServer], bool]) -> None:
-        deadline = time.monotonic() + ADMIN_TIMEOUT
-        while not all(holds(server) for server in self.servers):
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"not in {ADMIN_TIMEOUT} s: {what}")
-            time.sleep(process.POLL)
+        until(what, lambda: all(holds(server) for server in self.servers))
 
     def __exit__(self, *_: object) -> None:
         self._running.close()
+
+
+class Watched(NamedTuple):
+    """A sentinel that watches a service named `main`, its master, and the replica that will take over."""
+
+    watching: RedisServer
+    master: RedisServer
+    replica: RedisServer
+
+    def reached(self) -> bool:
+        """Whether the sentinel knows a replica that could take over."""
+        replicas = self.watching.command("SENTINEL", "REPLICAS", "main")
+        return any(replica[b"master-link-status"] == b"ok" for replica in replicas)
+
+
+@contextlib.contextmanager
+def watched(program: Path, folder: Path, password: str) -> Iterator[Watched]:
+    options = ["--masterauth", password, "--repl-diskless-sync-delay", "0"]
+    config = folder / "sentinel.conf"
+    with contextlib.ExitStack() as running:
+        master = running.enter_context(RedisServer(program, folder, password=password, options=options))
+        options += ["--replicaof", f"127.0.0.1 {master.port}"]
+        replica = running.enter_context(RedisServer(program, folder, password=password, options=options))
+        # The sentinel asks for the replicas when it starts and then not for ten seconds.
+        until("the replica is there", lambda: master.command("ROLE")[2] != [])
+        config.write_text(
+            f"sentinel monitor main 127.0.0.1 {master.port} 1\n"
+            f"sentinel auth-pass main {password}\n"
+            "sentinel down-after-milliseconds main 500\n"
+            "sentinel failover-timeout main 5000\n"
+        )
+        watching = running.enter_context(RedisServer(program, folder, options=["--sentinel"], config=config))
+        yield Watched(watching, master, replica)
+
+
+def until(what: str, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + ADMIN_TIMEOUT
+    while not holds():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not in {ADMIN_TIMEOUT} s: {what}")
+        time.sleep(process.POLL)
 
 
 def _id(server: RedisServer) -> str:
