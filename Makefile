@@ -46,6 +46,8 @@ soak-sessions: $(VENV)/.dev  ## 1000 people and every fault for ten minutes: no 
 chaos: $(VENV)/.dev  ## race for tokens 1000 times, take the provider, the policy decision point and Kafka away for a minute
 	CHAOS_ROUNDS=1000 CHAOS_OUTAGE=60 $(BIN)/pytest $(LONG) -s tests/chaos/test_refresh_races.py tests/chaos/test_provider_outage.py \
 	  tests/chaos/test_pdp_outage.py tests/chaos/test_kafka_outage.py
+	CHAOS_RESTARTS=2 CHAOS_ROTATIONS=1 CHAOS_BURSTS=3 CHAOS_REQUESTS=10000 $(BIN)/pytest $(LONG) -s \
+	  tests/chaos/test_rolling_restart.py tests/chaos/test_rotation.py tests/chaos/test_burst.py tests/chaos/test_max_requests.py
 
 stream: $(VENV)/.dev  ## send a gibibyte each way through one worker, and watch its memory
 	STREAM_MIB=$${STREAM_MIB:-1024} $(BIN)/pytest $(LONG) -s tests/e2e/test_proxy_memory.py

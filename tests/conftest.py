@@ -31,6 +31,7 @@ LONG = (
     ),
     *(f"tests/e2e/test_{name}.py" for name in ("bare_machine", "image", "tasks")),
     *(f"tests/contract/test_{name}.py" for name in ("kafka", "kv_redis")),
+    *(f"tests/chaos/test_{name}.py" for name in ("burst", "max_requests", "rolling_restart", "rotation")),
 )
 QUIET = tuple(f"tests/{folder}/" for folder in ("architecture", "flows", "unit"))
 """Start hardly any servers: they need a core all the time, and servers mostly wait."""

@@ -19,7 +19,7 @@ from tests.peers.kafka import Kafka
 from tests.peers.openid import Provider
 from tests.peers.redis import RedisServer
 
-PATIENCE = 60
+PATIENCE = 90
 LOG = "bff:l:events"
 LIMITS = ("login", "callback", "token_refresh", "end_session")
 SECRET = base64.b64encode(secrets.token_bytes(32)).decode()
@@ -60,7 +60,13 @@ class Pod:
     def __init__(self, folder: Path, settings: Mapping[str, str], workers: int, port: int = 0) -> None:
         folder.mkdir()
         self.port, self.verify_port = port or process.free_port(), process.free_port()
-        self.settings = {**settings, "VERIFY_BIND": f"127.0.0.1:{self.verify_port}"}
+        self.secrets = folder / "secrets"
+        self.secrets.write_text(SECRET)
+        self.settings = {
+            **settings,
+            "VERIFY_BIND": f"127.0.0.1:{self.verify_port}",
+            "BFF_SECRETS_FILE": str(self.secrets),
+        }
         self.bff: Bff
         self._folder = folder
         self._workers = workers
@@ -102,6 +108,16 @@ class Fleet:
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.site}"
+
+    def keep_secrets_in(self, secrets: str) -> None:
+        """What the pods' next start or reload reads (BFF_SECRETS_FILE)."""
+        for pod in self.pods:
+            pod.secrets.write_text(secrets)
+
+    def reload(self) -> None:
+        """Each pod in turn."""
+        for pod in self.pods:
+            pod.reload()
 
     def restart(self) -> list[int]:
         """Each pod in turn leaves and starts anew; the next one when the balancer has seen it. Their exit codes."""
@@ -189,7 +205,6 @@ def _surroundings(folder: Path, site: int, settings: Mapping[str, str]) -> Itera
             **client.environ,
             "BFF_BASE_URL": f"http://127.0.0.1:{site}",
             "BFF_CONFIG_DIR": str(folder),
-            "BFF_SECRETS": SECRET,
             "KAFKA_BOOTSTRAP_SERVERS": broker.address,
             "OIDC_ISSUER": provider.issuer,
             "RATE_LIMITS": ",".join(f"{name}=1000000/minute" for name in LIMITS),

@@ -12,7 +12,7 @@ from typing import Any
 import requests
 
 from bff.crypto import digest
-from tests.chaos.fleet import Fleet, Pod
+from tests.chaos.fleet import LOG, Fleet, Pod, wait
 from tests.peers.bff import Visitor
 from tests.peers.openid import NAVIGATION
 
@@ -76,9 +76,19 @@ class Load:
                 for thread in threads:
                     thread.join()
 
-    def lost(self) -> list[str]:
+    def lost_sessions(self) -> list[str]:
         """Sessions that some pod does not know any more, each with its port."""
         return [f"{pod.port}: {cookie}" for pod in self._fleet.pods for cookie in self._unknown(pod)]
+
+    def lost_events(self) -> list[tuple[str, str]]:
+        """(type, session) of what was answered and has not arrived at the broker, or under two ids."""
+        wait(lambda: self._fleet.store.command("XLEN", LOG) == 0, "the outbox is empty")
+        messages = self._fleet.broker.messages(["bff.auth", "bff.sessions"])
+        events = {str(each.event["id"]): each.event for each in messages}
+        found = Counter((each["type"], each["data"].get("session", "")) for each in events.values())
+        expected = [(name, each) for name in ("auth.login.succeeded", "session.created") for each in self.logins]
+        expected += [(name, each) for name in ("auth.logout", "session.ended") for each in self.logouts]
+        return [each for each in expected if found[each] != 1]
 
     def _unknown(self, pod: Pod) -> list[str]:
         with closing(http.client.HTTPConnection("127.0.0.1", pod.verify_port, timeout=PATIENCE)) as line:

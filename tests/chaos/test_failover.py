@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.chaos.fleet import SECRET, Pod, start, wait
+from tests.chaos.fleet import Pod, start, wait
 from tests.peers import openid, process, redis
 from tests.peers.bff import Visitor
 from tests.peers.redis import Watched
@@ -45,7 +45,6 @@ def place(folder: Path) -> Iterator[Place]:
         provider = stack.enter_context(openid.running([client], autologin=True, revocation=False))
         common = {
             **client.environ,
-            "BFF_SECRETS": SECRET,
             "OIDC_ISSUER": provider.issuer,
             "REDIS_URL": f"redis+sentinel://:{PASSWORD}@{network.address}/main/0",
             "SESSION_OUTAGE_GRACE": GRACE,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import requests
 
-from tests.chaos.fleet import SECRET, Pod, start, wait
+from tests.chaos.fleet import Pod, start, wait
 from tests.peers import openid, process, redis
 from tests.peers.bff import TIMEOUT, Visitor
 from tests.peers.redis import RedisServer
@@ -32,7 +32,6 @@ def place(folder: Path) -> Iterator[Place]:
         provider = stack.enter_context(openid.running([client], autologin=True))
         environ = {
             **client.environ,
-            "BFF_SECRETS": SECRET,
             "OIDC_ISSUER": provider.issuer,
             "REDIS_URL": store.url,
             "SESSION_OUTAGE_GRACE": "0",
