@@ -10,7 +10,6 @@ from bff.background import Background
 from bff.bulkhead import Bulkhead
 from bff.crypto import Keyring
 from bff.events.audit import Audit
-from bff.events.broker import Brokers
 from bff.events.workflow import EventWorkflow, event_workflow
 from bff.health import Health
 from bff.http import HttpClient, HttpUpstream, Watcher, WsgiTransport
@@ -280,6 +279,8 @@ def _health(
     if pdp is not None:
         checks["pdp"] = pdp
     if settings.events.kafka.servers:
+        from bff.events.broker import Brokers  # which needs Kafka's library
+
         checks["kafka"] = Brokers(settings.events.kafka).check
     wanted = {"store": [store], "idp": [name for name in checks if name.startswith("idp")], "pdp": ["pdp"]}
     readiness = frozenset(name for check in settings.readiness_checks for name in wanted[check])

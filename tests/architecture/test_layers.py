@@ -85,7 +85,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "apscheduler": ("bff/tasks/schedule.py",),
     "authlib": ("bff/dev/*",),
     "cedarpy": ("bff/pdp/cedar.py",),
-    "confluent_kafka": ("bff/events/kafka.py",),
+    "confluent_kafka": ("bff/events/kafka.py", "bff/events/broker.py"),
     "cryptography": ("bff/crypto.py", "bff/signing.py"),
     "flask": ("bff/web/*", "bff/dev/*", "bff/app.py", "wsgi.py"),
     "gevent": ("gunicorn.conf.py", "bff/workers/gevent.py"),
