@@ -19,7 +19,8 @@ from joserfc.jwk import RSAKey
 from benchmarks.cpu import cpu, cpu_each, empty_view
 from bff import services, settings
 from bff.crypto import Keyring, base64url
-from bff.http import HttpClient, WsgiTransport
+from bff.dev.in_process import WsgiTransport
+from bff.http import HttpClient
 from bff.kv.sqlite import SqliteStore
 from bff.oidc.bearer import BearerTokens
 from bff.oidc.provider import Provider

@@ -11,7 +11,7 @@ from flask import Flask
 from bff import services as service_layer
 from bff import settings as settings_layer
 from bff.arrival import LONGEST_BODY
-from bff.http import HttpUpstream, Upstream, Watcher, WsgiTransport, WsgiUpstream
+from bff.http import HttpUpstream, Upstream, Watcher
 from bff.observability.exposition import metrics_app
 from bff.routes import Table
 from bff.services import Services
@@ -141,6 +141,7 @@ def _jobs(services: Services) -> list[Job]:
 
 def _in_development(settings: Settings, app: Flask) -> Services:
     """The embedded provider and the sample API are reached in process, so that one worker with one thread will do."""
+    from bff.dev.in_process import WsgiTransport, WsgiUpstream
 
     def own(environ: Any, start_response: Any) -> Any:
         return app.wsgi_app(environ, start_response)

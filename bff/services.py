@@ -12,7 +12,7 @@ from bff.crypto import Keyring
 from bff.events.audit import Audit
 from bff.events.workflow import EventWorkflow, event_workflow
 from bff.health import Health
-from bff.http import HttpClient, HttpUpstream, Watcher, WsgiTransport
+from bff.http import Adapter, HttpClient, HttpUpstream, Watcher
 from bff.kv import KeyValue
 from bff.observability.labels import Pseudonyms
 from bff.oidc.attempts import Attempts
@@ -106,7 +106,7 @@ def build(
     *,
     clock: Callable[[], float] = time.time,
     kv: KeyValue | None = None,
-    transport: WsgiTransport | None = None,
+    transport: Adapter | None = None,
     monotonic: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = time.sleep,
     later: Callable[[Callable[[], None]], None] | None = None,

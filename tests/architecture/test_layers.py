@@ -98,8 +98,8 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "opentelemetry": ("bff/observability/traces.py", "bff/observability/telemetry.py", "bff/observability/otlp/*"),
     "pythonjsonlogger": ("bff/observability/logs.py",),
     "redis": ("bff/kv/redis*.py",),
-    "requests": ("bff/http/*",),
-    "urllib3": ("bff/http/*",),
+    "requests": ("bff/http/*", "bff/dev/in_process.py"),
+    "urllib3": ("bff/http/*", "bff/dev/in_process.py"),
     "werkzeug": ("bff/web/*", "bff/dev/*"),
     "yaml": ("bff/settings/*", "bff/web/openapi.py"),
     # standard library, but a door all the same

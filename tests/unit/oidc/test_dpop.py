@@ -14,7 +14,8 @@ from joserfc.jwk import ECKey
 from joserfc.util import urlsafe_b64decode
 
 from bff.crypto import base64url
-from bff.http import HttpClient, Response, WsgiTransport
+from bff.dev.in_process import WsgiTransport
+from bff.http import HttpClient, Response
 from bff.oidc import dpop
 from bff.oidc.dpop import Dpop
 from bff.oidc.issued import Reader

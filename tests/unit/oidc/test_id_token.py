@@ -12,8 +12,9 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from joserfc.util import urlsafe_b64decode
 
 from bff.crypto import base64url
+from bff.dev.in_process import WsgiTransport
 from bff.errors import ProviderUnavailable
-from bff.http import HttpClient, WsgiTransport
+from bff.http import HttpClient
 from bff.oidc.id_token import validate_id_token, validate_refreshed_id_token
 from bff.oidc.jwt import TokenInvalid, parse
 from bff.oidc.provider import Provider
