@@ -128,14 +128,13 @@ def _jobs(services: Services) -> list[Job]:
         Job("token_refresh", 5.0, services.tokens.sweep.run, fleet=True, stepwise=True),
         Job("token_revocation", 1.0, services.tokens.revocations.revoke_due, fleet=True, stepwise=True),
         Job("event_flush", 1.0, services.events.outbox.flush, at_stop=True),
-        Job("event_delivery", 1.0, services.events.delivery.run, outbound=True, at_stop=True),
+        Job("event_delivery", 1.0, services.events.delivery.run, at_stop=True),
     ]
     for alias, provider in services.providers.items():
-        jobs.append(Job(f"provider_{alias}", PROVIDER_PERIOD, provider.renew, outbound=True))
+        jobs.append(Job(f"provider_{alias}", PROVIDER_PERIOD, provider.renew))
     for name in services.health.names:
-        beyond = next((seconds for start, seconds in _HEALTH_PERIODS.items() if name.startswith(start)), None)
-        check = partial(services.health.refresh, name)
-        jobs.append(Job(f"health_{name}", beyond or 1.0, check, outbound=beyond is not None))
+        period = next((seconds for start, seconds in _HEALTH_PERIODS.items() if name.startswith(start)), 1.0)
+        jobs.append(Job(f"health_{name}", period, partial(services.health.refresh, name)))
     return jobs
 
 

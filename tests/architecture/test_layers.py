@@ -82,7 +82,6 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 
 # Library -> the files that may import it. A library that is not here has no door yet.
 DOORS: Mapping[str, tuple[str, ...]] = {
-    "apscheduler": ("bff/tasks/schedule.py",),
     "authlib": ("bff/dev/*",),
     "cedarpy": ("bff/pdp/cedar.py",),
     "confluent_kafka": ("bff/events/kafka.py", "bff/events/broker.py"),
