@@ -16,13 +16,13 @@ from benchmarks.cpu import cpu, empty_view
 from bff import services, settings
 from bff.crypto import Keyring
 from bff.events.audit import Audit
-from bff.events.model import NullSink
 from bff.pdp.guard import Guard, Names
 from bff.pdp.model import Asked, properties
 from bff.services import Services
 from bff.sessions.model import User
 from bff.settings import AuthzMap, Files, RouteSettings
 from bff.settings.pdp import policy_files
+from tests.unit.support import NoEvents
 
 ROUNDS = 21
 SEEN = 5000
@@ -69,7 +69,7 @@ def _service(folder: Path) -> Services:
 
 def _unheard(service: Services) -> Guard:
     names = Names(service.settings.routes, service.settings.verify_profiles)
-    return Guard(service.decisions, Audit(NullSink(), Keyring(service.settings.secrets).mac("audit-user")), names)
+    return Guard(service.decisions, Audit(NoEvents(), Keyring(service.settings.secrets).mac("audit-user")), names)
 
 
 def _decide(service: Services, guard: Guard) -> Callable[[], object]:

@@ -12,7 +12,7 @@ from bff import rotation
 from bff import services as service_layer
 from bff import settings as settings_layer
 from bff.arrival import LONGEST_BODY
-from bff.http import HttpUpstream, Upstream, Watcher, WsgiTransport, WsgiUpstream
+from bff.http import HttpUpstream, Upstream, Watcher
 from bff.observability.exposition import metrics_app
 from bff.routes import Table
 from bff.services import Services
@@ -130,19 +130,19 @@ def _jobs(services: Services) -> list[Job]:
         Job("token_revocation", 1.0, services.tokens.revocations.revoke_due, fleet=True, stepwise=True),
         Job("secrets", rotation.PERIOD, services.rotation.beat),
         Job("event_flush", 1.0, services.events.outbox.flush, at_stop=True),
-        Job("event_delivery", 1.0, services.events.delivery.run, outbound=True, at_stop=True),
+        Job("event_delivery", 1.0, services.events.delivery.run, at_stop=True),
     ]
     for alias, provider in services.providers.items():
-        jobs.append(Job(f"provider_{alias}", PROVIDER_PERIOD, provider.renew, outbound=True))
+        jobs.append(Job(f"provider_{alias}", PROVIDER_PERIOD, provider.renew))
     for name in services.health.names:
-        beyond = next((seconds for start, seconds in _HEALTH_PERIODS.items() if name.startswith(start)), None)
-        check = partial(services.health.refresh, name)
-        jobs.append(Job(f"health_{name}", beyond or 1.0, check, outbound=beyond is not None))
+        period = next((seconds for start, seconds in _HEALTH_PERIODS.items() if name.startswith(start)), 1.0)
+        jobs.append(Job(f"health_{name}", period, partial(services.health.refresh, name)))
     return jobs
 
 
 def _in_development(settings: Settings, app: Flask) -> Services:
     """The embedded provider and the sample API are reached in process, so that one worker with one thread will do."""
+    from bff.dev.in_process import WsgiTransport, WsgiUpstream
 
     def own(environ: Any, start_response: Any) -> Any:
         return app.wsgi_app(environ, start_response)

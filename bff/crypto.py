@@ -5,7 +5,6 @@ With two secrets both read, and the first one writes as soon as every instance o
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import secrets
@@ -21,10 +20,6 @@ _KEY_ID = 4
 _NONCE = 12
 _FINGERPRINT = 8  # hexadecimal digits
 _HEADER = len(FORMAT) + _KEY_ID + _NONCE
-_PLAIN = bytes.maketrans(b"-_+/=", b"+/~~~")  # the other alphabet of RFC 4648, and what is in neither
-_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-# By how many characters are missing to a multiple of four: which may be the last, so that no unused bit is set.
-_LAST = (_ALPHABET, _ALPHABET[::4], _ALPHABET[::16], b"")
 
 
 class SealError(Exception):
@@ -64,17 +59,6 @@ def digest(value: str) -> str:
 def base64url(raw: bytes) -> str:
     """base64url without padding (RFC 7515, section 2)."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def from_base64url(text: bytes) -> bytes:
-    """The one spelling that base64url without padding has for some bytes. Raises ValueError for any other."""
-    short = -len(text) % 4
-    if text[-1:] not in _LAST[short]:
-        raise ValueError("not base64url")
-    raw = binascii.a2b_base64(text.translate(_PLAIN) + b"=" * short)
-    if len(raw) != len(text) * 3 // 4:
-        raise ValueError("not base64url")  # what is in no alphabet was skipped; quicker seen so than by strict_mode
-    return raw
 
 
 def equal(left: str, right: str) -> bool:

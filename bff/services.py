@@ -12,10 +12,9 @@ from bff.bulkhead import Bulkhead
 from bff.crypto import Keyring
 from bff.errors import StoreUnavailable
 from bff.events.audit import Audit
-from bff.events.broker import Brokers
 from bff.events.workflow import EventWorkflow, event_workflow
 from bff.health import Health
-from bff.http import HttpClient, HttpUpstream, Watcher, WsgiTransport
+from bff.http import Adapter, HttpClient, HttpUpstream, Watcher
 from bff.kv import KeyValue
 from bff.observability.labels import Pseudonyms
 from bff.oidc.attempts import Attempts
@@ -120,7 +119,7 @@ def build(
     *,
     clock: Callable[[], float] = time.time,
     kv: KeyValue | None = None,
-    transport: WsgiTransport | None = None,
+    transport: Adapter | None = None,
     monotonic: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = time.sleep,
     later: Callable[[Callable[[], None]], None] | None = None,
@@ -300,6 +299,8 @@ def _health(
     if pdp is not None:
         checks["pdp"] = pdp
     if settings.events.kafka.servers:
+        from bff.events.broker import Brokers  # which needs Kafka's library
+
         checks["kafka"] = Brokers(settings.events.kafka).check
     wanted = {"store": [store], "idp": [name for name in checks if name.startswith("idp")], "pdp": ["pdp"]}
     readiness = frozenset(name for check in settings.readiness_checks for name in wanted[check])

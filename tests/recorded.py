@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 from opentelemetry.instrumentation.requests import RequestsInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import NoOpTracerProvider
 
-from bff.observability.otlp import late, own
+from bff.observability.otlp import late
 from bff.observability.otlp.sampler import Bounded, TokenBucket, named
 from bff.observability.telemetry import OWN_VARIABLES
 
@@ -20,7 +20,7 @@ from bff.observability.telemetry import OWN_VARIABLES
 class Recorded:
     def __init__(self, sampler: Sampler) -> None:
         self._kept = InMemorySpanExporter()
-        self.provider = own.Provider(sampler, shutdown_on_exit=False)
+        self.provider = TracerProvider(sampler, shutdown_on_exit=False)
         self.provider.add_span_processor(SimpleSpanProcessor(self._kept))
 
     def spans(self) -> list[ReadableSpan]:

@@ -1,12 +1,12 @@
 """The demo page at /: what a single-page application sees of the BFF, and what the BFF counts meanwhile."""
 
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, send_from_directory
 from werkzeug.wrappers import Response as AnyResponse
 
+from bff.settings.cookies import is_loopback_host
 from bff.web.policy import policy
 
 ASSETS = Path(__file__).parent / "static"
@@ -36,11 +36,4 @@ def blueprint(base_url: str) -> Blueprint:
 def _another_name_of_this_machine(host: str, own_host: str) -> bool:
     """Cookies belong to a host name, so a login begun at localhost never comes back to 127.0.0.1, or to [::1]."""
     visited = urlsplit(f"//{host}").hostname or ""
-    return visited != own_host and _is_loopback(visited) and _is_loopback(own_host)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return visited != own_host and is_loopback_host(visited) and is_loopback_host(own_host)

@@ -1,25 +1,21 @@
-"""Whether a Kafka broker is there: it is asked what it can do (ApiVersions, KIP-35), as every client asks first.
+"""Whether a Kafka broker answers: a client of the library's own asks for the cluster, and is gone again.
 
-No login is needed for that, and it says more than that a port is open: the kernel still takes connections for a broker
-that hangs. The library's own clients would each keep connections and threads for it.
+The answer comes as a future, because a call that waits for it in C would stop a gevent worker meanwhile.
 """
 
-import itertools
-import socket
-import ssl
-import struct
-from contextlib import closing
+import time
+from collections.abc import Callable
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from bff.errors import BFFError
+from bff.events.kafka import connection
 from bff.settings import KafkaSettings
 
-TIMEOUT = 1.0
-"""Seconds for each step with one broker: to connect, to shake hands, to answer."""
-
-_API_VERSIONS, _VERSION = 18, 0
-_CLIENT = b"bff"
-_REQUEST = struct.Struct(f">ihhih{len(_CLIENT)}s")  # length, key, version, correlation id, client's id
-_ANSWER = struct.Struct(">ii")  # length, correlation id; what the broker can do follows
+TIMEOUT = 2.0
+"""Seconds until one of the brokers has answered."""
+_LOOK = 0.02
 
 
 class KafkaUnavailable(BFFError):
@@ -30,52 +26,20 @@ class KafkaUnavailable(BFFError):
 
 
 class Brokers:
-    def __init__(self, settings: KafkaSettings, timeout: float = TIMEOUT) -> None:
-        self._servers = [_address(server) for server in settings.servers]
-        self._tls = settings.protocol.endswith("ssl")
-        self._ca_file = settings.ca_file
+    def __init__(
+        self, settings: KafkaSettings, timeout: float = TIMEOUT, wait: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._options = {**connection(settings), "client.id": "bff", "log_level": 0}
         self._timeout = timeout
-        self._context: ssl.SSLContext | None = None
-        self._numbers = itertools.count(1)
+        self._wait = wait
 
     def check(self) -> None:
-        """Ask one after the other until one answers. Raises KafkaUnavailable when none does."""
-        if not any(self._answers(host, port) for host, port in self._servers):
-            raise KafkaUnavailable
-
-    def _answers(self, host: str, port: int) -> bool:
-        number = next(self._numbers)
+        """Raises KafkaUnavailable."""
+        client = AdminClient(self._options)
         try:
-            with closing(self._connected(host, port)) as connection:
-                length = _REQUEST.size - 4
-                connection.sendall(_REQUEST.pack(length, _API_VERSIONS, _VERSION, number, len(_CLIENT), _CLIENT))
-                return bool(_ANSWER.unpack(_exactly(connection, _ANSWER.size))[1] == number)
-        except OSError:
-            return False
-
-    def _connected(self, host: str, port: int) -> socket.socket:
-        connection = socket.create_connection((host, port), self._timeout)
-        if not self._tls:
-            return connection
-        try:
-            self._context = self._context or ssl.create_default_context(cafile=self._ca_file)
-            return self._context.wrap_socket(connection, server_hostname=host)
-        except BaseException:
-            connection.close()
-            raise
-
-
-def _exactly(connection: socket.socket, count: int) -> bytes:
-    """Raises OSError when the connection ends before."""
-    received = b""
-    while len(received) < count:
-        part = connection.recv(count - len(received))
-        if not part:
-            raise ConnectionResetError
-        received += part
-    return received
-
-
-def _address(server: str) -> tuple[str, int]:
-    host, _, port = server.rpartition(":")
-    return host.strip("[]"), int(port)
+            answer = client.describe_cluster(request_timeout=self._timeout)
+            while not answer.done():  # at the latest when its timeout is over
+                self._wait(_LOOK)
+            answer.result()
+        except KafkaException as err:
+            raise KafkaUnavailable from err

@@ -10,7 +10,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -46,7 +46,7 @@ class Kafka:
     ) -> None:
         self._prefix = settings.topic_prefix
         self._options = {
-            **_connection(settings),
+            **connection(settings),
             "client.id": "bff",
             "acks": "all",
             "enable.idempotence": True,
@@ -130,8 +130,8 @@ class Kafka:
             self._end = error
 
 
-def _connection(settings: KafkaSettings) -> dict[str, object]:
-    options: dict[str, object] = {
+def connection(settings: KafkaSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {
         "bootstrap.servers": ",".join(settings.servers),
         "security.protocol": settings.protocol,
     }

@@ -25,7 +25,7 @@ class Losses:
         self._told_at: dict[str, float] = {}
 
     def lost(self, reason: str, events: int = 1) -> None:
-        """reason: outbox_full, too_old, buffer_full, stopped, refused, undeclared."""
+        """reason: outbox_full, too_old, buffer_full, stopped, refused."""
         if events:
             metrics.event_lost(reason, events)
             self._tell("events_lost", reason, events)

@@ -305,8 +305,6 @@ EVENTS: Mapping[EventType, Declaration] = {
     ),
 }
 
-AUTHZ_DECISION = EventType.AUTHZ_DECISION
-
 
 def schema(event_type: EventType) -> dict[str, Any]:
     """JSON Schema (2020-12) of an event's `data`."""
@@ -326,12 +324,5 @@ def _of_type(field: Field) -> dict[str, Any]:
 
 
 class EventSink(Protocol):
-    def emit(self, event_type: str, data: Data) -> None:
+    def emit(self, event_type: EventType, data: Data) -> None:
         """Take one event. Never raises. Of a durable one it waits until the store has it, or has failed to take it."""
-
-
-class NullSink:
-    """Where events go when nobody wants them; they are logged and counted all the same."""
-
-    def emit(self, event_type: str, data: Data) -> None:
-        return

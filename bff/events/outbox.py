@@ -65,19 +65,14 @@ class Outbox:
         self._tried = 0
         self._sample = Sample(clock)
 
-    def emit(self, event_type: str, data: Data) -> None:
-        try:
-            known = EventType(event_type)
-        except ValueError:
-            self._losses.lost("undeclared")
-            return
-        kept = EVENTS[known].kept(data)
+    def emit(self, event_type: EventType, data: Data) -> None:
+        kept = EVENTS[event_type].kept(data)
         if kept is Kept.SAMPLED:
-            if self._sample.takes(known):
-                self._sample.add(self._sealed(known, data))
+            if self._sample.takes(event_type):
+                self._sample.add(self._sealed(event_type, data))
             return
         durable = kept is Kept.DURABLE
-        number = self._remember(_Waiting(self._sealed(known, data), durable))
+        number = self._remember(_Waiting(self._sealed(event_type, data), durable))
         if durable and number:
             self._write_until(number)
 

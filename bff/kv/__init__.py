@@ -144,9 +144,6 @@ class KeyValue(Protocol):
     def delete(self, key: str) -> bool:
         """Whether there was something to delete."""
 
-    def get_and_delete(self, key: str) -> bytes | None:
-        """Of any number of simultaneous callers exactly one receives the value."""
-
     def set_if_absent(self, key: str, value: bytes, ttl: float | None = None) -> bool: ...
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes | None, ttl: float | None = None) -> bool:

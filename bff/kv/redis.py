@@ -41,8 +41,8 @@ class RedisStore:
     """bff.kv.KeyValue in Redis.
 
     After the namespace comes `k:` for values, `i:` for indexes, `l:` for logs, `w:` for windows, `c:` for channels, so
-    that no name of one kind is a name of another. The metrics' operation is the method's name, but getdel for
-    get_and_delete, batch for execute.
+    that no name of one kind is a name of another. The metrics' operation is the method's name, but batch for
+    execute.
     """
 
     def __init__(
@@ -89,10 +89,6 @@ class RedisStore:
 
     def delete(self, key: str) -> bool:
         return bool(self._link.command("delete", "DEL", self._key(key)))
-
-    def get_and_delete(self, key: str) -> bytes | None:
-        value: bytes | None = self._link.command("getdel", "GETDEL", self._key(key))
-        return value
 
     def set_if_absent(self, key: str, value: bytes, ttl: float | None = None) -> bool:
         return bool(self._link.command("set_if_absent", "SET", self._key(key), value, "NX", *_px(ttl)))

@@ -67,14 +67,6 @@ class SqliteStore:
     def delete(self, key: str) -> bool:
         return self._write(lambda db, now: _delete(db, key, now))
 
-    def get_and_delete(self, key: str) -> bytes | None:
-        def work(db: sqlite3.Connection, now: float) -> bytes | None:
-            value = _get(db, key, now)
-            _delete(db, key, now)
-            return value
-
-        return self._write(work)
-
     def set_if_absent(self, key: str, value: bytes, ttl: float | None = None) -> bool:
         def work(db: sqlite3.Connection, now: float) -> bool:
             if _get(db, key, now) is not None:

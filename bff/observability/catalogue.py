@@ -69,7 +69,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
     },
     "bff_redis_operations_total": {
         "operation": (
-            "get", "set", "delete", "getdel", "set_if_absent", "compare_and_set", "batch", "index_count",
+            "get", "set", "delete", "set_if_absent", "compare_and_set", "batch", "index_count",
             "index_range", "publish", "subscribe", "ping", "log_append", "log_open", "log_take", "log_acknowledge",
             "log_trim", "log_length", "window_hit",
         ),
@@ -125,7 +125,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "status": ("queued", "delivered", "retried", "failed"),
     },
     "bff_events_lost_total": {"reason": (
-        "outbox_full", "too_old", "buffer_full", "stopped", "refused", "undeclared",
+        "outbox_full", "too_old", "buffer_full", "stopped", "refused",
     )},
     "bff_events_sampled_out_total": {"reason": ("rate", "full", "too_old", "stopped")},
     "bff_sealed_elsewhere_total": {"kind": ("session-hot", "session-cold", "login-attempt", "end-session", "csrf")},

@@ -77,5 +77,4 @@ def configure(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("urllib3").setLevel(logging.WARNING)  # its debug lines quote URLs
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # bff.tasks says what there is to say
     logging.captureWarnings(True)

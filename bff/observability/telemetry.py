@@ -15,11 +15,12 @@ from typing import Any
 
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NoOpTracerProvider, Span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from bff.observability import labels, metrics, traces
-from bff.observability.otlp import exporters, late, noise, own
+from bff.observability.otlp import exporters, late, noise
 from bff.observability.otlp.periodic import Periodic
 from bff.observability.otlp.readings import Readings
 from bff.observability.otlp.sampler import Bounded, TokenBucket, named
@@ -98,7 +99,7 @@ class Telemetry:
 
         config = self._settings.telemetry
         bucket = TokenBucket(config.traces_per_second, time.monotonic)
-        provider = own.Provider(
+        provider = TracerProvider(
             Bounded(named(config.sampler, config.sampler_ratio), bucket), resource, shutdown_on_exit=False
         )
         processor = BoundedProcessor(exporter, config, metrics.telemetry_dropped)
@@ -123,7 +124,7 @@ class Telemetry:
             "deployment.environment": self._settings.environment,
         }
         instance = Resource({"service.instance.id": str(uuid.uuid4())})
-        return own.Named(Resource.create(ours).merge(OTELResourceDetector().detect()).merge(instance))
+        return Resource.create(ours).merge(OTELResourceDetector().detect()).merge(instance)
 
 
 def _named(span: Span, environ: dict[str, Any]) -> None:

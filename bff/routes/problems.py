@@ -120,12 +120,8 @@ def _conflicts(root: Node) -> Iterator[Problem]:
 
 
 def _overlapping(root: Node) -> Iterator[Problem]:
-    seen: set[frozenset[Endpoint]] = set()
-    for first, second, path in overlaps(root):
-        pair = frozenset((first, second))
-        if pair not in seen:
-            seen.add(pair)
-            yield _overlap(first, second, path)
+    for first, second, path in overlaps(list(endpoints(root))):
+        yield _overlap(first, second, path)
 
 
 def _overlap(first: Endpoint, second: Endpoint, path: Iterable[str]) -> Problem:

@@ -147,7 +147,7 @@ class SessionStore:
         This one is the last, so that whoever asked for it can ask again when the store fails in the midst.
         """
         ended = 0
-        while others := [other for other in self.all_of(session) if other.key != session.key]:
+        while others := [other for other in self.of_user(session.idp, session.user.sub) if other.key != session.key]:
             ended += self._end(others, reason)
         return ended + self._end([session], reason)
 
@@ -158,10 +158,6 @@ class SessionStore:
             member = f"{reason}:{session.reference}"
             self._kv.execute(Batch().index_add(UNCOUNTED_INDEX, member, self._clock()))
         return ended
-
-    def all_of(self, session: Session) -> list[Session]:
-        """The user's live sessions at this provider."""
-        return self.of_user(session.idp, session.user.sub)
 
     def of_user(self, idp: str, sub: str) -> list[Session]:
         """The live sessions of a provider's user, so many of them as are found at once."""

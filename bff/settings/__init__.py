@@ -118,8 +118,8 @@ def load(
     exported, wrong = telemetry.telemetry(environ, values)
     problems += wrong
     embedded = development and not providers and not values["issuer"]
-    keys, generated = values["secrets"], development and not values["secrets"]
-    if generated:
+    keys = values["secrets"]
+    if development and not keys:
         keys, wrong = _generated_secrets(Path(values["data_dir"]))
         problems += wrong
     return Settings(
@@ -179,7 +179,6 @@ def load(
             values["outbox_max_age"],
         ),
         embedded_provider=embedded,
-        generated_secrets=generated,
         verify_bind=values["verify_bind"],
         trusted_proxies_given=values["trusted_proxies"] is not environment.LOOPBACK,
         drain_delay=values["drain_delay"],

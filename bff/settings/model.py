@@ -461,7 +461,6 @@ class Settings:
     telemetry: TelemetrySettings
     events: EventSettings
     embedded_provider: bool
-    generated_secrets: bool
     verify_bind: Bind | None = None
     trusted_proxies_given: bool = True
     drain_delay: float = 0.0

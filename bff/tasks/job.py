@@ -12,7 +12,6 @@ class Job:
     all workers mean the same one. What such a job writes must bear being written by two: see bff.kv.lease.
     stepwise: run is handed a function that says whether it may begin its next step. It may not when the worker is
     about to leave, or when the lease was lost.
-    outbound: asks others than the store, and may have to wait for them, so it keeps no quick job waiting.
     at_stop: once more when the worker leaves, so that nothing it noted is lost.
     """
 
@@ -21,5 +20,4 @@ class Job:
     run: Callable[..., object]
     fleet: bool = False
     stepwise: bool = False
-    outbound: bool = False
     at_stop: bool = False

@@ -16,7 +16,7 @@ from bff.kv.lease import Lease, Taken
 from bff.observability import metrics
 from bff.tasks.job import Job
 from bff.tasks.records import Records
-from bff.tasks.schedule import Aligned, Schedule, Spaced
+from bff.tasks.schedule import Pause, Schedule, aligned, spaced
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +63,7 @@ class Tasks:
         self._records.begin()
         self._schedule = Schedule()
         for job in self._jobs:
-            patient = job.fleet or job.outbound
-            self._schedule.add(job.name, partial(self.turn, job), trigger(job), patient=patient)
+            self._schedule.add(job.name, partial(self.turn, job), pause_of(job))
         self._schedule.start()
 
     def stop(self) -> None:
@@ -151,9 +150,9 @@ class Tasks:
         return True
 
 
-def trigger(job: Job) -> Aligned | Spaced:
+def pause_of(job: Job) -> Pause:
     """A worker looks after the fleet's jobs once in each of their periods, and more often in long ones."""
-    return Aligned(job.period / math.ceil(job.period / LOOK)) if job.fleet else Spaced(job.period)
+    return aligned(job.period / math.ceil(job.period / LOOK)) if job.fleet else spaced(job.period)
 
 
 def _event(err: Exception) -> str:

@@ -6,7 +6,7 @@ import ast
 from tests.architecture import source
 
 ONLY = "bff/web/client.py"
-WRITERS = ("bff/http/wsgi.py", "bff/workers/question.py")
+WRITERS = ("bff/dev/in_process.py", "bff/workers/question.py")
 """Make WSGI environments: for calls of the BFF by itself, and for what a worker reads off a connection."""
 
 KEYS = {"REMOTE_ADDR", "REMOTE_PORT", "HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP"}

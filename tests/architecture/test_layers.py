@@ -85,10 +85,9 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 
 # Library -> the files that may import it. A library that is not here has no door yet.
 DOORS: Mapping[str, tuple[str, ...]] = {
-    "apscheduler": ("bff/tasks/schedule.py",),
     "authlib": ("bff/dev/*",),
     "cedarpy": ("bff/pdp/cedar.py",),
-    "confluent_kafka": ("bff/events/kafka.py",),
+    "confluent_kafka": ("bff/events/kafka.py", "bff/events/broker.py"),
     "cryptography": ("bff/crypto.py", "bff/signing.py"),
     "flask": ("bff/web/*", "bff/dev/*", "bff/app.py", "wsgi.py"),
     "gevent": ("gunicorn.conf.py", "bff/workers/gevent.py"),
@@ -101,8 +100,8 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "opentelemetry": ("bff/observability/traces.py", "bff/observability/telemetry.py", "bff/observability/otlp/*"),
     "pythonjsonlogger": ("bff/observability/logs.py",),
     "redis": ("bff/kv/redis*.py",),
-    "requests": ("bff/http/*",),
-    "urllib3": ("bff/http/*",),
+    "requests": ("bff/http/*", "bff/dev/in_process.py"),
+    "urllib3": ("bff/http/*", "bff/dev/in_process.py"),
     "werkzeug": ("bff/web/*", "bff/dev/*"),
     "yaml": ("bff/settings/*", "bff/web/openapi.py"),
     # standard library, but a door all the same

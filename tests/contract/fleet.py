@@ -1,4 +1,4 @@
-"""A fleet whose workers look after their jobs when the schedule's own triggers say so, in a time that a test moves.
+"""A fleet whose workers look after their jobs when the schedule's own pauses say so, in a time that a test moves.
 
 Workers die and freeze as processes do: they never come back to the store, or late. What a job does meanwhile is the
 test's to say, and the others live on while it works.
@@ -10,11 +10,10 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from bff.kv import KeyValue
 from bff.tasks import Job, Tasks
-from bff.tasks.runner import trigger
+from bff.tasks.runner import pause_of
 from tests.clock import Clock
 from tests.contract.backends import Backend
 from tests.flows.store import WatchedStore
@@ -124,10 +123,10 @@ class Fleet:
     def _look(self, worker: Worker, job: Job) -> None:
         if worker.line.dead:
             return
-        now = datetime.fromtimestamp(worker.clock(), UTC)
-        due = trigger(job).get_next_fire_time(now, now).timestamp() - PODS[worker.pod]
+        now = worker.clock()
+        due = now + pause_of(job)(now) - PODS[worker.pod]
         self._at(due, lambda: self._look(worker, job))
-        if worker.frozen or job.name in worker.busy:  # APScheduler begins no second turn of a job
+        if worker.frozen or job.name in worker.busy:  # Schedule begins no second turn of a job
             return
         worker.busy.add(job.name)
         try:

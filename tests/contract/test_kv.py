@@ -66,13 +66,12 @@ class TestValues:
     def test_absent(self, kv: KeyValue) -> None:
         assert kv.get("k") is None
         assert kv.delete("k") is False
-        assert kv.get_and_delete("k") is None
 
     @pytest.mark.parametrize("value", [b"", b"\0", bytes(range(256)), b"x" * 1_000_000], ids=["", "nul", "all", "1MB"])
     def test_any_bytes(self, kv: KeyValue, value: bytes) -> None:
         kv.set("k", value)
         assert kv.get("k") == value
-        assert kv.get_and_delete("k") == value
+        assert kv.compare_and_set("k", value, None)
 
     @pytest.mark.parametrize("key", ["with space", "two\nlines", "nul\0nul", "ключ/鍵", "a" * 2000, "%s ? :x", ""])
     def test_any_key(self, kv: KeyValue, key: str) -> None:
@@ -96,11 +95,6 @@ class TestValues:
         assert kv.delete("k") is True
         assert kv.get("k") is None
         assert kv.delete("k") is False
-
-    def test_get_and_delete(self, kv: KeyValue) -> None:
-        kv.set("k", b"v")
-        assert kv.get_and_delete("k") == b"v"
-        assert kv.get_and_delete("k") is None
 
     def test_set_if_absent(self, kv: KeyValue) -> None:
         assert kv.set_if_absent("k", b"1") is True
@@ -126,7 +120,7 @@ class TestValues:
     def test_instances_share_the_data(self, kv: KeyValue, backend: Backend) -> None:
         other = backend.open()
         kv.set("k", b"v")
-        assert other.get_and_delete("k") == b"v"
+        assert other.delete("k")
         assert kv.get("k") is None
 
     def test_ping_and_a_closed_store(self, kv: KeyValue) -> None:
@@ -146,7 +140,6 @@ class TestLife:
         backend.advance(1)
         assert kv.get("k") is None
         assert kv.delete("k") is False
-        assert kv.get_and_delete("k") is None
 
     def test_fractions_of_a_second_count(self, kv: KeyValue) -> None:
         kv.set("k", b"v", ttl=SOON)
@@ -380,12 +373,12 @@ class TestIndex:
 
 
 class TestConcurrency:
-    def test_one_of_64_threads_gets_the_value(self, kv: KeyValue, backend: Backend) -> None:
+    def test_one_of_64_threads_takes_the_value(self, kv: KeyValue, backend: Backend) -> None:
         stores = [kv, backend.open()]
         kv.set("k", b"v")
-        results = together(64, lambda number: stores[number % 2].get_and_delete("k"))
-        assert results.count(b"v") == 1
-        assert results.count(None) == 63
+        results = together(64, lambda number: stores[number % 2].compare_and_set("k", b"v", None))
+        assert results.count(True) == 1
+        assert results.count(False) == 63
 
     def test_one_of_many_threads_sets_what_was_absent(self, kv: KeyValue) -> None:
         results = together(32, lambda number: kv.set_if_absent("k", str(number).encode(), ttl=100))

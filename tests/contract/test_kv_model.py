@@ -138,12 +138,6 @@ class StoreMachine(RuleBasedStateMachine):
     def delete(self, key: str) -> None:
         assert self.kv.delete(key) is (self.model.values.pop(key, None) is not None)
 
-    @rule(key=KEYS)
-    def get_and_delete(self, key: str) -> None:
-        value = self.model.get(key)
-        self.model.values.pop(key, None)
-        assert self.kv.get_and_delete(key) == value
-
     @rule(index=INDEXES, member=MEMBERS, score=SCORES, only_present=st.booleans(), ttl=LIVES)
     def index_add(self, index: str, member: str, score: float, only_present: bool, ttl: float | None) -> None:
         self.model.index_add(index, member, score, only_present, ttl)

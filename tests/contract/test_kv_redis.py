@@ -29,7 +29,7 @@ PASSWORD = "correct-horse-battery"
 TIMEOUT = 0.25
 RECOVERY = 2.0
 OPERATIONS = {
-    "get", "set", "delete", "getdel", "set_if_absent", "compare_and_set", "batch",
+    "get", "set", "delete", "set_if_absent", "compare_and_set", "batch",
     "index_count", "index_range", "publish", "subscribe", "ping",
     "log_append", "log_open", "log_take", "log_acknowledge", "log_trim", "log_length", "window_hit",
 }  # fmt: skip
@@ -327,7 +327,7 @@ class TestBrokenConnections:
         before = operations("error")
         server.command("CLIENT", "KILL", "TYPE", "normal")
         store.set("k", b"v")
-        assert store.get_and_delete("k") == b"v"
+        assert store.get("k") == b"v"
         assert operations("error") == before
 
     def test_a_read_is_repeated_once_and_a_write_is_not(
@@ -487,7 +487,6 @@ class TestMetrics:
         store.get("k")
         store.set_if_absent("k", b"v")
         store.compare_and_set("k", b"v", b"w")
-        store.get_and_delete("k")
         store.delete("k")
         store.execute(Batch().get("k"))
         store.index_count("i", 0, 1)

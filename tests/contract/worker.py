@@ -61,8 +61,12 @@ def increment(kv: KeyValue, key: str, times: int) -> int:
 
 def take(kv: KeyValue, key: str, times: int) -> list[str]:
     """What this process received of key0, key1, ..."""
-    taken = (kv.get_and_delete(f"{key}{number}") for number in range(times))
-    return [value.decode() for value in taken if value is not None]
+    taken = []
+    for name in (f"{key}{number}" for number in range(times)):
+        value = kv.get(name)
+        if value is not None and kv.compare_and_set(name, value, None):
+            taken.append(value.decode())
+    return taken
 
 
 def log(kv: KeyValue, key: str, times: int) -> int:

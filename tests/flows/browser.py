@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from werkzeug.test import Client, TestResponse
 
-from bff.http import WsgiApp
+from bff.dev.in_process import WsgiApp
 
 MOST_REDIRECTS = 10
 VERIFY_BIND = "127.0.0.1:8001"

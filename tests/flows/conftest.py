@@ -8,7 +8,7 @@ import pytest
 from joserfc.jwk import ECKey, Key, RSAKey
 from werkzeug.routing import Rule
 
-from bff.http import WsgiApp
+from bff.dev.in_process import WsgiApp
 from bff.settings import Settings
 from tests.clock import Clock
 from tests.flows.browser import Browser

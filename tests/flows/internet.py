@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 from bff import services as service_layer
 from bff import settings as settings_layer
 from bff.app import create_app
-from bff.http import WsgiApp, WsgiTransport, WsgiUpstream
+from bff.dev.in_process import WsgiApp, WsgiTransport, WsgiUpstream
 from bff.kv.sqlite import SqliteStore
 from bff.services import Services
 from bff.settings import Settings

@@ -9,7 +9,8 @@ from typing import Any
 from joserfc.jwk import RSAKey
 from werkzeug.test import Client, TestResponse
 
-from bff.http import HttpClient, WsgiTransport
+from bff.dev.in_process import WsgiTransport
+from bff.http import HttpClient
 from bff.pdp.authzen import Authzen
 from bff.pdp.credential import FixedBearer
 from bff.settings import Files, PdpSettings, PolicyFiles, Settings

@@ -43,10 +43,6 @@ class WatchedStore:
         self._write("delete", key)
         return self.inner.delete(key)
 
-    def get_and_delete(self, key: str) -> bytes | None:
-        self._write("get_and_delete", key)
-        return self.inner.get_and_delete(key)
-
     def set_if_absent(self, key: str, value: bytes, ttl: float | None = None) -> bool:
         self._write("set_if_absent", key)
         return self.inner.set_if_absent(key, value, ttl)

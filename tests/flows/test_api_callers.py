@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from joserfc.jwk import Key
+from joserfc.util import urlsafe_b64decode
 from werkzeug.test import Client, TestResponse
 from werkzeug.wrappers import Request, Response
 
-from bff.crypto import from_base64url
 from tests.clock import Clock
 from tests.flows.api import ApiSites, refusal
 from tests.flows.dpop_provider import DpopProvider
@@ -137,7 +137,7 @@ def bound(api: ApiSites, clock: Clock, rsa: Key) -> Site:
 
 
 def proof_of(seen: dict[str, Any]) -> dict[str, Any]:
-    claims: dict[str, Any] = json.loads(from_base64url(seen["headers"]["Dpop"].split(".")[1].encode()))
+    claims: dict[str, Any] = json.loads(urlsafe_b64decode(seen["headers"]["Dpop"].split(".")[1].encode()))
     return claims
 
 

@@ -11,8 +11,9 @@ from joserfc.jwk import Key
 from requests.adapters import HTTPAdapter
 from werkzeug.wrappers import Response
 
+from bff.dev.in_process import WsgiTransport
 from bff.errors import UpstreamError
-from bff.http import HttpClient, WsgiTransport
+from bff.http import HttpClient
 from bff.settings.model import MTLS_METHODS
 from tests.clock import Clock
 from tests.flows.internet import Site, begin, log_out, site

@@ -10,7 +10,7 @@ import pytest
 from joserfc.jwk import Key
 from werkzeug.wrappers import Request, Response
 
-from bff.http import WsgiTransport
+from bff.dev.in_process import WsgiTransport
 from bff.settings import OnError
 from tests.clock import Clock
 from tests.flows.api import ORDERS, Backend, call, refusal

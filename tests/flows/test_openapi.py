@@ -16,7 +16,7 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi import checks
 
 from bff import settings
-from bff.http import WsgiApp, WsgiTransport
+from bff.dev.in_process import WsgiApp, WsgiTransport
 from bff.web.openapi import document
 from tests.clock import Clock
 from tests.flows.api import ORDERS, Backend

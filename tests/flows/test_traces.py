@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from werkzeug.test import Client
 from werkzeug.wrappers import Request, Response
 
-from bff.http import WsgiTransport
+from bff.dev.in_process import WsgiTransport
 from tests.clock import Clock
 from tests.flows.api import ApiSites, call
 from tests.flows.browser import VERIFY_BIND, Browser

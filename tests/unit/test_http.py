@@ -15,8 +15,9 @@ import requests
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, use_span
 from prometheus_client import REGISTRY
 
+from bff.dev.in_process import WsgiTransport
 from bff.errors import UpstreamError
-from bff.http import MAX_BODY, HttpClient, Response, WsgiTransport
+from bff.http import MAX_BODY, HttpClient, Response
 from tests.clock import Clock
 from tests.unit.support import counted
 

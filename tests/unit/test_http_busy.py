@@ -11,8 +11,9 @@ import pytest
 from werkzeug.wrappers import Response as WsgiResponse
 
 from bff.bulkhead import Bulkhead
+from bff.dev.in_process import WsgiTransport
 from bff.errors import UpstreamError
-from bff.http import HttpClient, Response, WsgiTransport
+from bff.http import HttpClient, Response
 from bff.http.deadline import ends_by, left
 from bff.pdp.model import Cause, Undecided
 from tests.clock import Clock

@@ -61,7 +61,6 @@ def test_settings_cannot_be_changed(folder: Path) -> None:
 
 def test_the_generated_secret_is_kept_and_private(folder: Path) -> None:
     first, second = load(folder), load(folder)
-    assert first.generated_secrets
     assert first.secrets == second.secrets
     assert len(first.secrets[0]) == 32
     assert stat.S_IMODE((folder / "data" / "secret").stat().st_mode) == 0o600

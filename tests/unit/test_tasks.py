@@ -401,7 +401,7 @@ class TestThreads:
 
     def test_jobs_that_wait_keep_no_quick_one_waiting(self, worker: Worker) -> None:
         may_end, turns = threading.Event(), threading.Semaphore(0)
-        waiting = [Job(f"waiting_test_{n}", 0.001, lambda: may_end.wait(PATIENT), outbound=True) for n in range(10)]
+        waiting = [Job(f"waiting_test_{n}", 0.001, lambda: may_end.wait(PATIENT)) for n in range(10)]
         tasks = worker(*waiting, Job("unhindered_test", 0.001, turns.release))
         tasks.start()
         assert all(turns.acquire(timeout=PATIENT) for _ in range(3))

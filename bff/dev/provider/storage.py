@@ -71,7 +71,9 @@ class Records:
 
     def take(self, kind: str, name: str) -> dict[str, Any] | None:
         """Read and delete: of simultaneous callers exactly one gets it."""
-        return _record(self._kv.get_and_delete(_key(kind, name)))
+        found = self._kv.get(_key(kind, name))
+        taken = found is not None and self._kv.compare_and_set(_key(kind, name), found, None)
+        return _record(found) if taken else None
 
     def drop(self, kind: str, name: str) -> None:
         self._kv.delete(_key(kind, name))

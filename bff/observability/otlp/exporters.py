@@ -18,9 +18,9 @@ GRPC = "grpc"
 def spans(signal: Signal, timeout: float) -> Callable[[], SpanExporter]:
     """What makes one, in the process that is to use it. timeout: seconds of an export, its repetitions included."""
     if signal.protocol == GRPC:
-        from bff.observability.otlp.grpc_spans import GrpcSpanExporter
+        from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc
 
-        return partial(GrpcSpanExporter, signal.endpoint, timeout=timeout)
+        return partial(grpc.OTLPSpanExporter, signal.endpoint, timeout=timeout)
     from opentelemetry.exporter.otlp.proto.http import trace_exporter as http
 
     return partial(http.OTLPSpanExporter, signal.endpoint, timeout=timeout)

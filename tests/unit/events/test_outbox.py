@@ -188,11 +188,6 @@ class TestBounds:
         login(box, "more")
         assert caplog.records[-1].__dict__["events"] == 3, "with those that were not said"
 
-    def test_an_event_that_nobody_declared(self, kv: WatchedStore, box: Outbox) -> None:
-        before = lost("undeclared")
-        box.emit("who.knows", {"session": "s1"})
-        assert lost("undeclared") == before + 1
-
     def test_values_that_cannot_be_said(self, kv: WatchedStore, box: Outbox) -> None:
         box.emit(EventType.LOGIN_SUCCEEDED, {"session": "\ud800", "idp": object()})
         assert kept(kv, box)[0].content["data"] == {"session": MARK, "idp": MARK}

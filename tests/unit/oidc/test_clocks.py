@@ -6,8 +6,9 @@ from typing import cast
 import pytest
 from joserfc.jwk import RSAKey
 
+from bff.dev.in_process import WsgiTransport
 from bff.errors import InvalidToken
-from bff.http import HttpClient, WsgiTransport
+from bff.http import HttpClient
 from bff.oidc.bearer import ACTIVE_LIFE, JWT_LIFE, BearerTokens
 from bff.oidc.id_token import validate_id_token
 from bff.oidc.jwt import TokenInvalid

@@ -6,8 +6,9 @@ import pytest
 from joserfc.jwk import RSAKey
 from werkzeug.wrappers import Request, Response
 
+from bff.dev.in_process import WsgiTransport
 from bff.errors import ProviderUnavailable
-from bff.http import HttpClient, WsgiTransport
+from bff.http import HttpClient
 from bff.oidc.dpop import Dpop
 from bff.oidc.introspection import introspected
 from bff.oidc.issued import Reader

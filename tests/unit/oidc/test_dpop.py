@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey
+from joserfc.util import urlsafe_b64decode
 
-from bff.crypto import base64url, from_base64url
-from bff.http import HttpClient, Response, WsgiTransport
+from bff.crypto import base64url
+from bff.dev.in_process import WsgiTransport
+from bff.http import HttpClient, Response
 from bff.oidc import dpop
 from bff.oidc.dpop import Dpop
 from bff.oidc.issued import Reader
@@ -43,7 +45,7 @@ def proofs(clock: Clock) -> Dpop:
 
 def opened(proof: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """(header, claims), verified as a server would."""
-    header = json.loads(from_base64url(proof.split(".", maxsplit=1)[0].encode()))
+    header = json.loads(urlsafe_b64decode(proof.split(".", maxsplit=1)[0].encode()))
     token = jwt.decode(proof, ECKey.import_key(header["jwk"]), algorithms=["ES256"])
     return dict(token.header), dict(token.claims)
 

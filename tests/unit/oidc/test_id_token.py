@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from base64 import urlsafe_b64decode
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
+from joserfc.util import urlsafe_b64decode
 
 from bff.crypto import base64url
+from bff.dev.in_process import WsgiTransport
 from bff.errors import ProviderUnavailable
-from bff.http import HttpClient, WsgiTransport
+from bff.http import HttpClient
 from bff.oidc.id_token import validate_id_token, validate_refreshed_id_token
 from bff.oidc.jwt import TokenInvalid, parse
 from bff.oidc.provider import Provider
@@ -103,7 +104,7 @@ def test_a_key_of_another_kind_under_the_same_name(algorithm: str, kind: str, cl
 @given(st.data())
 def test_no_flipped_bit_goes_unnoticed(data: st.DataObject) -> None:
     clock, (key, _) = Clock(), KEYS["ES256"]
-    raw = [urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in token(key, "ES256", clock).split(".")]
+    raw = [urlsafe_b64decode(part.encode()) for part in token(key, "ES256", clock).split(".")]
     part = data.draw(st.integers(0, 2))
     position = data.draw(st.integers(0, 8 * len(raw[part]) - 1))
     flipped = bytearray(raw[part])
@@ -134,10 +135,48 @@ def test_blanks_around_the_claims_and_nothing_else(before: str, after: str, genu
         assert genuine
 
 
-@pytest.mark.parametrize("part", ["e30=", "e3+", "e 0", "e", "e31", "é30"])
+BROKEN = ["e30=", "e3+", "e 0", "e", "e31", "é30"]
+
+
+@pytest.mark.parametrize("part", BROKEN)
 def test_base64url_has_one_spelling(part: str) -> None:
+    for broken in (f"{part}.e30.e30", f"{ALG}.{part}.e30"):
+        with pytest.raises(TokenInvalid):
+            parse(broken)
+
+
+@pytest.mark.parametrize("part", BROKEN)
+def test_a_signature_has_one_spelling(part: str, clock: Clock) -> None:
+    signed, _, _ = token(KEYS["ES256"][0], "ES256", clock).rpartition(".")
+    with pytest.raises(TokenInvalid) as caught:
+        validate_id_token(f"{signed}.{part}", PUBLISHED, nonce="n", access_token="", clock=clock)
+    assert caught.value.status in ("malformed", "bad_signature")
+
+
+@given(st.binary(max_size=12) | st.text("AZaz09-_+/=~. \n", max_size=12).map(str.encode))
+def test_bytes_have_one_spelling_in_the_base64url_that_joserfc_reads(text: bytes) -> None:
+    try:
+        raw = urlsafe_b64decode(text)
+    except ValueError:
+        return
+    assert base64url(raw).encode() == text
+
+
+@pytest.mark.parametrize("claims", [b'{"sub": "\xed\xa0\x80"}', rb'{"sub": "\ud800"}', '{"sub": "s"}'.encode("utf-16")])
+def test_claims_are_utf_8(claims: bytes) -> None:
+    """json.loads reads bytes in three encodings, and half a character as a whole one."""
     with pytest.raises(TokenInvalid):
-        parse(f"{part}.e30.e30")
+        parse(f"{ALG}.{base64url(claims)}.AA")
+
+
+@pytest.mark.parametrize("kid", [b"\xed\xa0\x80", rb"\ud800"])
+def test_a_header_has_whole_characters(kid: bytes) -> None:
+    header = b'{"alg": "ES256", "kid": "' + kid + b'"}'
+    with pytest.raises(TokenInvalid):
+        parse(f"{base64url(header)}.e30.AA")
+
+
+ALG = base64url(b'{"alg": "ES256"}')
 
 
 REFRESHED: dict[str, tuple[dict[str, Any], str, str]] = {

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from bff.crypto import Keyring
 from bff.errors import AccessDenied
 from bff.events.audit import Audit
-from bff.events.model import AUTHZ_DECISION, Data
+from bff.events.model import Data, EventType
 from bff.kv import KeyValue
 from bff.pdp.decisions import Decisions
 from bff.pdp.guard import LONGEST_ASKED, UNDECIDED, WHY, Guard, Names, Request, context, context_with
@@ -44,7 +44,7 @@ class Sink:
 
     def last(self) -> dict[str, Any]:
         event_type, data = self.events[-1]
-        assert event_type == AUTHZ_DECISION
+        assert event_type is EventType.AUTHZ_DECISION
         return dict(data)
 
 

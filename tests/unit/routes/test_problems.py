@@ -235,11 +235,19 @@ def _narrower(one: str, other: str) -> str | None:
 
 
 def test_ten_times_as_many_routes_are_ten_times_the_work() -> None:
-    """Compiling and comparing them. Work is counted in calls of functions, which no busy machine changes."""
-    assert calls(lambda: compiled(200)) < 11 * calls(lambda: compiled(20))
+    """Compiling them. Work is counted in calls of functions, which no busy machine changes."""
+    few, many = routes_of(20), routes_of(200)
+    assert calls(lambda: Table(many)) < 11 * calls(lambda: Table(few))
 
 
-def compiled(services: int) -> None:
+def test_comparing_them_costs_a_few_calls_for_each_pair() -> None:
+    few, many = routes_of(10), routes_of(40)
+    pairs = (200 * 199 - 50 * 49) / 2
+    assert (calls(lambda: problems(many)) - 4 * calls(lambda: problems(few))) / pairs < 4
+
+
+def routes_of(services: int) -> list[RouteSettings]:
+    """Five for each service, of which none overlaps with another."""
     routes = [
         route(path.format(number=number), f"{number}-{kind}")
         for number in range(services)
@@ -249,10 +257,10 @@ def compiled(services: int) -> None:
         )
     ]  # fmt: skip
     assert problems(routes) == []
-    Table(routes)
+    return routes
 
 
-def calls(work: Callable[[], None]) -> int:
+def calls(work: Callable[[], object]) -> int:
     """How many calls of functions it makes, those of C included."""
     made, before = 0, sys.getprofile()
 

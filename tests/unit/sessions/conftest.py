@@ -9,7 +9,6 @@ import pytest
 
 from bff.crypto import Keyring
 from bff.events.audit import Audit
-from bff.events.model import NullSink
 from bff.kv.sqlite import SqliteStore
 from bff.sessions.binding import binding_of
 from bff.sessions.cache import SessionCache
@@ -24,6 +23,7 @@ from bff.settings import SessionSettings
 from tests.clock import Clock
 from tests.flows.instruments import Counters
 from tests.flows.store import WatchedStore
+from tests.unit.support import NoEvents
 
 CLIENT = Client("203.0.113.7", "a browser")
 COOKIE = "bff_session"
@@ -69,7 +69,7 @@ def _layer(path: Path, clock: Clock, secrets: tuple[bytes, ...], changes: dict[s
     settings = SessionSettings(**(values | changes))
     kv = WatchedStore(SqliteStore(path, clock))
     tokens = TokenStore(kv, Keyring(secrets), clock, login_timeout=900)
-    audit = Audit(NullSink(), Keyring(secrets).mac("audit-user"))
+    audit = Audit(NoEvents(), Keyring(secrets).mac("audit-user"))
     records = Records(kv, Keyring(secrets))
     store = SessionStore(kv, records, settings, clock, tokens, audit)
     cache = SessionCache(store, kv, settings, clock, clock)

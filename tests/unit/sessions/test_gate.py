@@ -233,7 +233,7 @@ def test_an_ended_session_is_not_recorded_as_used(sessions: Layer, clock: Clock)
     sessions.store.end(session, EndReason.LOGOUT)
     sessions.gate.flush()
     assert sessions.store.active() == 0
-    assert sessions.store.all_of(session) == []
+    assert sessions.store.of_user(session.idp, session.user.sub) == []
 
 
 def test_what_memory_decides_is_known(sessions: Layer, clock: Clock) -> None:

@@ -9,7 +9,7 @@ from joserfc.jwk import Key
 
 from bff import services as service_layer
 from bff import settings as settings_layer
-from bff.http import WsgiTransport
+from bff.dev.in_process import WsgiTransport
 from bff.kv.sqlite import SqliteStore
 from bff.oidc.claims import user_from_claims
 from bff.services import Services
