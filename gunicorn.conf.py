@@ -274,10 +274,10 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """In the master, when a worker is gone: its metrics are kept, its files are not."""
+    """In the master, when a worker is gone."""
     from bff.observability import fleet
 
-    fleet.bury(Path(os.environ[_METRICS_DIR]), worker.pid, timed_out=worker.aborted)
+    fleet.count_leaving(Path(os.environ[_METRICS_DIR]), worker.pid, timed_out=worker.aborted)
 
 
 def on_exit(server: Any) -> None:

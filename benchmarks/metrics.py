@@ -18,8 +18,8 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from benchmarks import servers
-from bff.observability.multiprocess import archive
 from bff.observability.multiprocess.collector import MultiprocessCollector
+from bff.observability.multiprocess.slots import Slot
 
 WORKERS = 8
 COUNTERS = 1550
@@ -43,9 +43,10 @@ def main() -> bool:
 
 
 class Worker:
-    """One process's files, written as prometheus_client writes them: 4,000 series."""
+    """One process's slot and its files, written as prometheus_client writes them: 4,000 series."""
 
-    def __init__(self, folder: Path, pid: int, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._slot = Slot(folder)
         self._random = random.Random(seed)
         self._files: dict[str, MmapedDict] = {}
         self._keys = []
@@ -54,7 +55,7 @@ class Worker:
             ("histogram", _histogram_keys()),
             ("gauge_sum", _gauge_keys()),
         ):
-            file = self._files[kind] = MmapedDict(str(folder / f"{kind}_{pid}.db"))
+            file = self._files[kind] = MmapedDict(str(self._slot.path(f"{kind}_{{}}.db")))
             self._keys += [(file, key) for key in keys]
         self.count(1.0)
 
@@ -69,6 +70,7 @@ class Worker:
     def close(self) -> None:
         for file in self._files.values():
             file.close()
+        self._slot.close()
 
 
 def _counter_keys() -> Iterator[str]:
@@ -103,7 +105,7 @@ def _ignore(_name: str) -> None:
 def _scrape() -> bool:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        workers = [Worker(folder, 100_000 + number, number) for number in range(WORKERS)]
+        workers = [Worker(folder, number) for number in range(WORKERS)]
         registry = CollectorRegistry()
         MultiProcessCollector(registry, name)
         collector = MultiprocessCollector(folder, _ignore)
@@ -146,9 +148,7 @@ def _recycled() -> bool:
     with ExitStack() as stack:
         fresh, aged = (_Fleet(Path(stack.enter_context(tempfile.TemporaryDirectory()))) for _ in range(2))
         for number in range(RECYCLED):
-            dead = 200_000 + number
-            Worker(aged.folder, dead, number).close()
-            archive.compact(aged.folder, lambda pid, dead=dead: pid == dead, _ignore)  # type: ignore[misc]
+            aged.replace(number)
         ratios = []
         for number in range(1, ROUNDS + 1):
             times = [statistics.median(fleet.moved_and_scraped() for _ in range(5)) for fleet in (fresh, aged)]
@@ -164,7 +164,7 @@ def _recycled() -> bool:
 class _Fleet:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._workers = [Worker(folder, 100_000 + number, number) for number in range(WORKERS)]
+        self._workers = [Worker(folder, number) for number in range(WORKERS)]
         self._collector = MultiprocessCollector(folder, _ignore)
 
     def moved_and_scraped(self) -> float:
@@ -172,6 +172,12 @@ class _Fleet:
         for worker in self._workers:
             worker.count(0.1)
         return _cpu(lambda: self._collector.text(openmetrics=False, more=[]))
+
+    def replace(self, number: int) -> None:
+        """Another one ends each time."""
+        which = number % WORKERS
+        self._workers[which].close()
+        self._workers[which] = Worker(self.folder, number)
 
     def close(self) -> None:
         self._collector.close()

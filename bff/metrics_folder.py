@@ -17,7 +17,7 @@ from bff import own_files
 log = logging.getLogger(__name__)
 
 OWNER = "owner"
-_LEFT = ("*.db", "*.bin", "*.corrupt", "left_*", "manifest.json*", "cpu_seconds.json*", "configuration_*.json*")
+_LEFT = ("*.db*", "*.bin", "*.corrupt", "slot*", "left_*", "cpu_seconds.json*", "configuration_*.json*")
 _LONGEST_NAME = 64  # of a file that anybody may have named
 
 

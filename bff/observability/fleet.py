@@ -1,6 +1,6 @@
 """Facts about the processes of one gunicorn master, found out when asked: how many, how heavy, why they were replaced.
 
-Processes find one another by the value files that each keeps in the metrics folder.
+Processes find one another by the slots that they hold in the metrics folder.
 """
 
 import functools
@@ -17,7 +17,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from bff.observability import metrics
-from bff.observability.multiprocess import archive, manifest
+from bff.observability.multiprocess import slots
+from bff.observability.multiprocess.folder import locked, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,8 @@ def note_leaving(folder: Path, reason: str) -> None:
         log.warning("leaving_not_noted", extra={"error": err.strerror})
 
 
-def bury(folder: Path, pid: int, *, timed_out: bool) -> None:
-    """Said by the master when a worker is gone: count why, and fold its files into the archive.
+def count_leaving(folder: Path, pid: int, *, timed_out: bool) -> None:
+    """Called by the master when a worker is gone: count why.
 
     A worker that is ended because it answered too late may still find time to leave in an orderly way.
     """
@@ -73,14 +74,6 @@ def bury(folder: Path, pid: int, *, timed_out: bool) -> None:
     except OSError:
         reason = "killed"
     metrics.worker_left("timeout" if timed_out else reason)
-    _compact(folder)
-
-
-def _compact(folder: Path) -> None:
-    try:
-        archive.compact(folder, lambda owner: not alive(owner), metrics.file_quarantined)
-    except OSError as err:
-        log.error("metrics_not_compacted", extra={"error": err.strerror})
 
 
 class BuildInfo(Collector):
@@ -104,10 +97,7 @@ class Processes(Collector):
         self._folder = folder
 
     def collect(self) -> Iterable[Metric]:
-        pids = _pids(self._folder)
-        if not all(map(alive, pids)):
-            _compact(self._folder)  # of processes that had no master any more to do it
-        found = _processes(pids)
+        found = _processes(_pids(self._folder))
         if not found:
             return
         yield CounterMetricFamily(_CPU[0], _CPU[-1], value=_cpu_seconds(self._folder, found))
@@ -159,13 +149,11 @@ def _account(folder: Path, live: Mapping[str, float], ended: Mapping[str, float]
     Never less than before: a worker that has just ended is for a moment in nobody's account.
     """
     path = folder / _ACCOUNT
-    with manifest.locked(folder, exclusive=True):
+    with locked(folder, exclusive=True):
         former, all_ended = _former_account(path)
         all_ended |= ended
         reported = max(former, sum({**live, **all_ended}.values()))
-        temporary = path.with_suffix(".json.new")
-        manifest.write_whole(temporary, json.dumps([reported, all_ended]).encode())
-        temporary.rename(path)
+        write_whole(path, json.dumps([reported, all_ended]).encode())
     return reported
 
 
@@ -178,11 +166,11 @@ def _former_account(path: Path) -> tuple[float, dict[str, float]]:
         return 0.0, {}
 
 
-def _pids(folder: Path) -> set[int]:
+def _pids(folder: Path) -> Iterable[int]:
     try:
-        return {pid for found in manifest.files(folder) if (pid := found.name.pid) is not None}
+        return slots.held(folder).values()
     except OSError:
-        return set()
+        return ()
 
 
 def _processes(pids: Iterable[int]) -> list[Process]:

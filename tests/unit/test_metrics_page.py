@@ -15,6 +15,7 @@ from prometheus_client.samples import Exemplar
 from bff.errors import StoreUnavailable
 from bff.observability.exposition import ActiveSessions, MetricsPage, metrics_app
 from bff.observability.fleet import BuildInfo
+from bff.observability.multiprocess.exemplars import NAME as EXEMPLARS
 from bff.observability.multiprocess.exemplars import ExemplarFile
 from tests.clock import Clock
 from tests.unit.support import counted
@@ -35,10 +36,10 @@ class Facts(Collector):
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Process]:
-    process = Process(tmp_path, 100, ours=True)
+    process = Process(tmp_path, ours=True)
     for place in (counter(LABELS), *histogram(LABELS)):
         process.add(place, 3)
-    file = ExemplarFile(tmp_path / "exemplars_100.bin")
+    file = ExemplarFile(tmp_path / EXEMPLARS.format(process.owner))
     file.keep(histogram(LABELS)[1].key.encode(), Exemplar(TRACE, 0.05, 1.0))
     file.close()
     yield process

@@ -5,14 +5,17 @@ import os
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bff.observability.multiprocess import archive, manifest
-from bff.observability.multiprocess.files import entry, header
+from bff.observability.multiprocess.files import entry, header, parse_name
+from bff.observability.multiprocess.folder import Found
+from bff.observability.multiprocess.mending import mend
+from bff.observability.multiprocess.slots import Slot
 from tests.fuzz import examples
 from tests.unit.value_files import (
     Process,
@@ -31,7 +34,7 @@ from tests.unit.value_files import (
 
 HEALTHY = {"path": "/healthy"}
 LABELS = {"path": "/a"}
-BROKEN_PID = 200
+OTHER = "200"  # an owner whose files count, although it is none that holds a slot
 GARBAGE = b"\xff\xfe garbage \x00" * 8
 
 
@@ -83,7 +86,7 @@ def scrapers() -> Iterator[Scrapers]:
 
 @pytest.fixture
 def healthy(tmp_path: Path) -> Iterator[Process]:
-    process = Process(tmp_path, 100, ours=True)
+    process = Process(tmp_path, ours=True)
     for place in (counter(HEALTHY), counter(LABELS), *histogram(HEALTHY), gauge("max", HEALTHY)):
         process.add(place, 3)
     yield process
@@ -103,7 +106,7 @@ def test_set_aside_once_and_counted_as_far_as_it_is_readable(
 ) -> None:
     told: list[str] = []
     collectors = [scrapers.new(tmp_path, told.append) for _ in range(2)]
-    path = tmp_path / f"counter_{BROKEN_PID}.db"
+    path = tmp_path / f"counter_{OTHER}.db"
     if already_read:
         path.write_bytes(file_of())
         assert every_way(collectors[0])
@@ -118,14 +121,13 @@ def test_set_aside_once_and_counted_as_far_as_it_is_readable(
     assert told == [path.name]
     assert [record.message for record in caplog.records] == ["metrics_file_quarantined"]
     assert path.with_suffix(".corrupt").read_bytes() == content
-    assert not path.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"\0", b"\0" * 7, b"\0" * 8, b"\0" * 65536, file_of()])
 def test_a_file_that_was_only_just_made_is_not_broken(
     tmp_path: Path, scrapers: Scrapers, healthy: Process, content: bytes
 ) -> None:
-    path = tmp_path / f"counter_{BROKEN_PID}.db"
+    path = tmp_path / f"counter_{OTHER}.db"
     path.write_bytes(content)
     collector = scrapers.new(tmp_path)
     assert difference(samples(collector.collect()), expected([healthy])) == {}
@@ -138,18 +140,18 @@ def test_a_bound_that_is_no_number(tmp_path: Path, scrapers: Scrapers, healthy: 
     told: list[str] = []
     wrong = key("h", "h_bucket", {**HEALTHY, "le": bound}, "Help.")
     right = key("h", "h_bucket", {**HEALTHY, "le": "1"}, "Help.")  # the same bucket as 1.0
-    (tmp_path / f"histogram_{BROKEN_PID}.db").write_bytes(file_of(wrong, right))
+    (tmp_path / f"histogram_{OTHER}.db").write_bytes(file_of(wrong, right))
     collector = scrapers.new(tmp_path, told.append)
     found = samples(collector.collect())
     assert found["h_bucket", frozenset({**HEALTHY, "le": "1.0"}.items())] == 3 + 3 + 7
     assert found["h_count", frozenset(HEALTHY.items())] == 4 * 3 + 7
     assert difference(found, samples(collector.collect())) == {}
-    assert told == [f"histogram_{BROKEN_PID}.db"]
+    assert told == [f"histogram_{OTHER}.db"]
 
 
 def test_half_a_surrogate_pair_is_shown_as_a_question_mark(tmp_path: Path, scrapers: Scrapers) -> None:
     """prometheus_client writes it into its file, and could then encode no page."""
-    process = Process(tmp_path, 100, ours=False)
+    process = Process(tmp_path, ours=False)
     process.add(counter({"path": "a\ud800"}, help_text="\udfff"), 2)
     process.add(gauge("max", {"path": "\udc00b"}), 3)
     process.close()
@@ -168,20 +170,20 @@ def test_a_broken_gauge_of_one_process_goes_with_its_file(
     tmp_path: Path, scrapers: Scrapers, healthy: Process, mode: str
 ) -> None:
     told: list[str] = []
-    path = tmp_path / f"gauge_{mode}_{BROKEN_PID}.db"
-    path.write_bytes(file_of(key("g", "g", LABELS, "Help."), GARBAGE))
-    collector = scrapers.new(tmp_path, told.append)
-    assert every_way(collector)
-    assert difference(samples(collector.collect()), expected([healthy])) == {}
+    with closing(Slot(tmp_path)) as slot:
+        path = slot.path(f"gauge_{mode}_{{}}.db")
+        path.write_bytes(file_of(key("g", "g", LABELS, "Help."), GARBAGE))
+        collector = scrapers.new(tmp_path, told.append)
+        assert every_way(collector)
+        assert difference(samples(collector.collect()), expected([healthy])) == {}
     assert told == [path.name]
-    assert not manifest.read(tmp_path).archives
+    assert not path.exists()
 
 
 def test_what_is_whole_again_is_left_alone(tmp_path: Path, scrapers: Scrapers, healthy: Process) -> None:
     """Somebody else saw to it, or it never was broken: a writer may have been in the middle."""
-    archive.quarantine(tmp_path, healthy.path("counter").name, nobody)
-    archive.quarantine(tmp_path, "counter_999.db", nobody)
-    archive.quarantine(tmp_path, "no value file", nobody)
+    name = healthy.path("counter").name
+    mend(tmp_path, Found(name, parse_name(name) or pytest.fail(name), 0), nobody)
     healthy.add(counter(LABELS), 1)
     assert difference(scraped(tmp_path), expected([healthy])) == {}
 
@@ -194,7 +196,7 @@ def test_without_space_a_broken_file_is_counted_where_it_is(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     told: list[str] = []
-    (tmp_path / f"counter_{BROKEN_PID}.db").write_bytes(file_of(GOOD, GARBAGE))
+    (tmp_path / f"counter_{OTHER}.db").write_bytes(file_of(GOOD, GARBAGE))
     collector = scrapers.new(tmp_path, told.append)
 
     def full(_: Path, __: bytes) -> int:
@@ -208,7 +210,7 @@ def test_without_space_a_broken_file_is_counted_where_it_is(
     assert told == []
     assert [record.message for record in caplog.records] == ["metrics_folder_unusable"]
     assert samples(collector.collect())["c_total", frozenset(LABELS.items())] == 3 + 7 + 3
-    assert told == [f"counter_{BROKEN_PID}.db"]
+    assert told == [f"counter_{OTHER}.db"]
 
 
 @pytest.mark.parametrize(
@@ -219,17 +221,16 @@ def test_without_space_a_broken_file_is_counted_where_it_is(
 def test_what_is_no_file_is_passed_over(
     tmp_path: Path, scrapers: Scrapers, healthy: Process, how: Callable[[Path], object]
 ) -> None:
-    how(tmp_path / f"counter_{BROKEN_PID}.db")
+    how(tmp_path / f"counter_{OTHER}.db")
     collector = scrapers.new(tmp_path)
     assert difference(samples(collector.collect()), expected([healthy])) == {}
-    archive.compact(tmp_path, BROKEN_PID.__eq__, nobody)
     assert difference(samples(collector.collect()), expected([healthy])) == {}
 
 
 @pytest.mark.parametrize(
     "name",
     ["counter.db", "counter_.db", "counter_1_2.db", "gauge_1.db", "gauge_max_1_2.db", "other_1.db", "counter_1.txt",
-     "counter_archive-7.db", "counter_archive-x.db", "counter_archive.db", "counter_\u00b2.db"],
+     "counter_archive-7.db", "counter_slot.db", "counter_slotx.db", "counter_slot99.db", "counter_\u00b2.db"],
 )  # fmt: skip
 def test_strange_names_break_nothing(tmp_path: Path, scrapers: Scrapers, healthy: Process, name: str) -> None:
     (tmp_path / name).write_bytes(file_of(key("x", "x_total", {}, "Help.")))
@@ -238,7 +239,6 @@ def test_strange_names_break_nothing(tmp_path: Path, scrapers: Scrapers, healthy
     for _ in range(2):
         found = samples(collector.collect())
         assert difference({series: found[series] for series in wanted}, wanted) == {}
-        archive.compact(tmp_path, lambda pid: pid != healthy.pid, nobody)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path, scrapers: Scrapers, caplog: pytest.LogCaptureFixture) -> None:
@@ -255,7 +255,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path, scrapers: Scrapers, caplog: 
 def test_any_damage_to_a_file_leaves_the_others_alone(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name, Scrapers() as scrapers:
         folder = Path(name)
-        good, bad = Process(folder, 100, ours=True), Process(folder, BROKEN_PID, ours=True)
+        good, bad = Process(folder, ours=True), Process(folder, ours=True)
         for place in histogram(HEALTHY):
             good.add(place, 3)
             bad.add(place, 2)
@@ -273,7 +273,10 @@ def test_any_damage_to_a_file_leaves_the_others_alone(data: st.DataObject) -> No
         for collector in (*collectors, *collectors):
             assert collector.text(openmetrics=False, more=())
             assert collector.text(openmetrics=True, more=()).endswith(b"# EOF\n")
-        archive.compact(folder, BROKEN_PID.__eq__, lambda _: None)
+        with closing(Process(folder, ours=True)) as successor:
+            assert successor.owner == bad.owner
+            for place in histogram(HEALTHY):
+                successor.add(place, 1)
         for collector in collectors:
             assert b'h_bucket{le="0.1",path="/healthy"}' in collector.text(openmetrics=False, more=())
         good.close()

@@ -65,7 +65,7 @@ def test_equal_after_every_round(rounds: list[list[list[tuple[Place, float]]]], 
     """Three processes; keys are appended between the scrapes, in another order in each file."""
     with tempfile.TemporaryDirectory() as name, Scrapers() as scrapers:
         folder = Path(name)
-        processes = [Process(folder, 100 + number, ours=ours.draw(st.booleans())) for number in range(3)]
+        processes = [Process(folder, ours=ours.draw(st.booleans())) for _ in range(3)]
         collector = scrapers.new(folder)
         now = 1.0
         for batches in rounds:
@@ -84,7 +84,7 @@ def test_equal_after_every_round(rounds: list[list[list[tuple[Place, float]]]], 
 
 def test_a_histogram_in_the_making_is_not_shown(tmp_path: Path) -> None:
     """Its values are made one after the other, and a scrape may come in between; OpenMetrics wants all of them."""
-    process = Process(tmp_path, 100, ours=True)
+    process = Process(tmp_path, ours=True)
     with Scrapers() as scrapers:
         collector = scrapers.new(tmp_path)
         *first, last = histogram({"path": "/a"})

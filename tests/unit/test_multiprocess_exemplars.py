@@ -10,10 +10,10 @@ from prometheus_client import values as client_values
 from prometheus_client.openmetrics import parser
 from prometheus_client.samples import Exemplar
 
-from bff.observability.multiprocess import archive, values
+from bff.observability.multiprocess import values
 from bff.observability.multiprocess.collector import MultiprocessCollector
-from bff.observability.multiprocess.exemplars import RECORD_BYTES, ExemplarFile, read_exemplars
-from tests.unit.value_files import Process, Scrapers, histogram, nobody, samples
+from bff.observability.multiprocess.exemplars import NAME, RECORD_BYTES, ExemplarFile, read_exemplars
+from tests.unit.value_files import Process, Scrapers, histogram, samples
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 LABELS = {"trace_id": TRACE, "span_id": SPAN}
@@ -45,9 +45,9 @@ def exemplars(collector: MultiprocessCollector) -> dict[tuple[str, str | None], 
     }
 
 
-def an_exemplar_file(folder: Path, pid: int, found: dict[str, Exemplar]) -> Path:
+def an_exemplar_file(folder: Path, owner: str, found: dict[str, Exemplar]) -> Path:
     """found: by bound."""
-    path = folder / f"exemplars_{pid}.bin"
+    path = folder / NAME.format(owner)
     file = ExemplarFile(path)
     for place in histogram({}):
         if exemplar := found.get(dict(place.labels).get("le", "")):
@@ -58,7 +58,7 @@ def an_exemplar_file(folder: Path, pid: int, found: dict[str, Exemplar]) -> Path
 
 @pytest.fixture
 def observed(tmp_path: Path) -> Iterator[Process]:
-    process = Process(tmp_path, 100, ours=True)
+    process = Process(tmp_path, ours=True)
     for place in histogram({}):
         process.add(place, 1)
     yield process
@@ -96,27 +96,31 @@ def test_nothing_is_kept_without_a_trace(folder: Path, scrapers: Scrapers) -> No
 def test_other_formats_know_nothing_of_them(tmp_path: Path, scrapers: Scrapers, observed: Process) -> None:
     collector = scrapers.new(tmp_path)
     without = collector.text(openmetrics=False, more=()), samples(collector.collect())
-    an_exemplar_file(tmp_path, 100, {"1.0": Exemplar(LABELS, 0.5, 1.0)})
+    an_exemplar_file(tmp_path, observed.owner, {"1.0": Exemplar(LABELS, 0.5, 1.0)})
     assert (collector.text(openmetrics=False, more=()), samples(collector.collect())) == without
     assert exemplars(collector)
 
 
 def test_the_latest_of_all_processes_wins(tmp_path: Path, scrapers: Scrapers, observed: Process) -> None:
-    for pid, timestamp in ((100, 10.0), (101, 30.5), (102, 20.0)):
-        an_exemplar_file(tmp_path, pid, {"1.0": Exemplar({"trace_id": f"{pid:032d}"}, 0.5, timestamp)})
+    others = [Process(tmp_path, ours=True) for _ in range(2)]
+    for process, timestamp in zip((observed, *others), (10.0, 30.5, 20.0), strict=True):
+        an_exemplar_file(tmp_path, process.owner, {"1.0": Exemplar({"trace_id": process.owner}, 0.5, timestamp)})
     found = exemplars(scrapers.new(tmp_path))
     assert list(found) == [("h_bucket", "1.0")]
-    assert found["h_bucket", "1.0"].labels == {"trace_id": f"{101:032d}"}
+    assert found["h_bucket", "1.0"].labels == {"trace_id": others[0].owner}
     assert float(found["h_bucket", "1.0"].timestamp or 0) == 30.5
 
 
 def test_they_end_with_their_process(tmp_path: Path, scrapers: Scrapers, observed: Process) -> None:
-    for pid in (100, 101):
-        an_exemplar_file(tmp_path, pid, {"1.0": Exemplar(LABELS, 0.5, float(pid))})
-    archive.compact(tmp_path, (101).__eq__, nobody)
+    other = Process(tmp_path, ours=True)
+    for timestamp, process in enumerate((observed, other), 100):
+        an_exemplar_file(tmp_path, process.owner, {"1.0": Exemplar(LABELS, 0.5, float(timestamp))})
+    other.close()
     assert float(exemplars(scrapers.new(tmp_path))["h_bucket", "1.0"].timestamp or 0) == 100
-    archive.compact(tmp_path, (100).__eq__, nobody)
+    observed.close()
     assert exemplars(scrapers.new(tmp_path)) == {}
+    successor = Process(tmp_path, ours=True)
+    assert (successor.owner, exemplars(scrapers.new(tmp_path))) == (observed.owner, {})
 
 
 def test_more_than_the_file_was_made_for(tmp_path: Path) -> None:
@@ -129,19 +133,22 @@ def test_more_than_the_file_was_made_for(tmp_path: Path) -> None:
     assert dict(read_exemplars(path)) == kept | {b"7": Exemplar(LABELS, 7.5, 2.0)}
 
 
-@pytest.mark.parametrize("pid_again", [False, True])
-def test_a_new_file_begins_empty(tmp_path: Path, pid_again: bool) -> None:
-    path = an_exemplar_file(tmp_path, 100, {"1.0": Exemplar(LABELS, 0.5, 1.0)})
-    again = an_exemplar_file(tmp_path, 100 if pid_again else 101, {})
+@pytest.mark.parametrize("same", [False, True])
+def test_a_new_file_begins_empty(tmp_path: Path, same: bool) -> None:
+    path = an_exemplar_file(tmp_path, "slot0", {"1.0": Exemplar(LABELS, 0.5, 1.0)})
+    again = an_exemplar_file(tmp_path, "slot0" if same else "slot1", {})
     assert list(read_exemplars(again)) == []
-    assert bool(list(read_exemplars(path))) is not pid_again
+    assert bool(list(read_exemplars(path))) is not same
 
 
 def test_a_torn_record_is_left_out(tmp_path: Path, scrapers: Scrapers, observed: Process) -> None:
-    path = an_exemplar_file(tmp_path, 100, {"1.0": Exemplar(LABELS, 0.5, 1.0), "+Inf": Exemplar(LABELS, 50.0, 1.0)})
+    path = an_exemplar_file(
+        tmp_path, observed.owner, {"1.0": Exemplar(LABELS, 0.5, 1.0), "+Inf": Exemplar(LABELS, 50.0, 1.0)}
+    )
     whole, size = path.read_bytes(), RECORD_BYTES
-    newer = an_exemplar_file(tmp_path, 101, {"1.0": Exemplar({"trace_id": "f" * 32}, 0.75, 2.0)}).read_bytes()[:size]
-    (tmp_path / "exemplars_101.bin").unlink()
+    other = an_exemplar_file(tmp_path, "slot1", {"1.0": Exemplar({"trace_id": "f" * 32}, 0.75, 2.0)})
+    newer = other.read_bytes()[:size]
+    other.unlink()
     for torn in range(size):  # the first bytes are written, or the last
         for record in (newer[:torn] + whole[torn:size], whole[:torn] + newer[torn:]):
             path.write_bytes(record + whole[size:])
@@ -157,7 +164,8 @@ def test_a_torn_record_is_left_out(tmp_path: Path, scrapers: Scrapers, observed:
 
 
 def test_a_series_that_no_file_has_yet(tmp_path: Path, scrapers: Scrapers) -> None:
-    an_exemplar_file(tmp_path, 100, {"1.0": Exemplar(LABELS, 0.5, 1.0)})
+    process = Process(tmp_path, ours=True)
+    an_exemplar_file(tmp_path, process.owner, {"1.0": Exemplar(LABELS, 0.5, 1.0)})
     assert exemplars(scrapers.new(tmp_path)) == {}
 
 

@@ -1,4 +1,5 @@
-"""Processes come, count, break and die in any order: the totals of every scrape are true, and none goes back."""
+"""Processes come, count, break and die in any order: the totals of every scrape are true, and none goes back. There are
+never more slots than processes lived at once."""
 
 import math
 import tempfile
@@ -8,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule
 
-from bff.observability.multiprocess import archive, manifest
 from bff.observability.multiprocess.collector import MultiprocessCollector
+from bff.observability.multiprocess.slots import PREFIX, held
 from tests.fuzz import examples
 from tests.unit.value_files import (
     MODES,
@@ -49,10 +50,9 @@ class Fleet(RuleBasedStateMachine):
         self.scrapers = Scrapers()
         self.folder = Path(self.scrapers.enter_context(tempfile.TemporaryDirectory()))
         self.processes: list[Process] = []
-        self.ended: set[int] = set()
-        self.buried: set[int] = set()
+        self.most_alive = 0
         self.set_aside: list[str] = []
-        self.broken: set[str] = set()
+        self.broken: list[str] = []
         self.now = 1.0
         self.seen: Samples = {}
         self.collectors = [self.collector(), self.collector()]
@@ -62,7 +62,10 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(target=alive, ours=st.booleans())
     def start(self, ours: bool) -> Process:
-        self.processes.append(Process(self.folder, 1000 + len(self.processes), ours=ours))
+        if self._waiting():
+            self._check(self.collectors[0])  # a successor would cut off what cannot be read
+        self.processes.append(Process(self.folder, ours=ours))
+        self.most_alive = max(self.most_alive, sum(not process.ended for process in self.processes))
         return self.processes[-1]
 
     @rule(process=alive, child=st.sampled_from(CHILDREN), amount=amounts, which=st.integers(0, 4))
@@ -80,34 +83,22 @@ class Fleet(RuleBasedStateMachine):
     @rule(target=dead, process=consumes(alive))
     def die(self, process: Process) -> Process:
         process.close()
-        self.ended.add(process.pid)
         return process
-
-    @rule()
-    def compact(self) -> None:
-        archive.compact(self.folder, self.ended.__contains__, self.set_aside.append)
-        self.buried = set(self.ended)
 
     @rule(process=dead, kind=st.sampled_from(["counter", "histogram", "summary", "gauge_max"]))
     def breaks(self, process: Process, kind: str) -> None:
         """A worker was killed while it wrote: behind its last whole entry the file is garbage."""
-        self._break(process.path(kind))
-
-    @rule(kind=st.sampled_from(["counter", "histogram", "gauge_sum"]))
-    def archive_breaks(self, kind: str) -> None:
-        """Whoever has read an archive does not read it again."""
-        for name in manifest.read(self.folder).archives.values():
-            if name.startswith(f"{kind}_"):
-                self._break(self.folder / name)
-        self.collectors = [self.collector(), self.collector()]
-
-    def _break(self, path: Path) -> None:
-        if path.exists():
+        path = process.path(kind)
+        if path.exists() and path.name not in self._waiting() and process.owner not in held(self.folder):
             content = path.read_bytes()
             used = int.from_bytes(content[:4], "little")
             if used > 8:
                 path.write_bytes((used + 40).to_bytes(4, "little") + content[4:used] + b"\xff" * 40)
-                self.broken.add(path.name)
+                self.broken.append(path.name)
+
+    def _waiting(self) -> list[str]:
+        """Broken, and not seen by a scrape yet."""
+        return self.broken[len(self.set_aside) :]
 
     @rule(number=st.integers(0, 1))
     def scrape(self, number: int) -> None:
@@ -119,7 +110,7 @@ class Fleet(RuleBasedStateMachine):
         self._check(self.collectors[number])
 
     def _check(self, collector: MultiprocessCollector) -> None:
-        wanted = expected(self.processes, gone=self.buried)
+        wanted = expected(self.processes)
         for found in every_way(collector):
             assert difference(found, wanted) == {}
             assert decreased(self.seen, found) == {}
@@ -127,12 +118,12 @@ class Fleet(RuleBasedStateMachine):
         for found in stock(self.folder):
             assert difference(found, wanted) == {}
         assert sorted(self.set_aside) == sorted(self.broken)
+        assert len(list(self.folder.glob(f"{PREFIX}*"))) == self.most_alive
 
     def teardown(self) -> None:
         if hasattr(self, "processes"):
             for process in self.processes:
-                if process.pid not in self.ended:
-                    process.close()
+                process.close()
             self.scrapers.close()
 
 

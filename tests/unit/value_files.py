@@ -5,19 +5,21 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest as classic_text
 from prometheus_client.metrics_core import Metric
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.openmetrics import exposition as openmetrics_exposition
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families as classic_families
 
 from bff.observability.multiprocess.collector import MultiprocessCollector
-from bff.observability.multiprocess.values import GrowingFile
+from bff.observability.multiprocess.growing import GrowingFile
+from bff.observability.multiprocess.slots import PREFIX, Slot, held
+from bff.observability.multiprocess.totals import combine
 
 Labels = Mapping[str, str]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -27,6 +29,7 @@ BOUNDS = ("0.1", "1.0", "10.0", "+Inf")
 # prometheus_client leaves these without annotations.
 stock_file: Callable[[str], Any] = MmapedDict
 stock_collector: Callable[[CollectorRegistry, str], object] = MultiProcessCollector
+stock_end: Callable[[str, str], None] = mark_process_dead
 openmetrics_text: Callable[[CollectorRegistry], bytes] = openmetrics_exposition.generate_latest
 openmetrics_families: Callable[[str], Iterable[Metric]] = openmetrics_parser.text_string_to_metric_families
 
@@ -67,39 +70,76 @@ def summary(labels: Labels) -> list[Place]:
 
 
 class Process:
-    """Writes the files of one process, with prometheus_client's own code or with ours."""
+    """Takes a slot and writes its files, with prometheus_client's own code or with ours. Ends when it is closed."""
 
-    def __init__(self, folder: Path, pid: int, *, ours: bool) -> None:
-        self.pid = pid
+    started: ClassVar[list["Process"]] = []
+
+    def __init__(self, folder: Path, *, ours: bool) -> None:
+        self.started.append(self)
         self.values: dict[Place, tuple[float, float]] = {}
+        self.ended = False
+        self._slot = Slot(folder)
         self._folder = folder
         self._ours = ours
         self._files: dict[str, Any] = {}
+        self._former: dict[Place, tuple[float, float] | None] = {}
+
+    @property
+    def owner(self) -> str:
+        return self._slot.owner
 
     def path(self, kind: str) -> Path:
-        return self._folder / f"{kind}_{self.pid}.db"
+        return self._folder / f"{kind}_{self.owner}.db"
 
     def add(self, where: Place, amount: float) -> None:
         self.set(where, self.values.get(where, (0.0, 0.0))[0] + amount)
 
     def set(self, where: Place, value: float, timestamp: float = 0.0) -> None:
+        """Of its own: what was in the slot before goes on counting."""
         self.values[where] = value, timestamp
         file = self._file(where.kind)
+        if where not in self._former:
+            self._former[where] = _found(file, where.key)
+        stored, timestamp = _stored(where.kind, self._former[where], (value, timestamp))
         if isinstance(file, GrowingFile):
-            view, index = file.slot(where.key.encode())
-            view[index], view[index + 1] = value, timestamp
+            view, index, _ = file.cell(where.key.encode())
+            view[index], view[index + 1] = stored, timestamp
         else:
-            file.write_value(where.key, value, timestamp)
+            file.write_value(where.key, stored, timestamp)
+
+    @classmethod
+    def close_all(cls) -> None:
+        while cls.started:
+            cls.started.pop().close()
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
+        if not self.ended:
+            for file in self._files.values():
+                file.close()
+            self._files = {}
+            self._slot.close()
+            self.ended = True
 
     def _file(self, kind: str) -> Any:
         if kind not in self._files:
             path = self.path(kind)
             self._files[kind] = GrowingFile(path) if self._ours else stock_file(str(path))
         return self._files[kind]
+
+
+def _found(file: Any, key: str) -> tuple[float, float] | None:
+    """(value, timestamp) in the file before its new owner writes there."""
+    if isinstance(file, GrowingFile):
+        former = file.cell(key.encode()).former
+        return None if former is None else (former, 0.0)
+    return file.read_value(key) if key in file._positions else None  # to read one that is missing adds it
+
+
+def _stored(kind: str, former: tuple[float, float] | None, own: tuple[float, float]) -> tuple[float, float]:
+    typ, _, mode = kind.partition("_")
+    if former is None or (typ == "gauge" and mode not in ("min", "max", "sum")):
+        return own
+    return combine(mode or "sum", former, own)
 
 
 def nobody(name: str) -> None:
@@ -120,16 +160,16 @@ def scraped(folder: Path) -> Samples:
         return samples(scrapers.new(folder).collect())
 
 
-def expected(processes: Iterable[Process], gone: Iterable[int] = ()) -> Samples:
-    """What a scrape shows, worked out from the definitions. gone: pids whose live gauges have ended."""
+def expected(processes: Iterable[Process]) -> Samples:
+    """What a scrape shows, worked out from the definitions. processes: in the order in which they started."""
     found: dict[tuple[str, frozenset[tuple[str, str]]], list[tuple[float, float]]] = defaultdict(list)
     modes: dict[tuple[str, frozenset[tuple[str, str]]], str] = {}
     for process in processes:
         for where, value in process.values.items():
             mode = where.kind.partition("_")[2]
-            if mode.startswith("live") and process.pid in gone:
+            if mode.startswith("live") and process.ended:
                 continue
-            own = (("pid", str(process.pid)),) if mode in ("all", "liveall") else ()
+            own = (("pid", process.owner),) if mode in ("all", "liveall") else ()
             series = where.name, frozenset((*where.labels, *own))
             found[series].append(value)
             modes[series] = mode.removeprefix("live")
@@ -141,6 +181,8 @@ def _combined(mode: str, values: list[tuple[float, float]]) -> float | None:
     if mode == "mostrecent":
         value, timestamp = max(values, key=lambda each: each[1])
         return value if timestamp > 0 else None
+    if mode == "all":  # of one slot
+        return values[-1][0]
     numbers = [value for value, _ in values]
     return {"min": min, "max": max}.get(mode, math.fsum)(numbers)
 
@@ -185,7 +227,9 @@ def every_way(collector: MultiprocessCollector) -> list[Samples]:
 
 
 def stock(folder: Path) -> list[Samples]:
-    """The same through prometheus_client's own collector and encoders."""
+    """The same through prometheus_client's own collector and encoders, once it was told which processes have ended."""
+    for owner in {path.name for path in folder.glob(f"{PREFIX}*")} - held(folder).keys():
+        stock_end(owner, str(folder))
     registry = CollectorRegistry()
     stock_collector(registry, str(folder))
     return [

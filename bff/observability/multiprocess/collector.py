@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client.exposition import generate_latest as classic_text
@@ -12,12 +12,11 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
-from bff.observability.multiprocess import archive, manifest
-from bff.observability.multiprocess.exemplars import PATTERN as EXEMPLARS
-from bff.observability.multiprocess.exemplars import read_exemplars
+from bff.observability.multiprocess import exemplars, slots
 from bff.observability.multiprocess.files import ValueFile
+from bff.observability.multiprocess.folder import Found, value_files
 from bff.observability.multiprocess.keys import parse_key
-from bff.observability.multiprocess.manifest import Found
+from bff.observability.multiprocess.mending import mend
 from bff.observability.multiprocess.page import Family, Layout
 from bff.observability.multiprocess.totals import Column, Table, gauges, total
 
@@ -66,6 +65,7 @@ class MultiprocessCollector(Collector):
         self._on_corrupt = on_corrupt
         self._lock = threading.Lock()
         self._files: dict[Found, ValueFile] = {}
+        self._held: Collection[str] = ()
         self._degraded = False
         self._summed = {typ: _Summed(typ) for typ in ("counter", "histogram", "summary")}
         self._gauges = _Gauges()
@@ -77,16 +77,16 @@ class MultiprocessCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         with self._lock:
             self._read()
-            exemplars = self._exemplars()
-            return [family.metric(totals, exemplars) for family, totals in self._families()]
+            latest = self._exemplars()
+            return [family.metric(totals, latest) for family, totals in self._families()]
 
     def text(self, *, openmetrics: bool, more: Sequence[Collector]) -> bytes:
         """The whole page in the classic text format or OpenMetrics 1.0, with what other collectors add."""
         with self._lock:
             self._read()
             if openmetrics:
-                exemplars = self._exemplars()
-                page = "".join([family.openmetrics(totals, exemplars) for family, totals in self._families()])
+                latest = self._exemplars()
+                page = "".join([family.openmetrics(totals, latest) for family, totals in self._families()])
             else:
                 page = "".join([family.text(totals) for family, totals in self._families()])
         added = _Added([metric for each in more for metric in each.collect()])
@@ -107,8 +107,8 @@ class MultiprocessCollector(Collector):
         """The latest of each bucket, by its row among the histograms."""
         found: dict[int, Exemplar] = {}
         rows = self._summed["histogram"].layout.table
-        for path in self._folder.glob(EXEMPLARS):
-            for raw, exemplar in read_exemplars(path):
+        for owner in self._held:
+            for raw, exemplar in exemplars.read_exemplars(self._folder / exemplars.NAME.format(owner)):
                 row = rows.find(parse_key(raw, histogram=True).series)
                 if row is not None and (row not in found or _when(found[row]) < _when(exemplar)):
                     found[row] = exemplar
@@ -117,11 +117,9 @@ class MultiprocessCollector(Collector):
     def _read(self) -> None:
         """Bring every file up to date; what cannot be had at all is worth a log line, never a failed scrape."""
         try:
-            with manifest.locked(self._folder, exclusive=False):
-                self._follow_folder()
-                for found, file in self._files.items():
-                    if not (found.generation and file.keys):  # an archive never changes
-                        file.read()
+            self._follow_folder()
+            for file in self._files.values():
+                file.read()
             self._set_broken_files_aside()
             self._degraded = False
         except OSError as err:
@@ -133,14 +131,16 @@ class MultiprocessCollector(Collector):
         self._gauges.combine(file for file in self._files.values() if file.name.type == "gauge")
 
     def _follow_folder(self) -> None:
-        """Files are told apart by name and inode."""
-        counted = manifest.counted(self._folder, manifest.read(self._folder))
+        """Files are told apart by name and inode. Live gauges count while their slot is held."""
+        self._held = slots.held(self._folder)
+        files = value_files(self._folder)
+        counted = sorted(found for found in files if not found.name.live or found.name.owner in self._held)
         if counted == list(self._files):
             return
         self._keep(counted)
         for found in counted:
             if found not in self._files:
-                with contextlib.suppress(FileNotFoundError):  # removed by hand
+                with contextlib.suppress(FileNotFoundError):  # a live gauge's, whose slot was taken since
                     self._open(found)
         self._files = {found: self._files[found] for found in counted if found in self._files}
 
@@ -159,7 +159,7 @@ class MultiprocessCollector(Collector):
     def _set_broken_files_aside(self) -> None:
         for found, file in self._files.items():
             if not file.whole:
-                archive.quarantine(self._folder, found.path, self._on_corrupt)
+                mend(self._folder, found, self._on_corrupt)
 
 
 class _Added:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from prometheus_client.samples import Exemplar
 
-PATTERN = "exemplars_*.bin"
+NAME = "exemplars_{}.bin"
 KEY_BYTES = 1000
 TRACE_ID, SPAN_ID = "trace_id", "span_id"
 _FIRST = 64  # records
@@ -34,8 +34,9 @@ class ExemplarFile:
     """The writer's side. Only exemplars of a trace are kept: trace_id, and span_id when there is one."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError."""
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        """Begins empty. Raises OSError."""
+        path.unlink(missing_ok=True)  # not truncated: mapped memory that ends in a process's hands is a SIGBUS
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._places: dict[bytes, _Place] = {}
         self._capacity = 0
 

@@ -1,4 +1,4 @@
-"""One value file of one process, read incrementally.
+"""One value file of one slot, read incrementally.
 
 The format is prometheus_client's (mmap_dict.py): an int32 that says how many bytes are used, four bytes of padding,
 then entries of an int32 key length, the key (JSON, padded with blanks), a float64 value and a float64 timestamp. Keys
@@ -21,15 +21,21 @@ _DOUBLES = struct.Struct("=dd")
 
 
 class FileName(NamedTuple):
-    """counter_{pid}.db, gauge_{mode}_{pid}.db. The owner is a pid, or `archive-` and a number."""
+    """counter_{owner}.db, gauge_{mode}_{owner}.db. The owner is a slot; prometheus_client's own is a process id."""
 
     type: str
     mode: str
     owner: str
 
     @property
-    def pid(self) -> int | None:
-        return int(self.owner) if self.owner.isdecimal() else None
+    def live(self) -> bool:
+        """Whether its values end with their process."""
+        return self.mode.startswith("live")
+
+    @property
+    def of_one_process(self) -> bool:
+        """Whether its values are never combined with another file's."""
+        return self.live or self.mode == "all"
 
     @property
     def kind(self) -> str:

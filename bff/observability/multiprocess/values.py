@@ -1,13 +1,13 @@
 """Where a process keeps its metric values: prometheus_client's ValueClass over shared memory, written to its own files.
 
-The same files as prometheus_client writes, with three differences. A value costs one store into mapped memory: the
-process id is not asked on every increment, since a fork announces itself. Disk space is reserved before it is mapped,
-so a full disk is an error here and not a SIGBUS there; values then live in memory only, and one loud line says so. And
-the latest exemplar of each bucket is kept, in a file beside the values.
+The same files as prometheus_client writes, with four differences. They are a slot's (`slots`): a process goes on where
+the slot's former one left off. A value costs one store into mapped memory: the process id is not asked on every
+increment, since a fork announces itself. Disk space is reserved before it is mapped: a full disk raises an error and no
+SIGBUS; values then live in memory only, and one critical log line reports it. And the latest exemplar of each bucket is
+kept, in a file beside the values.
 """
 
 import logging
-import mmap
 import os
 import sys
 import threading
@@ -19,99 +19,46 @@ from prometheus_client import values as client_values
 from prometheus_client.mmap_dict import mmap_key
 from prometheus_client.samples import Exemplar
 
+from bff.observability.multiprocess.exemplars import NAME as EXEMPLARS
 from bff.observability.multiprocess.exemplars import ExemplarFile
-from bff.observability.multiprocess.files import HEADER, FileName, entries, entry, header, used_bytes
-from bff.observability.multiprocess.manifest import locked
+from bff.observability.multiprocess.files import FileName
+from bff.observability.multiprocess.growing import Cell, GrowingFile
+from bff.observability.multiprocess.slots import Slot
+from bff.observability.multiprocess.totals import combine
 
 log = logging.getLogger(__name__)
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-_FIRST_SIZE = 1 << 16
-Slot = tuple["memoryview[float]", int]
-
-
-class GrowingFile:
-    """This process's file of one kind: keys are appended, and each gets its own eight bytes."""
-
-    def __init__(self, path: Path) -> None:
-        """Raises OSError. Goes on where a former process with the same pid left off."""
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._capacity = 0
-        self._positions: dict[bytes, int] = {}
-        self._used = HEADER
-        try:
-            self._take_up(os.fstat(self._fd).st_size)
-        except OSError:
-            os.close(self._fd)
-            raise
-
-    def slot(self, key: bytes) -> Slot:
-        """Raises OSError when there is no room."""
-        position = self._positions.get(key)
-        if position is None:
-            position = self._append(key)
-        return self._doubles, position // 8
-
-    def close(self) -> None:
-        os.close(self._fd)  # mapped memory stays as long as something points into it
-
-    def _take_up(self, size: int) -> None:
-        """Nothing moves, since a scrape may be reading; what cannot be read at the end is given up."""
-        data = os.pread(self._fd, size, 0)
-        for key, position in entries(data[: used_bytes(data)], HEADER):
-            self._positions[key] = position
-            self._used = position + 16
-        capacity = _FIRST_SIZE
-        while capacity < size:
-            capacity *= 2
-        self._reserve(capacity)
-        if used_bytes(data) != self._used:
-            self._map[:HEADER] = header(self._used)
-
-    def _append(self, key: bytes) -> int:
-        new = entry(key)
-        while self._used + len(new) > self._capacity:
-            self._reserve(2 * self._capacity)
-        self._map[self._used : self._used + len(new)] = new
-        self._used += len(new)
-        self._map[:HEADER] = header(self._used)
-        self._positions[key] = self._used - 16
-        return self._used - 16
-
-    def _reserve(self, capacity: int) -> None:
-        """Map the file anew, larger. Slots given out before write to the same pages through the former mapping."""
-        os.posix_fallocate(self._fd, 0, capacity)
-        self._map = mmap.mmap(self._fd, capacity)
-        self._doubles = memoryview(self._map).cast("d")
-        self._capacity = capacity
 
 
 class _Process:
-    """The files of this process. A fork makes the child start with files, and a lock, of its own."""
+    """The slot of this process and its files. A fork makes the child start with a slot, and a lock, of its own."""
 
     def __init__(self) -> None:
         self.lock, self.adding = threading.Lock(), _lock_of_threads()
         self.values: list[SharedValue] = []
+        self._slot: Slot | None = None
         self._files: dict[str, GrowingFile | None] = {}  # None where there is none to be had
         self._exemplars: ExemplarFile | None = None
         self._degraded = False
 
-    def slot(self, name: FileName, key: bytes) -> Slot:
+    def cell(self, name: FileName, key: bytes) -> Cell:
         """Lock held. Shared memory, or, when there is none to be had, memory of this process alone."""
         try:
             if name.kind not in self._files:
-                self._open(name)
+                self._files[name.kind] = None
+                self._files[name.kind] = GrowingFile(self._path(f"{name.kind}_{{}}.db"))
             if file := self._files[name.kind]:
-                return file.slot(key)
+                return file.cell(key)
         except OSError as err:
             self._degrade(err)
-        return memoryview(bytearray(16)).cast("d"), 0
+        return Cell(memoryview(bytearray(16)).cast("d"), 0, None)
 
     def keep_exemplar(self, key: bytes, exemplar: Exemplar) -> None:
         """Lock held."""
         try:
             if self._exemplars is None:
-                self._exemplars = ExemplarFile(_folder() / f"exemplars_{os.getpid()}.bin")
+                self._exemplars = ExemplarFile(self._path(EXEMPLARS))
             self._exemplars.keep(key, exemplar)
         except OSError as err:
             self._degrade(err)
@@ -124,19 +71,15 @@ class _Process:
             value.place()
 
     def close(self) -> None:
-        for file in (*self._files.values(), self._exemplars):
+        for file in (*self._files.values(), self._exemplars, self._slot):
             if file is not None:
                 file.close()
-        self._files, self._exemplars, self._degraded = {}, None, False
+        self._files, self._exemplars, self._slot, self._degraded = {}, None, None, False
 
-    def _open(self, name: FileName) -> None:
-        """The folder is locked, so that nobody takes the file for one of a dead process with the same pid."""
-        self._files[name.kind] = None
-        path = _folder() / f"{name.kind}_{os.getpid()}.db"
-        with locked(_folder(), exclusive=False):
-            if name.mode.startswith("live"):
-                path.unlink(missing_ok=True)  # its values ended with that process
-            self._files[name.kind] = GrowingFile(path)
+    def _path(self, pattern: str) -> Path:
+        if self._slot is None:
+            self._slot = Slot(_folder())
+        return self._slot.path(pattern)
 
     def _degrade(self, err: OSError) -> None:
         if not self._degraded:
@@ -163,9 +106,15 @@ def _folder() -> Path:
 
 
 class SharedValue:
-    """What prometheus_client's metrics call: one float of one series."""
+    """One float of one series, as prometheus_client's metrics use it: the process sees what is its own, from zero on.
+
+    What the slot's former processes counted stays in the file, and the process adds to it.
+    """
 
     _multiprocess = True
+
+    def __new__(cls, *_: Any, multiprocess_mode: str = "", **__: Any) -> "SharedValue":
+        return super().__new__(_Extreme if multiprocess_mode in ("min", "max") else cls)
 
     def __init__(
         self,
@@ -185,8 +134,12 @@ class SharedValue:
             _process.values.append(self)
 
     def place(self) -> None:
-        """Lock held, or nobody else there yet."""
-        self._view, self._index = _process.slot(self._name, self._key)
+        """Lock held, or no other thread there yet."""
+        self._view, self._index, former = _process.cell(self._name, self._key)
+        added_up = self._name.type != "gauge" or self._name.mode == "sum"
+        self._former = former or 0.0 if added_up else 0.0
+        if self._name.mode == "all":  # one series per slot: the former value ends when the next process has the gauge
+            self._view[self._index] = 0.0
 
     def inc(self, amount: float) -> None:
         with _process.adding:
@@ -208,11 +161,11 @@ class SharedValue:
 
     def set(self, value: float, timestamp: float | None = None) -> None:
         with _process.adding:
-            self._view[self._index] = value
+            self._view[self._index] = self._former + value
             self._view[self._index + 1] = timestamp or 0.0
 
     def get(self) -> float:
-        return self._view[self._index]
+        return self._view[self._index] - self._former
 
     def set_exemplar(self, exemplar: Exemplar) -> None:
         """Kept for histograms; the metrics that want them are."""
@@ -223,6 +176,30 @@ class SharedValue:
     def get_exemplar(self) -> None:
         """They are read by the scrape, from the file."""
         return
+
+
+class _Extreme(SharedValue):
+    """Of a gauge of mode min or max, whose former and own value are combined and not added."""
+
+    def place(self) -> None:
+        self._view, self._index, former = _process.cell(self._name, self._key)
+        self._extreme = None if former is None else (former, 0.0)
+        self._keep(0.0)
+
+    def inc(self, amount: float) -> None:
+        with _process.adding:
+            self._keep(self._own + amount)
+
+    def set(self, value: float, timestamp: float | None = None) -> None:
+        with _process.adding:
+            self._keep(value)
+
+    def get(self) -> float:
+        return self._own
+
+    def _keep(self, value: float) -> None:
+        self._own = value
+        self._view[self._index] = combine(self._name.mode, self._extreme, (value, 0.0))[0]
 
 
 def install() -> bool:

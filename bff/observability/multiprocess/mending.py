@@ -1,0 +1,48 @@
+"""Quarantine: a broken value file is set aside for a person to look at, and what can be read of it goes on counting."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from bff.observability.multiprocess.files import HEADER, ValueFile, entry, header
+from bff.observability.multiprocess.folder import Found, locked, write_whole
+
+log = logging.getLogger(__name__)
+
+QUARANTINED = ".corrupt"
+
+
+def mend(folder: Path, found: Found, on_corrupt: Callable[[str], object]) -> None:
+    """Raises OSError, and the file counts as far as it can be read, as before.
+
+    Its process, if it lives, goes on counting into the file that was set aside. Gauges of one process go with it.
+    on_corrupt: called with the name of each file that was set aside.
+    """
+    path = folder / found.path
+    with locked(folder, exclusive=True):
+        whole, content = _readable(path, found)
+        if whole:  # another process has seen to it
+            return
+        aside = path.with_suffix(QUARANTINED)
+        aside.unlink(missing_ok=True)
+        os.link(path, aside)
+        if found.name.of_one_process:
+            path.unlink()
+        else:
+            write_whole(path, content)
+    # Outside the lock: the process that counts this may need it for a slot of its own.
+    log.error("metrics_file_quarantined", extra={"file": found.path})
+    on_corrupt(found.path)
+
+
+def _readable(path: Path, found: Found) -> tuple[bool, bytes]:
+    """(whether the file is whole, a whole one with what can be read of it)."""
+    file = ValueFile(path, found.name)
+    try:
+        file.read()
+    finally:
+        file.close()
+    timestamps = file.timestamps or (0.0,) * len(file.values)
+    body = b"".join(entry(key.raw, *each) for key, *each in zip(file.keys, file.values, timestamps, strict=True))
+    return file.whole, header(HEADER + len(body)) + body
