@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from itertools import count
 from typing import Any
 
 import requests
@@ -23,6 +24,8 @@ EVENTS = 15
 EVERY = 0.1
 """Events of a stream, and seconds between two of them: longer than the balancer needs to go elsewhere."""
 FAILED = OSError, http.client.HTTPException, requests.RequestException, AssertionError, KeyError
+
+_numbers = count()
 
 
 class Load:
@@ -43,7 +46,9 @@ class Load:
         return Visitor(self._fleet.base_url, f"http://127.0.0.1:{self._fleet.questions}")
 
     def log_in(self, person: Visitor) -> None:
-        self._expect("login", lambda: person.login().status_code, 302)
+        """Each time somebody else: a login that a logout of the same person overtakes begins again, as it should."""
+        name = f"person-{next(_numbers)}"
+        self._expect("login", lambda: person.login(login_hint=name).status_code, 302)
         with self._lock:
             self.logins.append(reference(person.cookie()))
             self.sessions.append(person.cookie())
