@@ -41,6 +41,9 @@ const PEOPLE = {
   bob: { name: 'Bob Brown', email: 'bob@example.com', email_verified: true, roles: ['user'] },
 };
 
+// As many as a load needs, beside those with a name.
+const person = (id) => PEOPLE[id] ?? (/^person-\d+$/.test(id) ? { name: id, roles: ['user'] } : undefined);
+
 const records = new Map();
 const requests = {};
 const secrets = Object.fromEntries(SECRETS.map((name) => [name, new Set()]));
@@ -80,12 +83,12 @@ function build() {
     cookies: { keys: ['the cookies of a test'] },
     claims: { email: ['email', 'email_verified'], profile: ['name'], roles: ['roles'] },
     conformIdTokenClaims: process.env.USERINFO_ONLY === '1',
-    findAccount: (ctx, id) => PEOPLE[id] && { accountId: id, claims: () => ({ sub: id, ...PEOPLE[id] }) },
+    findAccount: (ctx, id) => person(id) && { accountId: id, claims: () => ({ sub: id, ...person(id) }) },
     responseTypes: ['code'],
     pkce: { required: () => true },
     issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
     rotateRefreshToken: process.env.ROTATE !== '0',
-    extraTokenClaims: (ctx, token) => ({ roles: PEOPLE[token.accountId]?.roles }),
+    extraTokenClaims: (ctx, token) => ({ roles: person(token.accountId)?.roles }),
     ttl: { AccessToken: ACCESS_TOKEN_TTL, ClientCredentials: ACCESS_TOKEN_TTL },
     fetch: (url, { dispatcher, ...options }) => { // that dispatcher refuses loopback addresses
       remember(Object.fromEntries(new URLSearchParams(options.body)));
