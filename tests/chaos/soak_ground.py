@@ -96,9 +96,9 @@ class Ground:
         with ledger.fault("kill"):
             pod.kill_worker()
 
-    def _failover(self, ledger: Ledger, bring_about: Callable[[], None]) -> None:
+    def _failover(self, ledger: Ledger, bring_about: Callable[[int], None]) -> None:
         with ledger.fault("failover"):
-            bring_about()
+            bring_about(WORKERS * len(self.pods))
         deadline = time.monotonic() + PATIENCE
         while not self.store.has_replica():
             assert time.monotonic() < deadline

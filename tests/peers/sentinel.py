@@ -60,17 +60,17 @@ class Sentinel:
         replicas = self._watching.command("SENTINEL", "REPLICAS", NAME)
         return any(replica[b"master-link-status"] == b"ok" for replica in replicas)
 
-    def switch(self) -> None:
-        """A planned failover: both servers live."""
+    def switch(self, listeners: int) -> None:
+        """A planned failover: both servers live. listeners: how many of the BFF there are, which follow it."""
         former = self.master()
         _wait(self._switched)
-        _wait(lambda: self.master() is not former and self._leads(self.master()))
+        _wait(lambda: self._followed(former, listeners))
 
-    def lose_master(self) -> None:
-        """An unplanned one: the master is killed, and comes back when another one leads."""
+    def lose_master(self, listeners: int) -> None:
+        """An unplanned one: the master is killed, and comes back when all follow another one."""
         former = self.master()
         former.kill()
-        _wait(lambda: self.master() is not former and self._leads(self.master()))
+        _wait(lambda: self._followed(former, listeners))
         # Sentinel would make it one after ten seconds. Until then it would be a master with an old copy of the data.
         former.start("--replicaof", f"127.0.0.1 {self.master().port}")
 
@@ -82,9 +82,13 @@ class Sentinel:
             return False
         return True
 
-    @staticmethod
-    def _leads(server: RedisServer) -> bool:
-        return bool(server.command("ROLE")[0] == b"master")
+    def _followed(self, former: RedisServer, listeners: int) -> bool:
+        """Whether another one leads, and every listener listens there."""
+        master = self.master()
+        if master is former or master.command("ROLE")[0] != b"master":
+            return False
+        clients: list[dict[str, str]] = master.command("CLIENT LIST", "TYPE", "pubsub")
+        return [client["name"] for client in clients].count("bff") >= listeners
 
 
 def _wait(holds: Callable[[], bool]) -> None:
