@@ -20,10 +20,11 @@ if _kind == "gevent":
 
     monkey.patch_all()
 
-from bff import configuration, draining, framing, metrics_folder, settings, settings_check  # noqa: E402 - after gevent
+from bff import configuration, settings, settings_check  # noqa: E402 - after gevent
 from bff.configuration import Configuration, master  # noqa: E402
 from bff.observability import logs  # noqa: E402
-from bff.observability.access_log import JsonLogger  # noqa: E402
+from bff.server import draining, framing, metrics_folder  # noqa: E402 - after gevent
+from bff.server.access_log import JsonLogger  # noqa: E402
 
 _METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 _STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
@@ -44,7 +45,7 @@ def _number(name: str, default: int) -> int:
 def _worker_class() -> str:
     if _kind not in ("gthread", "gevent"):
         _refuse([f"WEB_WORKER_CLASS: {_kind!r} is neither gthread nor gevent."])
-    return f"bff.workers.{_kind}.Worker"
+    return {"gthread": "bff.server.gthread.BffThreadWorker", "gevent": "bff.server.gevent.BffGeventWorker"}[_kind]
 
 
 def _refuse(problems: list[str]) -> NoReturn:
@@ -69,7 +70,7 @@ def _note(*, successful: bool) -> None:
 
 def _put_into_effect(server: Any, current: Configuration) -> None:
     """What the master itself does with it, and its processes beside the workers."""
-    from bff import metrics_server
+    from bff.server import metrics_server
 
     if not draining.begun():
         draining.install(server, current.settings.drain_delay, lambda: _other_master(server) is not None)
@@ -214,7 +215,7 @@ def when_ready(server: Any) -> None:
     _spare_the_collector()
     if _settings.verify_bind is not None:
         _require_listener(_settings.verify_bind, _addresses(server))
-    logging.getLogger("bff.framing").info("http_parser", extra={"http_parser": server.cfg.http_parser})
+    logging.getLogger("bff.server.framing").info("http_parser", extra={"http_parser": server.cfg.http_parser})
     master.addresses = tuple(_addresses(server))
     _survive(server.app)
     if master.running is not None:
@@ -223,10 +224,10 @@ def when_ready(server: Any) -> None:
 
 def _other_master(server: Any) -> int | None:
     """The one that serves on the same sockets, and counts in the same folder (SIGUSR2)."""
-    from bff.observability import fleet
+    from bff.observability import process_metrics
 
     other = int(server.reexec_pid or server.master_pid)
-    return other if other and fleet.alive(other) else None
+    return other if other and process_metrics.alive(other) else None
 
 
 def _require_listener(wanted: settings.Bind, addresses: list[object]) -> None:
@@ -265,30 +266,30 @@ def post_worker_init(worker: Any) -> None:
 def worker_exit(server: Any, worker: Any) -> None:
     """In the worker, after its last request."""
     from bff.app import stop
-    from bff.observability import fleet
+    from bff.observability import process_metrics
 
     if worker.wsgi is not None:
         stop(worker.wsgi)
     reason = "max_requests" if worker.nr >= worker.max_requests else "stopped"
-    fleet.note_leaving(Path(os.environ[_METRICS_DIR]), reason)
+    process_metrics.record_exit(Path(os.environ[_METRICS_DIR]), reason)
 
 
 def child_exit(server: Any, worker: Any) -> None:
     """In the master, when a worker is gone."""
-    from bff.observability import fleet
+    from bff.observability import process_metrics
 
-    fleet.count_leaving(Path(os.environ[_METRICS_DIR]), worker.pid, timed_out=worker.aborted)
+    process_metrics.count_leaving(Path(os.environ[_METRICS_DIR]), worker.pid, timed_out=worker.aborted)
 
 
 def on_exit(server: Any) -> None:
     """A private metrics folder goes with its master, unless another master counts in it (SIGUSR2)."""
-    from bff import metrics_server
-    from bff.observability import fleet, reloads
+    from bff.observability import process_metrics, reloads
+    from bff.server import metrics_server
 
     metrics_server.beside.stop()
     folder = Path(os.environ[_METRICS_DIR])
     reloads.forget(folder)
     if _other_master(server) is not None:
-        fleet.note_successor(folder)
+        process_metrics.hand_over_cpu_account(folder)
     elif (folder / metrics_folder.OWNER).exists():
         shutil.rmtree(folder, ignore_errors=True)

@@ -49,7 +49,7 @@ def _create(service: services.Services, number: int) -> str:
 
 
 def _fill(service: services.Services, keys: list[str]) -> None:
-    profile = Profile(DEFAULT, service.guard, service.subjects, service.tokens.keeper)
+    profile = Profile(DEFAULT, service.enforcement, service.subjects, service.tokens.service)
     for key in keys:
         entry = service.cache.lookup(key, service.clock())
         if entry is not None:

@@ -16,8 +16,8 @@ from benchmarks.cpu import cpu, empty_view
 from bff import services, settings
 from bff.crypto import Keyring
 from bff.events.audit import Audit
-from bff.pdp.guard import Guard, Names
-from bff.pdp.model import Asked, properties
+from bff.pdp.enforcement import Names, PolicyEnforcementPoint
+from bff.pdp.model import ResourceAction, properties
 from bff.services import Services
 from bff.sessions.model import User
 from bff.settings import AuthzMap, Files, RouteSettings
@@ -38,7 +38,7 @@ def decisions() -> bool:
     with tempfile.TemporaryDirectory() as folder:
         service = _service(Path(folder))
         view, ratios = empty_view(), []
-        decide, audited = _decide(service, _unheard(service)), _decide(service, service.guard)
+        decide, audited = _decide(service, _unheard(service)), _decide(service, service.enforcement)
         print(f"empty Flask view, a remembered decision, one that is audited; CPU, {ROUNDS} rounds")
         for number in range(1, ROUNDS + 1):
             empty, decided = cpu(view, SEEN), cpu(decide, DECIDED)
@@ -67,14 +67,16 @@ def _service(folder: Path) -> Services:
     return service
 
 
-def _unheard(service: Services) -> Guard:
+def _unheard(service: Services) -> PolicyEnforcementPoint:
     names = Names(service.settings.routes, service.settings.verify_profiles)
-    return Guard(service.decisions, Audit(NoEvents(), Keyring(service.settings.secrets).mac("audit-user")), names)
+    return PolicyEnforcementPoint(
+        service.decisions, Audit(NoEvents(), Keyring(service.settings.secrets).mac("audit-user")), names
+    )
 
 
-def _decide(service: Services, guard: Guard) -> Callable[[], object]:
+def _decide(service: Services, enforcement: PolicyEnforcementPoint) -> Callable[[], object]:
     user = User("alice", "alice", "Alice Adams", "alice@example.test", ("admin", "staff"), ("orders.read",))
-    things = [Asked("orders", "read", str(number), properties({"amount": 7})) for number in range(DISTINCT)]
+    things = [ResourceAction("orders", "read", str(number), properties({"amount": 7})) for number in range(DISTINCT)]
     correlation_id, turn = "0123456789abcdef0123456789abcdef", iter(things)
 
     def decide() -> None:
@@ -83,7 +85,7 @@ def _decide(service: Services, guard: Guard) -> Callable[[], object]:
         if asked is None:
             turn = iter(things)
             asked = next(turn)
-        guard.require(
+        enforcement.enforce(
             service.subjects.of_user(user, "default"),
             asked,
             client_address="203.0.113.7",

@@ -24,7 +24,7 @@ from benchmarks.cpu import cpu
 from benchmarks.servers import ROOT
 from bff import services, settings
 from bff.app import create_app
-from bff.http import HttpUpstream, Outgoing, Watcher
+from bff.http import DisconnectMonitor, HttpUpstream, UpstreamRequest
 from bff.services import Services
 from bff.sessions.binding import binding_of
 from bff.sessions.model import User
@@ -61,8 +61,8 @@ def main() -> bool:
         stack.enter_context(running(command, port=port, cwd=ROOT))
         base_url = f"http://127.0.0.1:{port}"
         bff = stack.enter_context(closing(_services(folder, base_url)))
-        watcher = stack.enter_context(closing(Watcher()))
-        upstream = stack.enter_context(closing(HttpUpstream(UpstreamSettings("bare", base_url), watcher)))
+        disconnects = stack.enter_context(closing(DisconnectMonitor()))
+        upstream = stack.enter_context(closing(HttpUpstream(UpstreamSettings("bare", base_url), disconnects)))
         calls = {
             "reference": _dispatch(_reference(base_url), _request()),
             "proxied": _dispatch(create_app(services=bff), _request(_log_in(bff))),
@@ -135,7 +135,7 @@ def _dispatch(app: Flask, environ: dict[str, Any]) -> Call:
 
 
 def _read(upstream: HttpUpstream) -> None:
-    with closing(upstream.send(Outgoing("GET", "/orders/7", {"Accept": "application/json"}, 5.0))) as answer:
+    with closing(upstream.send(UpstreamRequest("GET", "/orders/7", {"Accept": "application/json"}, 5.0))) as answer:
         b"".join(answer)
 
 

@@ -7,7 +7,7 @@ import random
 import statistics
 
 from benchmarks.cpu import cpu, empty_view
-from bff.routes import Table, problems
+from bff.routes import RouteTable, problems
 from bff.settings import RouteSettings
 
 ROUNDS = 21
@@ -52,7 +52,7 @@ def main() -> bool:
     return ratio < AT_MOST_OF_VIEW and grown <= LARGEST_AT_MOST_OF_SMALLEST
 
 
-def _asked(size: int, chance: random.Random) -> tuple[Table, list[str]]:
+def _asked(size: int, chance: random.Random) -> tuple[RouteTable, list[str]]:
     """A table of so many routes, and paths of requests to them."""
     routes = [
         RouteSettings(
@@ -62,13 +62,13 @@ def _asked(size: int, chance: random.Random) -> tuple[Table, list[str]]:
     ]
     if problems(routes):
         raise ValueError("routes that contradict each other measure nothing")
-    return Table(routes), [_path(chance.choice(routes).path, chance) for _ in range(REQUESTS)]
+    return RouteTable(routes), [_path(chance.choice(routes).path, chance) for _ in range(REQUESTS)]
 
 
 def _path(template: str, chance: random.Random) -> str:
     return template.replace("{id}", chance.choice(IDS)).replace("{line}", "12").replace("*", "2026/report-3.pdf")
 
 
-def _match(table: Table, paths: list[str]) -> float:
+def _match(table: RouteTable, paths: list[str]) -> float:
     match = table.match
     return cpu(lambda: [match("GET", path) for path in paths], TIMES) / len(paths)

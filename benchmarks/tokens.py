@@ -18,13 +18,13 @@ from joserfc.jwk import RSAKey
 
 from benchmarks.cpu import cpu, cpu_each, empty_view
 from bff import services, settings
+from bff.bearer.tokens import BearerTokens
 from bff.crypto import Keyring, base64url
 from bff.dev.in_process import WsgiTransport
 from bff.http import HttpClient
 from bff.kv.sqlite import SqliteStore
-from bff.oidc.bearer import BearerTokens
 from bff.oidc.provider import Provider
-from bff.ratelimit import RateLimits
+from bff.ratelimit import RateLimiter
 from bff.services import Services
 from bff.sessions.binding import binding_of
 from bff.sessions.model import Session, User
@@ -48,14 +48,14 @@ def ensure() -> bool:
     """Whether the target was met: `ensure_token` with a valid token, the session's own and an exchanged one."""
     with tempfile.TemporaryDirectory() as folder:
         service, session = _session(Path(folder))
-        view, keeper, ratios = empty_view(), service.tokens.keeper, []
+        view, token_service, ratios = empty_view(), service.tokens.service, []
         print(
             f"empty Flask view, ensure_token for the session's own token and for an exchanged one; CPU, {ROUNDS} rounds"
         )
         for number in range(1, ROUNDS + 1):
             empty = cpu(view, SEEN)
-            own = cpu(lambda: keeper.ensure_token(session), ENSURED)
-            exchanged = cpu(lambda: keeper.ensure_token(session, "orders"), ENSURED)
+            own = cpu(lambda: token_service.ensure_token(session), ENSURED)
+            exchanged = cpu(lambda: token_service.ensure_token(session, "orders"), ENSURED)
             ratios.append(max(own, exchanged) / empty)
             figures = f"view {empty * 1e6:.1f} us, own {own * 1e6:.2f}, exchanged {exchanged * 1e6:.2f}"
             print(f"  round {number}: {figures}; the dearer one/view {ratios[-1]:.3f}")
@@ -118,7 +118,7 @@ def _bearers(key: RSAPrivateKey) -> BearerTokens:
 
     http = HttpClient("idp", timeout=1, adapter=WsgiTransport({ISSUER: answer}))
     provider = Provider(ProviderSettings("x", ISSUER, "bff"), http)
-    unused = RateLimits((), SqliteStore(Path("unused")), Keyring([bytes(32)]).mac("rate-limit"), str, time.monotonic)
+    unused = RateLimiter((), SqliteStore(Path("unused")), Keyring([bytes(32)]).mac("rate-limit"), str, time.monotonic)
     return BearerTokens({"x": provider}, None, AUDIENCE, unused, time.time, time.monotonic)
 
 

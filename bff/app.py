@@ -11,10 +11,10 @@ from flask import Flask
 from bff import rotation
 from bff import services as service_layer
 from bff import settings as settings_layer
-from bff.arrival import LONGEST_BODY
-from bff.http import HttpUpstream, Upstream, Watcher
+from bff.http import DisconnectMonitor, HttpUpstream, Upstream
 from bff.observability.exposition import metrics_app
-from bff.routes import Table
+from bff.routes import RouteTable
+from bff.server.arrival import LONGEST_BODY
 from bff.services import Services
 from bff.settings import Settings, UpstreamSettings
 from bff.settings_check import require_valid
@@ -35,10 +35,10 @@ from bff.web import (
     tokens,
     validate,
 )
-from bff.web.callers import Callers
-from bff.web.client import Clients
+from bff.web.client_address import ClientAddressResolver
 from bff.web.listener import VerifyListener
 from bff.web.profiles import DEFAULT, Profile
+from bff.web.trace_trust import TraceTrust
 from bff.web.verify import Verify
 
 _HEALTH_PERIODS = {"idp": 30.0, "pdp": 5.0, "kafka": 10.0}
@@ -56,7 +56,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.url_map.merge_slashes = False  # it would redirect to the one-slash path, at whatever host the request names
     if services is None:
         services = _in_development(settings, app) if settings.development else service_layer.build(settings)
-    clients = Clients.of_settings(settings)
+    clients = ClientAddressResolver.of_settings(settings)
     app.config["MAX_CONTENT_LENGTH"] = LONGEST_BODY
     app.extensions["bff"] = services
     app.extensions["bff_clients"] = clients
@@ -73,19 +73,19 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.register_blueprint(beacon.blueprint(settings.metrics.public_events))
     app.register_blueprint(javascript.blueprint(services.settings.cookies.csrf_name))
     app.register_blueprint(openapi.blueprint(settings))
-    table = Table(settings.routes)
+    table = RouteTable(settings.routes)
     app.register_blueprint(api.blueprint(table))
     app.extensions["bff_bound_for"] = partial(api.bound_for, table, services.proxy)
     if settings.metrics.bind is None:
         page = metrics_app(services.store.active, settings.version, services.clock)
-        app.register_blueprint(metrics.blueprint(metrics.Guarded(page, settings.metrics, clients)))
+        app.register_blueprint(metrics.blueprint(metrics.MetricsAccess(page, settings.metrics, clients)))
     if settings.development:
         _register_development_parts(app, services)
     login_url = settings.base_url + "/auth/login"
-    callers = Callers(clients) if settings.telemetry.traces else None
+    callers = TraceTrust(clients) if settings.telemetry.traces else None
     verify = Verify(
         app.wsgi_app,
-        services.gate,
+        services.authenticator,
         clients,
         services.return_urls,
         login_url,
@@ -116,21 +116,21 @@ def stop(app: Flask) -> None:
 
 def _profiles(services: Services) -> list[Profile]:
     return [
-        Profile(each, services.guard, services.subjects, services.tokens.keeper)
+        Profile(each, services.enforcement, services.subjects, services.tokens.service)
         for each in (DEFAULT, *services.settings.verify_profiles)
     ]
 
 
 def _jobs(services: Services) -> list[Job]:
     jobs = [
-        Job("session_touch", 1.0, services.gate.flush, at_stop=True),
+        Job("session_touch", 1.0, services.authenticator.flush, at_stop=True),
         Job("session_sweep", 30.0, services.store.sweep, fleet=True),
-        Job("token_save", 1.0, services.tokens.unsaved.write, at_stop=True),
+        Job("token_save", 1.0, services.tokens.pending_writes.write, at_stop=True),
         Job("token_refresh", 5.0, services.tokens.sweep.run, fleet=True, stepwise=True),
         Job("token_revocation", 1.0, services.tokens.revocations.revoke_due, fleet=True, stepwise=True),
         Job("secrets", rotation.PERIOD, services.rotation.beat),
         Job("event_flush", 1.0, services.events.outbox.flush, at_stop=True),
-        Job("event_delivery", 1.0, services.events.delivery.run, at_stop=True),
+        Job("event_delivery", 1.0, services.events.relay.run, at_stop=True),
     ]
     for alias, provider in services.providers.items():
         jobs.append(Job(f"provider_{alias}", PROVIDER_PERIOD, provider.renew))
@@ -147,9 +147,9 @@ def _in_development(settings: Settings, app: Flask) -> Services:
     def own(environ: Any, start_response: Any) -> Any:
         return app.wsgi_app(environ, start_response)
 
-    def upstream(config: UpstreamSettings, watcher: Watcher) -> Upstream:
+    def upstream(config: UpstreamSettings, disconnects: DisconnectMonitor) -> Upstream:
         ours = config.base_url.startswith(settings.base_url + "/")
-        return WsgiUpstream(config, own) if ours else HttpUpstream(config, watcher)
+        return WsgiUpstream(config, own) if ours else HttpUpstream(config, disconnects)
 
     transport = WsgiTransport({settings.base_url: own}) if settings.embedded_provider else None
     return service_layer.build(settings, transport=transport, upstream=upstream)

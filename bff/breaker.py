@@ -14,13 +14,13 @@ from enum import StrEnum
 from bff.observability import metrics
 
 
-class State(StrEnum):
+class BreakerState(StrEnum):
     CLOSED = "closed"
     HALF_OPEN = "half_open"
     OPEN = "open"
 
 
-_STATUS = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}  # values of circuit_breaker_status
+_STATUS = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}  # values of circuit_breaker_status
 
 
 class Breaker:
@@ -51,14 +51,14 @@ class Breaker:
         self._doubts = 0
         self._probe_at: float | None = None  # when a call may try again; None while closed
         self._probing = False
-        metrics.breaker_status(service, _STATUS[State.CLOSED])
+        metrics.breaker_status(service, _STATUS[BreakerState.CLOSED])
 
     @property
-    def state(self) -> State:
+    def state(self) -> BreakerState:
         with self._lock:
             if self._probe_at is None:
-                return State.CLOSED
-            return State.HALF_OPEN if self._probing or self._clock() >= self._probe_at else State.OPEN
+                return BreakerState.CLOSED
+            return BreakerState.HALF_OPEN if self._probing or self._clock() >= self._probe_at else BreakerState.OPEN
 
     def allow(self) -> bool:
         with self._lock:
@@ -69,7 +69,7 @@ class Breaker:
                 return False
             self._probing = True
             self._probe_at = now + self._reset_after
-        metrics.breaker_status(self.service, _STATUS[State.HALF_OPEN])
+        metrics.breaker_status(self.service, _STATUS[BreakerState.HALF_OPEN])
         return True
 
     def succeeded(self) -> None:
@@ -80,7 +80,7 @@ class Breaker:
             self._probing = False
             self._probe_at = None
         if not was_closed:
-            metrics.breaker_status(self.service, _STATUS[State.CLOSED])
+            metrics.breaker_status(self.service, _STATUS[BreakerState.CLOSED])
 
     def failed(self) -> None:
         """Count a failure. One outage counts as one opening, however many probes fail meanwhile."""
@@ -90,7 +90,7 @@ class Breaker:
         if opened:
             metrics.breaker_opened(self.service)
         if is_open:
-            metrics.breaker_status(self.service, _STATUS[State.OPEN])
+            metrics.breaker_status(self.service, _STATUS[BreakerState.OPEN])
 
     def doubted(self) -> bool:
         """Whether the caller is to find out if the service is broken: once for so many doubts, and in a probe at

@@ -47,7 +47,7 @@ class Bulkhead:
     ) -> None:
         """service: the metric's label. most: calls at a time, in this worker. patience: seconds that `enter` waits for
         a place while none is left; 0 in a threaded worker, where a request waits for it without a thread
-        (bff/workers/parking.py). longest: seconds that it waits in all; None for as long as patience."""
+        (bff/server/parking.py). longest: seconds that it waits in all; None for as long as patience."""
         self.service = service
         self.most = most
         self._patience = patience

@@ -42,7 +42,7 @@ class Quota:
         ]
 
 
-class RateLimits:
+class RateLimiter:
     def __init__(
         self,
         limits: Iterable[RateLimit],
@@ -97,8 +97,8 @@ class RateLimits:
                     raise
                 return None
             if hit.counted:
-                return Quota(limit, limit.amount - hit.hits, hit.frees)
-            wait, left = hit.frees, max(0, limit.amount - hit.hits)
+                return Quota(limit, limit.amount - hit.hits, hit.retry_after)
+            wait, left = hit.retry_after, max(0, limit.amount - hit.hits)
             if hit.hits >= limit.amount:  # else there is room for less than this
                 self._refused.note(window, wait)
         metrics.rate_limited(limit.name, self._pseudonym(client))

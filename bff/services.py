@@ -6,47 +6,47 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from bff import draining
-from bff.background import Background
+from bff.bearer.tokens import BearerTokens
 from bff.bulkhead import Bulkhead
 from bff.crypto import Keyring
 from bff.errors import StoreUnavailable
 from bff.events.audit import Audit
-from bff.events.workflow import EventWorkflow, event_workflow
+from bff.events.wiring import EventServices, build_events
 from bff.health import Health
-from bff.http import Adapter, HttpClient, HttpUpstream, Watcher
+from bff.http import Adapter, DisconnectMonitor, HttpClient, HttpUpstream
 from bff.kv import KeyValue
+from bff.lib.background import Background
+from bff.login.flow import LoginFlow
+from bff.login.logout import EndSessionTickets
+from bff.login.provider_logout import ProviderLogout
+from bff.login.return_url import ReturnUrls
+from bff.login.transaction import LoginTransactions
 from bff.observability.labels import Pseudonyms
-from bff.oidc.attempts import Attempts
-from bff.oidc.bearer import BearerTokens
 from bff.oidc.dpop import Dpop
-from bff.oidc.flow import LoginFlow
-from bff.oidc.issued import Reader
-from bff.oidc.logout import EndSessionTickets
 from bff.oidc.provider import Provider
-from bff.oidc.provider_logout import ProviderLogout
-from bff.oidc.return_url import ReturnUrls
 from bff.oidc.token_endpoint import TokenEndpoint
-from bff.pdp.credential import OwnToken
-from bff.pdp.decisions import Decisions
-from bff.pdp.guard import Guard
+from bff.oidc.token_response import TokenResponseParser
+from bff.pdp.credential import ClientCredentialsBearer
+from bff.pdp.decision_cache import DecisionCache
+from bff.pdp.enforcement import PolicyEnforcementPoint
 from bff.pdp.subjects import Subjects
-from bff.pdp.workflow import policy_workflow
+from bff.pdp.wiring import build_policy
 from bff.proxy.forward import Forwarder
-from bff.proxy.workflow import MakeUpstream, forwarder
-from bff.ratelimit import RateLimits
+from bff.proxy.wiring import MakeUpstream, build_forwarder
+from bff.ratelimit import RateLimiter
 from bff.rotation import Rotation
+from bff.server import draining
+from bff.sessions.authenticator import SessionAuthenticator
 from bff.sessions.cache import SessionCache
 from bff.sessions.csrf import Csrf
 from bff.sessions.directory import Directory
-from bff.sessions.gate import Gate
-from bff.sessions.records import Records
+from bff.sessions.records import SessionRecords
 from bff.sessions.resets import Resets
 from bff.sessions.shared_grant import SharedGrants
 from bff.sessions.store import SessionStore
 from bff.sessions.token_store import TokenStore
 from bff.settings import RateLimit, Settings
-from bff.tokens.workflow import TokenWorkflow, token_workflow
+from bff.tokens.wiring import TokenServices, build_tokens
 
 log = logging.getLogger(__name__)
 
@@ -67,28 +67,28 @@ class Services:
     rotation: Rotation
     providers: Mapping[str, Provider]
     http: tuple[HttpClient, ...]
-    records: Records
+    records: SessionRecords
     store: SessionStore
     directory: Directory
     grants: SharedGrants
     token_store: TokenStore
     cache: SessionCache
-    gate: Gate
+    authenticator: SessionAuthenticator
     csrf: Csrf
     login: LoginFlow
     end_session: EndSessionTickets
-    tokens: TokenWorkflow
+    tokens: TokenServices
     background: Background
     bearers: BearerTokens
     provider_logout: ProviderLogout
     subjects: Subjects
-    decisions: Decisions
-    guard: Guard
+    decisions: DecisionCache
+    enforcement: PolicyEnforcementPoint
     proxy: Forwarder
-    watcher: Watcher
+    disconnects: DisconnectMonitor
     return_urls: ReturnUrls
-    limits: RateLimits
-    events: EventWorkflow
+    limits: RateLimiter
+    events: EventServices
     audit: Audit
     health: Health
 
@@ -104,7 +104,7 @@ class Services:
 
     def close(self) -> None:
         self.background.close()
-        self.watcher.close()
+        self.disconnects.close()
         self.proxy.close()
         self.decisions.close()
         self.cache.close()
@@ -133,7 +133,7 @@ def build(
     """
     kv = kv or open_store(settings, clock)
     keys = Keyring(settings.secrets)
-    events, background = event_workflow(settings, kv, keys, clock, monotonic, wait), Background()
+    events, background = build_events(settings, kv, keys, clock, monotonic, wait), Background()
     audit = events.audit
     later = later or background
     clients = [
@@ -154,20 +154,22 @@ def build(
         config.id: Provider(config, client, clock, monotonic=monotonic, later=later)
         for config, client in zip(settings.providers, clients, strict=True)
     }
-    watcher = Watcher()
+    disconnects = DisconnectMonitor()
     upstream = upstream or partial(HttpUpstream, clock=monotonic, wait=wait)
     token_store = TokenStore(kv, keys, clock, login_timeout=settings.login_timeout)
-    records = Records(kv, keys)
+    records = SessionRecords(kv, keys)
     directory = Directory(kv, records, clock)
     grants = SharedGrants(kv, records, directory, clock, login_timeout=settings.login_timeout)
     store = SessionStore(kv, records, settings.sessions, clock, token_store, audit)
     cache = SessionCache(store, kv, settings.sessions, clock, monotonic)
-    gate = Gate(cache, store, audit, settings.sessions, settings.cookies.name, clock, monotonic)
+    authenticator = SessionAuthenticator(
+        cache, store, audit, settings.sessions, settings.cookies.name, clock, monotonic
+    )
     dpop = Dpop(clock)
-    endpoint = TokenEndpoint(dpop, Reader(settings.token_refresh_threshold, clock))
+    endpoint = TokenEndpoint(dpop, TokenResponseParser(settings.token_refresh_threshold, clock))
     return_urls = ReturnUrls(settings.base_url, settings.allowed_redirect_origins)
     pseudonyms = Pseudonyms(settings.metrics.user_label, settings.metrics.user_buckets, keys.mac("metrics-bucket"))
-    tokens = token_workflow(
+    tokens = build_tokens(
         settings,
         kv,
         keys,
@@ -175,7 +177,7 @@ def build(
         token_store,
         grants,
         cache,
-        gate,
+        authenticator,
         providers,
         endpoint,
         audit,
@@ -184,7 +186,7 @@ def build(
         wait,
         later,
     )
-    limits = RateLimits(_limits(settings), kv, keys.mac("rate-limit"), pseudonyms.of, monotonic)
+    limits = RateLimiter(_limits(settings), kv, keys.mac("rate-limit"), pseudonyms.of, monotonic)
     pdp_http = HttpClient(
         "pdp",
         timeout=settings.pdp.timeout,
@@ -196,12 +198,12 @@ def build(
         later=later,
         bulkhead=_share(settings, "pdp"),
     )
-    policy = policy_workflow(
+    policy = build_policy(
         settings,
         kv,
         audit,
         pdp_http,
-        lambda service: OwnToken(tokens.own, service, dpop, later, clock, monotonic),
+        lambda service: ClientCredentialsBearer(tokens.own, service, dpop, later, clock, monotonic),
         monotonic,
     )
     return Services(
@@ -217,12 +219,12 @@ def build(
         grants=grants,
         token_store=token_store,
         cache=cache,
-        gate=gate,
+        authenticator=authenticator,
         csrf=Csrf(keys.mac("csrf"), {settings.base_url, *settings.cors_allow_origins}),
         end_session=EndSessionTickets(kv, keys),
         login=LoginFlow(
             providers,
-            Attempts(kv, keys, clock, life=settings.login_timeout),
+            LoginTransactions(kv, keys, clock, life=settings.login_timeout),
             endpoint,
             return_urls,
             settings.redirect_uris,
@@ -234,12 +236,12 @@ def build(
         bearers=BearerTokens(
             providers, settings.provider_of_opaque_tokens, settings.base_url, limits, clock, monotonic
         ),
-        provider_logout=ProviderLogout(providers, store, gate, kv, audit, clock),
+        provider_logout=ProviderLogout(providers, store, authenticator, kv, audit, clock),
         subjects=policy.subjects,
         decisions=policy.decisions,
-        guard=policy.guard,
-        proxy=forwarder(settings, upstream, watcher, tokens.keeper, dpop, monotonic),
-        watcher=watcher,
+        enforcement=policy.enforcement,
+        proxy=build_forwarder(settings, upstream, disconnects, tokens.service, dpop, monotonic),
+        disconnects=disconnects,
         return_urls=return_urls,
         limits=limits,
         events=events,

@@ -15,7 +15,7 @@ from pathlib import Path
 from bff import services as service_layer
 from bff import settings
 from bff.admin import report
-from bff.admin.desk import Desk
+from bff.admin.service import SessionAdmin
 from bff.errors import StoreTimeout, StoreUnavailable
 from bff.observability import logs
 from bff.settings import Settings
@@ -57,13 +57,13 @@ def _run(given: argparse.Namespace, config: Settings, clock: Callable[[], float]
     try:
         services.kv.start()
         services.rotation.follow()
-        return _answer(given, Desk(services, show_users=given.show_users))
+        return _answer(given, SessionAdmin(services, show_users=given.show_users))
     finally:
         services.close()
         logs.correlation_id.reset(correlation)
 
 
-def _answer(given: argparse.Namespace, desk: Desk) -> int:
+def _answer(given: argparse.Namespace, desk: SessionAdmin) -> int:
     if given.command == "stats":
         numbers = desk.stats()
         _write(report.as_json(numbers) if given.json else report.stats(numbers))

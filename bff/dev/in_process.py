@@ -12,7 +12,7 @@ from urllib3 import HTTPHeaderDict, HTTPResponse
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from bff.errors import BadGateway
-from bff.http import Incoming, Outgoing
+from bff.http import UpstreamRequest, UpstreamResponse
 from bff.http.exchange import NOT_HTTP
 from bff.http.response_head import Head, MalformedResponse, framing, reframed
 from bff.observability import metrics
@@ -68,7 +68,7 @@ class WsgiUpstream:
         self._settings = settings
         self._app = app
 
-    def send(self, request: Outgoing, client: Any = None) -> Incoming:
+    def send(self, request: UpstreamRequest, client: Any = None) -> UpstreamResponse:
         """Raises BadGateway."""
         start, body = time.perf_counter(), request.body or b""
         body = body if isinstance(body, bytes) else b"".join(body)

@@ -27,7 +27,7 @@ class Audit:
         log.log(_LEVELS[severity], event.value, extra={"severity": severity.value, **facts})
         self._sink.emit(OF_SECURITY[event], facts)
 
-    def told(self, event: EventType, user: str, **facts: object) -> None:
+    def record(self, event: EventType, user: str, **facts: object) -> None:
         """What is no security event: it is counted and logged where it happens. user: their id; a pseudonym is told."""
         self._sink.emit(event, {**facts, "user": self.pseudonym(user)})
 

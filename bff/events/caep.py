@@ -8,9 +8,9 @@ by a keyed pseudonym, both opaque. `iss_sub` would name the person.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bff.events.envelope import SPECVERSION, Event, parsed
+from bff.events.envelope import SPECVERSION, CloudEvent, parsed
 from bff.events.model import EventType, Topic
-from bff.signing import SigningKeys
+from bff.keys.signing import SigningKeys
 
 URI = "https://schemas.openid.net/secevent/caep/event-type/"
 TYPE = "secevent+jwt"
@@ -31,7 +31,7 @@ class SecurityEventTokens:
         self._issuer = issuer
         self._clock = clock
 
-    def of(self, event: Event) -> list[Event]:
+    def of(self, event: CloudEvent) -> list[CloudEvent]:
         """What CAEP says of this event, if anything."""
         content = event.content
         uri = EVENT_TYPES.get(content["type"])
@@ -47,7 +47,7 @@ class SecurityEventTokens:
             "datacontenttype": MEDIA_TYPE,
             "data": self._token(uri, content),
         }
-        return [Event(Topic.SESSIONS, event.key, told | more)]
+        return [CloudEvent(Topic.SESSIONS, event.key, told | more)]
 
     def _token(self, uri: str, content: Mapping[str, Any]) -> str:
         """Repeated deliveries have the same `jti`, so that a receiver knows them (RFC 8417 section 2.2)."""

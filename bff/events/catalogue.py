@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bff.events.envelope import JSON_TYPE, SPECVERSION
-from bff.events.model import EVENTS, Declaration, EventType, Kept, Origin, schema
+from bff.events.model import EVENTS, Declaration, Durability, EventOrigin, EventType, schema
 
 BEGIN = "<!-- written by python -m bff.events.catalogue: change the code, then run it -->"
 END = "<!-- end -->"
@@ -22,11 +22,11 @@ def table() -> str:
 
 
 def _row(event_type: EventType, declared: Declaration) -> str:
-    data, origin, kept = "<br>".join(_fields(declared)), str(declared.origin), str(declared.kept({}))
+    data, origin, kept = "<br>".join(_fields(declared)), str(declared.origin), str(declared.durability({}))
     if declared.nobody is not None:
         field, value = declared.nobody
-        origin += f"; {Origin.STRANGER} where `{field}` is {value}"
-        kept += f"; {Kept.SAMPLED} where `{field}` is {value}"
+        origin += f"; {EventOrigin.STRANGER} where `{field}` is {value}"
+        kept += f"; {Durability.SAMPLED} where `{field}` is {value}"
     return f"| `{event_type}` | {declared.topic} | {origin} | {kept} | {declared.meaning} | {data} |"
 
 

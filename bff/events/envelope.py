@@ -17,7 +17,7 @@ SPECVERSION = "1.0"
 JSON_TYPE = "application/json"
 
 
-class Event(NamedTuple):
+class CloudEvent(NamedTuple):
     """key: what events of one topic share that must stay in order; empty for none. content: a CloudEvent."""
 
     topic: Topic
@@ -36,15 +36,15 @@ class Event(NamedTuple):
         return json.dumps(self.content, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def from_bytes(raw: bytes) -> Event:
+def from_bytes(raw: bytes) -> CloudEvent:
     """Raises ValueError or TypeError for bytes that are no event."""
     topic, key, content = json.loads(raw)
-    return Event(Topic(topic), str(key), dict(content))
+    return CloudEvent(Topic(topic), str(key), dict(content))
 
 
 def enveloped(
     event_type: EventType, data: Data, *, source: str, now: float, correlation_id: str, traceparent: str | None
-) -> Event:
+) -> CloudEvent:
     """source: BFF_BASE_URL. now: Unix seconds. traceparent: W3C Trace Context, None outside a trace."""
     facts = sayable(event_type, data)
     subject = str(facts.get("session") or facts.get("user") or "")
@@ -59,7 +59,7 @@ def enveloped(
     }
     more = {"subject": subject, "correlationid": correlation_id, "traceparent": traceparent}
     content |= {name: value for name, value in more.items() if value}
-    return Event(EVENTS[event_type].topic, subject, content)
+    return CloudEvent(EVENTS[event_type].topic, subject, content)
 
 
 def timestamp(now: float) -> str:

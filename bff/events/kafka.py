@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from bff.events.carrier import Outcome, Settled
-from bff.events.envelope import Event
+from bff.events.envelope import CloudEvent
+from bff.events.publisher import Outcome, Settled
 from bff.observability import metrics
 from bff.settings import KafkaSettings
 
@@ -35,8 +35,8 @@ class _Unsettled(NamedTuple):
     since: float
 
 
-class Kafka:
-    """bff.events.carrier.Carrier. Connects on first use, so never before a fork."""
+class KafkaPublisher:
+    """bff.events.publisher.EventPublisher. Connects on first use, so never before a fork."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Kafka:
         self._end: KafkaError | None = None
         self._told = ""
 
-    def send(self, event: Event, settled: Settled, *, again: bool) -> None:
+    def send(self, event: CloudEvent, settled: Settled, *, again: bool) -> None:
         topic, number = f"{self._prefix}.{event.topic}", next(self._numbers)
         metrics.kafka_message(topic, "retried" if again else "queued")
         self._unsettled[number] = _Unsettled(topic, settled, self._monotonic())

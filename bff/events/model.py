@@ -113,7 +113,7 @@ class Field:
     private: bool = False
 
 
-class Origin(StrEnum):
+class EventOrigin(StrEnum):
     """Who brings an event about. STRANGER: a client needs no credential for it, nor does a page that has another's
     browser send a request."""
 
@@ -123,7 +123,7 @@ class Origin(StrEnum):
     STRANGER = "anybody"
 
 
-class Kept(StrEnum):
+class Durability(StrEnum):
     """How well an event is kept.
 
     DURABLE: it is in the store before the response that it belongs to is sent. SOON: within a second, since another
@@ -144,18 +144,18 @@ class Declaration:
     """
 
     topic: Topic
-    origin: Origin
+    origin: EventOrigin
     durable: bool
     meaning: str
     fields: Mapping[str, Field]
     nobody: tuple[str, str] | None = None
 
-    def kept(self, data: Data) -> Kept:
+    def durability(self, data: Data) -> Durability:
         """What decides for every event, wherever it is told."""
         about_nobody = self.nobody is not None and data.get(self.nobody[0]) == self.nobody[1]
-        if self.origin is Origin.STRANGER or about_nobody:
-            return Kept.SAMPLED
-        return Kept.DURABLE if self.durable else Kept.SOON
+        if self.origin is EventOrigin.STRANGER or about_nobody:
+            return Durability.SAMPLED
+        return Durability.DURABLE if self.durable else Durability.SOON
 
 
 _SESSION = Field("the session's reference, as in `X-Session-ID`")
@@ -168,7 +168,7 @@ _REFUSAL = "the result that `bff_logins_total` counts"
 EVENTS: Mapping[EventType, Declaration] = {
     EventType.AUTHZ_DECISION: Declaration(
         Topic.AUDIT,
-        Origin.SESSION,
+        EventOrigin.SESSION,
         True,
         "The policy decided about a request, or nobody could.",
         {
@@ -185,25 +185,25 @@ EVENTS: Mapping[EventType, Declaration] = {
         },
     ),
     EventType.LOGIN_SUCCEEDED: Declaration(
-        Topic.AUTH, Origin.SESSION, True, "Somebody logged in.", {"session": _SESSION, "idp": _IDP}
+        Topic.AUTH, EventOrigin.SESSION, True, "Somebody logged in.", {"session": _SESSION, "idp": _IDP}
     ),
     EventType.LOGIN_FAILED: Declaration(
-        Topic.AUTH, Origin.STRANGER, False, "A login ended without a session.", {"reason": Field(_REFUSAL)}
+        Topic.AUTH, EventOrigin.STRANGER, False, "A login ended without a session.", {"reason": Field(_REFUSAL)}
     ),
-    EventType.LOGOUT: Declaration(Topic.AUTH, Origin.SESSION, True, "Somebody logged out.", {"session": _SESSION}),
+    EventType.LOGOUT: Declaration(Topic.AUTH, EventOrigin.SESSION, True, "Somebody logged out.", {"session": _SESSION}),
     EventType.LOGOUT_EVERYWHERE: Declaration(
         Topic.AUTH,
-        Origin.SESSION,
+        EventOrigin.SESSION,
         True,
         "Somebody logged out everywhere.",
         {"session": _SESSION, "sessions": _SESSIONS},
     ),
     EventType.BACKCHANNEL_LOGOUT: Declaration(
-        Topic.AUTH, Origin.PROVIDER, True, "A logout token ended sessions.", {"idp": _IDP, "sessions": _SESSIONS}
+        Topic.AUTH, EventOrigin.PROVIDER, True, "A logout token ended sessions.", {"idp": _IDP, "sessions": _SESSIONS}
     ),
     EventType.FRONTCHANNEL_LOGOUT: Declaration(
         Topic.AUTH,
-        Origin.PROVIDER,
+        EventOrigin.PROVIDER,
         True,
         "The provider's logout page ended sessions, or named none.",
         {"idp": _IDP, "sessions": _SESSIONS},
@@ -211,21 +211,21 @@ EVENTS: Mapping[EventType, Declaration] = {
     ),
     EventType.REFRESH_FAILED: Declaration(
         Topic.AUTH,
-        Origin.SESSION,
+        EventOrigin.SESSION,
         False,
         "A session's tokens could not be refreshed for now; it goes on.",
         {"session": _SESSION, "user": _USER, "reason": Field("as `bff_token_refresh_failed_total` counts it")},
     ),
     EventType.REFRESH_REJECTED: Declaration(
         Topic.AUTH,
-        Origin.SESSION,
+        EventOrigin.SESSION,
         True,
         "The provider took a refresh token back, and the session ended.",
         {"session": _SESSION},
     ),
     EventType.CLAIMS_CHANGED: Declaration(
         Topic.AUTH,
-        Origin.PROVIDER,
+        EventOrigin.PROVIDER,
         False,
         "A refresh brought an ID token with other roles or permissions.",
         {
@@ -237,14 +237,14 @@ EVENTS: Mapping[EventType, Declaration] = {
     ),
     EventType.SESSION_CREATED: Declaration(
         Topic.SESSIONS,
-        Origin.SESSION,
+        EventOrigin.SESSION,
         False,
         "A session began. Written together with the login that made it.",
         {"session": _SESSION, "user": _USER, "idp": _IDP},
     ),
     EventType.SESSION_ENDED: Declaration(
         Topic.SESSIONS,
-        Origin.SESSION,
+        EventOrigin.SESSION,
         True,
         "A session ended, once in the whole fleet.",
         {
@@ -257,48 +257,48 @@ EVENTS: Mapping[EventType, Declaration] = {
     ),
     EventType.SESSION_REVOKED: Declaration(
         Topic.SESSIONS,
-        Origin.SESSION,
+        EventOrigin.SESSION,
         True,
         "Somebody took a session back: its user from a list of theirs, or an operator with `python -m bff.admin`.",
         {"session": _SESSION, "by": Field("user or operator")},
     ),
     EventType.SESSION_BINDING: Declaration(
         Topic.SECURITY,
-        Origin.SESSION,
+        EventOrigin.SESSION,
         True,
         "A session's cookie came from another browser or network.",
         {"session": _SESSION, "reason": Field("what differs: ip, user_agent, both")},
     ),
     EventType.CSRF_VIOLATION: Declaration(
         Topic.SECURITY,
-        Origin.STRANGER,
+        EventOrigin.STRANGER,
         False,
         "A request came from another site, or did not prove that it comes from the application; any page can cause it.",
         {"session": _SESSION, "reason": _REASON},
     ),
     EventType.RETURN_URL_REFUSED: Declaration(
-        Topic.SECURITY, Origin.STRANGER, False, "A login was to lead somewhere else.", {}
+        Topic.SECURITY, EventOrigin.STRANGER, False, "A login was to lead somewhere else.", {}
     ),
     EventType.LOGIN_STATE_REUSED: Declaration(
-        Topic.SECURITY, Origin.STRANGER, False, "A login's state came a second time.", {"reason": Field(_REFUSAL)}
+        Topic.SECURITY, EventOrigin.STRANGER, False, "A login's state came a second time.", {"reason": Field(_REFUSAL)}
     ),
     EventType.ID_TOKEN_REJECTED: Declaration(
         Topic.SECURITY,
-        Origin.PROVIDER,
+        EventOrigin.PROVIDER,
         True,
         "The provider sent an ID token that is not to be believed.",
         {"reason": Field(_REFUSAL)},
     ),
     EventType.LOGOUT_TOKEN_REJECTED: Declaration(
         Topic.SECURITY,
-        Origin.STRANGER,
+        EventOrigin.STRANGER,
         False,
         "A logout token was refused.",
         {"reason": Field("the status that `bff_token_validation_total` counts")},
     ),
     EventType.RATE_LIMITED: Declaration(
         Topic.SECURITY,
-        Origin.STRANGER,
+        EventOrigin.STRANGER,
         False,
         "A client asked more often than it may.",
         {"limit": Field("as `bff_rate_limit_hits_total` counts it")},

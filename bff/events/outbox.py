@@ -23,11 +23,11 @@ from typing import NamedTuple
 
 from bff.crypto import Sealer, SealError
 from bff.errors import StoreUnavailable
-from bff.events.envelope import Event, enveloped, from_bytes
-from bff.events.losses import Losses
-from bff.events.model import EVENTS, Data, EventType, Kept
+from bff.events.drops import DroppedEvents
+from bff.events.envelope import CloudEvent, enveloped, from_bytes
+from bff.events.model import EVENTS, Data, Durability, EventType
 from bff.events.sample import Sample
-from bff.kv import Entry, KeyValue
+from bff.kv import KeyValue, LogEntry
 from bff.observability import logs, metrics, traces
 
 LOG, SAMPLED = "events", "events-sampled"
@@ -49,7 +49,7 @@ class Outbox:
     """bff.events.model.EventSink in front of a log of the store."""
 
     def __init__(
-        self, kv: KeyValue, sealer: Sealer, source: str, limit: int, clock: Callable[[], float], losses: Losses
+        self, kv: KeyValue, sealer: Sealer, source: str, limit: int, clock: Callable[[], float], drops: DroppedEvents
     ) -> None:
         """source: BFF_BASE_URL. limit: events that the store keeps at most, without the sample."""
         self._kv = kv
@@ -57,7 +57,7 @@ class Outbox:
         self._source = source
         self._limit = limit
         self._clock = clock
-        self._losses = losses
+        self._drops = drops
         self._waiting: deque[_Waiting] = deque()
         self._changing = threading.Lock()
         self._writing = threading.Lock()
@@ -66,12 +66,12 @@ class Outbox:
         self._sample = Sample(clock)
 
     def emit(self, event_type: EventType, data: Data) -> None:
-        kept = EVENTS[event_type].kept(data)
-        if kept is Kept.SAMPLED:
+        kept = EVENTS[event_type].durability(data)
+        if kept is Durability.SAMPLED:
             if self._sample.takes(event_type):
                 self._sample.add(self._sealed(event_type, data))
             return
-        durable = kept is Kept.DURABLE
+        durable = kept is Durability.DURABLE
         number = self._remember(_Waiting(self._sealed(event_type, data), durable))
         if durable and number:
             self._write_until(number)
@@ -88,10 +88,10 @@ class Outbox:
         try:
             self.flush()
         except StoreUnavailable:
-            self._losses.lost("stopped", len(self._waiting))
+            self._drops.dropped("stopped", len(self._waiting))
             metrics.events_sampled_out("stopped", len(self._sample))
 
-    def read(self, entry: Entry) -> Event | None:
+    def read(self, entry: LogEntry) -> CloudEvent | None:
         """What is in an entry of the log; None when no current key opens it, or this release knows no such event."""
         try:
             return from_bytes(self._sealer.open(entry.value, LOG))
@@ -113,7 +113,7 @@ class Outbox:
         """Its number; with no room left a durable one takes the place of the oldest, and another is lost itself."""
         with self._changing:
             if len(self._waiting) >= BUFFER:
-                self._losses.lost("buffer_full")
+                self._drops.dropped("buffer_full")
                 if not event.durable:
                     return 0
                 self._waiting.popleft()
@@ -139,7 +139,7 @@ class Outbox:
             while events:
                 appended = self._kv.log_append(LOG, [event.sealed for event in events[:AT_ONCE]], self._limit)
                 del events[:AT_ONCE]
-                self._losses.lost("outbox_full", appended.dropped)
+                self._drops.dropped("outbox_full", appended.dropped)
         except StoreUnavailable:
             self._put_back(events)
             raise
@@ -157,9 +157,9 @@ class Outbox:
 
     def _put_back(self, events: list[_Waiting]) -> None:
         """To the front, the newest of them if there is not room for all. An event is late once."""
-        self._losses.late(sum(event.durable for event in events))
+        self._drops.deferred(sum(event.durable for event in events))
         with self._changing:
             room = BUFFER - len(self._waiting)
             kept = events[-room:] if room else []
             self._waiting.extendleft(event._replace(durable=False) for event in reversed(kept))
-        self._losses.lost("buffer_full", len(events) - len(kept))
+        self._drops.dropped("buffer_full", len(events) - len(kept))

@@ -3,11 +3,20 @@
 from requests.adapters import BaseAdapter as Adapter
 
 from bff.http.client import MAX_BODY, HttpClient, Response
-from bff.http.exchange import AnswerBroken, Incoming, Outgoing, head
+from bff.http.disconnect import DisconnectMonitor
+from bff.http.exchange import ResponseTruncated, UpstreamRequest, UpstreamResponse, head
 from bff.http.upstream import HttpUpstream, Upstream
-from bff.http.watch import Watcher
 
 __all__ = [
-    "MAX_BODY", "Adapter", "AnswerBroken", "HttpClient", "HttpUpstream", "Incoming", "Outgoing", "Response", "Upstream",
-    "Watcher", "head",
+    "MAX_BODY",
+    "Adapter",
+    "DisconnectMonitor",
+    "HttpClient",
+    "HttpUpstream",
+    "Response",
+    "ResponseTruncated",
+    "Upstream",
+    "UpstreamRequest",
+    "UpstreamResponse",
+    "head",
 ]  # fmt: skip

@@ -19,13 +19,13 @@ from requests.adapters import BaseAdapter
 from urllib3 import Timeout
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
-from bff.breaker import Breaker, State
+from bff.breaker import Breaker, BreakerState
 from bff.bulkhead import Bulkhead
 from bff.errors import Busy, UpstreamError
-from bff.http import repeat
-from bff.http.deadline import left as time_left
-from bff.http.punctual import PunctualAdapter
+from bff.http import retry
+from bff.http.deadline_adapter import DeadlineAdapter
 from bff.http.tls import TlsAdapter
+from bff.lib.deadline import left as time_left
 from bff.observability import traces
 
 MAX_BODY = 1024 * 1024
@@ -142,10 +142,10 @@ class HttpClient:
         seconds: float | None = None,
         foreign: bool = False,
     ) -> Response:
-        """Raises UpstreamError. Repeated as bff.http.repeat says, since GET may be. seconds: what this call may take of
+        """Raises UpstreamError. Repeated as bff.http.retry says, since GET may be. seconds: what this call may take of
         a `whole` client's timeout; all of it if None. foreign: whether it is asked on somebody's behalf."""
         request = _Request("GET", url, headers or {}, self._deadline(seconds), foreign=foreign)
-        return self._call(request, target, repeatable=True)
+        return self._call(request, target, idempotent=True)
 
     def post_form(
         self,
@@ -155,13 +155,13 @@ class HttpClient:
         target: str,
         headers: Mapping[str, str] | None = None,
         prove: Prove | None = None,
-        repeatable: bool = False,
+        idempotent: bool = False,
         foreign: bool = False,
     ) -> Response:
         """Raises UpstreamError. Sent once, since the other side may have acted on it, unless the caller says that
         acting twice is the same as once. foreign: whether the form has words of somebody else than the BFF."""
         request = _Request("POST", url, headers or {}, self._deadline(), form, prove, foreign=foreign)
-        return self._call(request, target, repeatable=repeatable)
+        return self._call(request, target, idempotent=idempotent)
 
     def post_json(
         self,
@@ -170,7 +170,7 @@ class HttpClient:
         *,
         target: str,
         headers: Mapping[str, str] | None = None,
-        repeatable: bool = False,
+        idempotent: bool = False,
         seconds: float | None = None,
         foreign: bool = False,
     ) -> Response:
@@ -178,16 +178,16 @@ class HttpClient:
         body = json.dumps(document, separators=(",", ":")).encode()
         headers = {"Content-Type": "application/json", **(headers or {})}
         request = _Request("POST", url, headers, self._deadline(seconds), body=body, foreign=foreign)
-        return self._call(request, target, repeatable=repeatable)
+        return self._call(request, target, idempotent=idempotent)
 
     def _deadline(self, seconds: float | None = None) -> float:
         now = self._clock()
         most = (1 if self._whole else _LONGEST) * (self._timeout if seconds is None else seconds)
         return now + min(most, time_left(now))
 
-    def _call(self, request: _Request, target: str, *, repeatable: bool) -> Response:
+    def _call(self, request: _Request, target: str, *, idempotent: bool) -> Response:
         if self._bulkhead is None:
-            return self._called(request, target, repeatable=repeatable)
+            return self._called(request, target, idempotent=idempotent)
         asked_at = self._clock()
         try:
             place = self._bulkhead.enter()
@@ -196,19 +196,19 @@ class HttpClient:
         try:
             now = self._clock()
             deadline = min(request.deadline + now - asked_at, now + time_left(now))
-            return self._called(replace(request, deadline=deadline), target, repeatable=repeatable)
+            return self._called(replace(request, deadline=deadline), target, idempotent=idempotent)
         finally:
             place.leave()
 
-    def _called(self, request: _Request, target: str, *, repeatable: bool) -> Response:
+    def _called(self, request: _Request, target: str, *, idempotent: bool) -> Response:
         if self._clock() >= request.deadline:  # which tells nothing of the service, so no breaker hears of it
             raise UpstreamError("The request's time is over.", outcome="timeout", connected=False)
         breaker = self._breaker(target)
         last_start = min(self._clock() + self._timeout, request.deadline)
-        for _ in range(repeat.TIMES if repeatable else 0):
+        for _ in range(retry.MAX_RETRIES if idempotent else 0):
             ended = self._attempt(request, breaker)
-            pause = _pause(ended, self._random)
-            if pause is None or self._clock() + pause >= last_start or breaker.state is State.OPEN:
+            pause = _backoff(ended, self._random)
+            if pause is None or self._clock() + pause >= last_start or breaker.state is BreakerState.OPEN:
                 return _result(ended)
             self._wait(pause)
         return _result(self._attempt(request, breaker))
@@ -292,7 +292,7 @@ class HttpClient:
             )  # one user's call must not mark the next
             if self._certificate is not None:
                 session.cert = (str(self._certificate[0]), str(self._certificate[1]))
-            adapter = PunctualAdapter if self._whole else TlsAdapter
+            adapter = DeadlineAdapter if self._whole else TlsAdapter
             for scheme in ("https://", "http://"):
                 session.mount(scheme, self._adapter or adapter(pool_connections=4, pool_maxsize=16))
             self._session = session
@@ -319,11 +319,11 @@ def _connected(error: Exception) -> bool:
     return True
 
 
-def _pause(ended: Response | UpstreamError, random: Callable[[], float]) -> float | None:
+def _backoff(ended: Response | UpstreamError, random: Callable[[], float]) -> float | None:
     """Seconds until the same call may be made again, None when it must not be."""
     if isinstance(ended, UpstreamError):
-        return repeat.pause(ended.outcome, "", random)
-    return repeat.pause(ended.status, ended.headers.get("Retry-After", ""), random)
+        return retry.backoff(ended.outcome, "", random)
+    return retry.backoff(ended.status, ended.headers.get("Retry-After", ""), random)
 
 
 def _result(ended: Response | UpstreamError) -> Response:

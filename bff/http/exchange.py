@@ -16,10 +16,10 @@ from urllib3.util import SKIP_HEADER
 
 from bff.errors import BadGateway, UpstreamTimeout
 from bff.http.client import Response
-from bff.http.connections import Connections
+from bff.http.connection_pool import ConnectionPool
+from bff.http.disconnect import DisconnectMonitor
 from bff.http.response import StrictResponse
 from bff.http.response_head import MalformedResponse, reframed
-from bff.http.watch import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _NOT_OURS = dict.fromkeys(("Accept-Encoding", "User-Agent"), SKIP_HEADER)
 
 
 @dataclass(frozen=True)
-class Outgoing:
+class UpstreamRequest:
     """One request. target: what follows the service's base_url. body: bytes can be sent again, an iterable cannot.
     length: of the body, None when unknown. timeout: seconds to connect, and again until the answer begins.
     streaming: the answer may then pause for longer."""
@@ -53,7 +53,7 @@ class Outgoing:
         return self.method in _SAFE or "Idempotency-Key" in self.headers
 
 
-class Incoming(Protocol):
+class UpstreamResponse(Protocol):
     """An answer whose body is still on its way: iterate over it, and close it in any case."""
 
     status: int
@@ -61,17 +61,17 @@ class Incoming(Protocol):
     headers: list[tuple[str, str]]
 
     def __iter__(self) -> Iterator[bytes]:
-        """The body as it arrives. Raises AnswerBroken."""
+        """The body as it arrives. Raises ResponseTruncated."""
 
     def close(self) -> None: ...
 
 
-def head(answer: Incoming) -> Response:
+def head(answer: UpstreamResponse) -> Response:
     """An answer as far as it is known, for who wants to look at that."""
     return Response(answer.status, HTTPHeaderDict(answer.headers), b"")
 
 
-class AnswerBroken(ConnectionResetError):
+class ResponseTruncated(ConnectionResetError):
     """The rest of an answer never came. To a WSGI server it is a broken connection, so that it breaks its client's: a
     body that was cut off must not look complete."""
 
@@ -87,15 +87,17 @@ class ConnectionBroken(Exception):
         self.processed = processed
 
 
-class Line:
+class ConnectionLease:
     """A connection while it serves one request, and an eye on the client who waits."""
 
-    def __init__(self, connection: HTTPConnection, connections: Connections, watcher: Watcher, client: Any) -> None:
+    def __init__(
+        self, connection: HTTPConnection, connections: ConnectionPool, disconnects: DisconnectMonitor, client: Any
+    ) -> None:
         self.connection = connection
         self._socket = connection.sock  # http.client forgets it when the answer's end is to be the connection's
         self._connections = connections
-        self._watcher = watcher
-        self._watch = watcher.watch(client, self._cancel) if client is not None else None
+        self._disconnects = disconnects
+        self._watch = disconnects.watch(client, self._cancel) if client is not None else None
 
     @property
     def client_gone(self) -> bool:
@@ -103,9 +105,9 @@ class Line:
 
     def finish(self, *, reusable: bool) -> None:
         if self._watch is not None:
-            self._watcher.end(self._watch)
+            self._disconnects.end(self._watch)
         if reusable:
-            self._connections.give_back(self.connection)
+            self._connections.release(self.connection)
         else:
             self.connection.close()
 
@@ -119,14 +121,14 @@ class Line:
 class Exchange:
     """One request on one line, until its answer begins."""
 
-    def __init__(self, line: Line, prefix: str, request: Outgoing) -> None:
+    def __init__(self, line: ConnectionLease, prefix: str, request: UpstreamRequest) -> None:
         self._line = line
         self._target = prefix + request.target
         self._request = request
         self._head_sent = False
         self._complete = request.body is None
 
-    def run(self) -> Incoming:
+    def run(self) -> UpstreamResponse:
         response = self._response()
         try:
             first = self._first(response)
@@ -134,7 +136,7 @@ class Exchange:
             raise UpstreamTimeout from err
         except (MalformedResponse, OSError) as err:
             raise BadGateway(NOT_HTTP) from err
-        return HttpIncoming(response, self._line, first, reusable=self._complete)
+        return HttpUpstreamResponse(response, self._line, first, reusable=self._complete)
 
     def _response(self) -> StrictResponse:
         connection = self._line.connection
@@ -181,8 +183,8 @@ class Exchange:
         self._complete = True
 
 
-class HttpIncoming:
-    def __init__(self, response: StrictResponse, line: Line, first: bytes, *, reusable: bool) -> None:
+class HttpUpstreamResponse:
+    def __init__(self, response: StrictResponse, line: ConnectionLease, first: bytes, *, reusable: bool) -> None:
         """first: content that was read already. reusable: whether the line may serve another request when this answer
         was read."""
         self.status = response.head.status
@@ -216,4 +218,4 @@ class HttpIncoming:
             reason = "timeout" if isinstance(err, TimeoutError) else "connection"
             if not self._line.client_gone:
                 log.warning("upstream_answer_broken", extra={"reason": reason})
-            raise AnswerBroken(reason) from err
+            raise ResponseTruncated(reason) from err

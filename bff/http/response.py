@@ -25,7 +25,7 @@ _END = re.compile(rb"\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")  # section 7.1
 
 
-class Source:
+class SocketReader:
     """What arrives on a socket, with what of it nobody has taken yet."""
 
     def __init__(self, sock: Any) -> None:
@@ -88,7 +88,7 @@ class StrictResponse:
     head: Head
 
     def __init__(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None):
-        self._source = Source(sock)
+        self._source = SocketReader(sock)
         self._deadline = time.monotonic() + (sock.gettimeout() or 0.0)
         self._method = method or "GET"
         self._closed = False

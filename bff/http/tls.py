@@ -17,7 +17,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 log = logging.getLogger(__name__)
 
 
-class Files(NamedTuple):
+class CertificateFiles(NamedTuple):
     """PEM files. trusted: who vouches for servers, or a folder of them. certificate, key: what the client shows."""
 
     trusted: Path
@@ -42,7 +42,7 @@ class Files(NamedTuple):
 
 class TlsAdapter(HTTPAdapter):
     def __init__(self, *args: Any, **options: Any) -> None:
-        self._contexts: dict[Files, tuple[tuple[int, ...], ssl.SSLContext]] = {}
+        self._contexts: dict[CertificateFiles, tuple[tuple[int, ...], ssl.SSLContext]] = {}
         self._complaints: set[str] = set()
         super().__init__(*args, **options)
 
@@ -53,12 +53,12 @@ class TlsAdapter(HTTPAdapter):
         if host["scheme"] != "https":
             return host, {}
         trusted = Path(verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH)
-        return host, {"ssl_context": self._context(Files(trusted, *map(Path, cert or ())))}
+        return host, {"ssl_context": self._context(CertificateFiles(trusted, *map(Path, cert or ())))}
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
         """Nothing is left to say to a connection."""
 
-    def _context(self, files: Files) -> ssl.SSLContext:
+    def _context(self, files: CertificateFiles) -> ssl.SSLContext:
         """Raises OSError when there has been none yet."""
         known = self._contexts.get(files)
         try:

@@ -17,11 +17,11 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 
 from bff.breaker import Breaker
 from bff.errors import BadGateway, BFFError, ClientGone, UpstreamTimeout, UpstreamUnavailable
-from bff.http import repeat
-from bff.http.connections import Connections
-from bff.http.exchange import ConnectionBroken, Exchange, Incoming, Line, Outgoing
+from bff.http import retry
+from bff.http.connection_pool import ConnectionPool
+from bff.http.disconnect import DisconnectMonitor
+from bff.http.exchange import ConnectionBroken, ConnectionLease, Exchange, UpstreamRequest, UpstreamResponse
 from bff.http.response_head import MalformedResponse
-from bff.http.watch import Watcher
 from bff.observability import metrics
 from bff.settings import UpstreamSettings
 
@@ -38,7 +38,7 @@ _OUTCOMES: Mapping[type[BFFError], str] = {
 
 
 class Upstream(Protocol):
-    def send(self, request: Outgoing, client: Any = None) -> Incoming:
+    def send(self, request: UpstreamRequest, client: Any = None) -> UpstreamResponse:
         """client: the socket of whoever waits for the answer, if it is known.
 
         Raises BadGateway, UpstreamTimeout, UpstreamUnavailable, ClientGone, and what iterating over the body raises.
@@ -53,7 +53,7 @@ class HttpUpstream:
     def __init__(
         self,
         settings: UpstreamSettings,
-        watcher: Watcher,
+        disconnects: DisconnectMonitor,
         *,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], None] = time.sleep,
@@ -63,13 +63,13 @@ class HttpUpstream:
         self._service = settings.service
         base = urlsplit(settings.base_url)
         self._prefix = base.path
-        self._connections = Connections(base, ca_file=settings.ca_file, clock=clock)
+        self._connections = ConnectionPool(base, ca_file=settings.ca_file, clock=clock)
         self._breaker = Breaker(f"upstream_{settings.service}", clock=clock)
-        self._watcher = watcher
+        self._disconnects = disconnects
         self._wait = wait
         self._random = random
 
-    def send(self, request: Outgoing, client: Any = None) -> Incoming:
+    def send(self, request: UpstreamRequest, client: Any = None) -> UpstreamResponse:
         start = time.perf_counter()
         try:
             answer = self._sent(request, client)
@@ -86,9 +86,9 @@ class HttpUpstream:
     def close(self) -> None:
         self._connections.close()
 
-    def _sent(self, request: Outgoing, client: Any) -> Incoming:
+    def _sent(self, request: UpstreamRequest, client: Any) -> UpstreamResponse:
         """Once more on a new connection when a kept one turns out to be dead, and the request was not acted upon."""
-        kept = self._connections.take()
+        kept = self._connections.acquire()
         if kept is not None:
             try:
                 return self._exchange(kept, request, client)
@@ -119,12 +119,12 @@ class HttpUpstream:
         try:
             return _connected(self._connections, timeout)
         except BadGateway:
-            self._wait(repeat.pause("connection", "", self._random) or 0)
+            self._wait(retry.backoff("connection", "", self._random) or 0)
             return _connected(self._connections, timeout)
 
-    def _exchange(self, connection: HTTPConnection, request: Outgoing, client: Any) -> Incoming:
+    def _exchange(self, connection: HTTPConnection, request: UpstreamRequest, client: Any) -> UpstreamResponse:
         """Raises ConnectionBroken, BadGateway, UpstreamTimeout, ClientGone, and what the request's body raises."""
-        line = Line(connection, self._connections, self._watcher, client)
+        line = ConnectionLease(connection, self._connections, self._disconnects, client)
         try:
             return Exchange(line, self._prefix, request).run()
         except BaseException as err:
@@ -134,7 +134,7 @@ class HttpUpstream:
             raise
 
 
-def _connected(connections: Connections, timeout: float) -> HTTPConnection:
+def _connected(connections: ConnectionPool, timeout: float) -> HTTPConnection:
     try:
         return connections.open(timeout)
     except (HTTPError, OSError) as err:  # to urllib3 a connection that was refused is a kind of timeout, too

@@ -100,7 +100,7 @@ class Batch:
         return self
 
 
-class Entry(NamedTuple):
+class LogEntry(NamedTuple):
     """One entry of a log. id: its name in there, opaque."""
 
     id: str
@@ -123,7 +123,7 @@ class Hit(NamedTuple):
 
     counted: bool
     hits: int
-    frees: float
+    retry_after: float
 
 
 class Subscription(Protocol):
@@ -167,7 +167,7 @@ class KeyValue(Protocol):
     def log_open(self, log: str, reader: str) -> None:
         """From now on `reader` reads this log, from its oldest entry, and whoever read it before reads no more."""
 
-    def log_take(self, log: str, reader: str, count: int) -> list[Entry] | None:
+    def log_read(self, log: str, reader: str, count: int) -> list[LogEntry] | None:
         """The next up to `count` entries that this reader has not taken yet, oldest first; None when it is not, or no
         longer, the reader of the log. An entry stays until it is acknowledged: it is there again after `log_open`."""
 

@@ -74,7 +74,7 @@ class Lease:
         """Whether the lease is ours as far as this process can know without asking: between two steps of the work."""
         return self._clock() < self._ends_at
 
-    def kept(self) -> AbstractContextManager[None]:
+    def renewing(self) -> AbstractContextManager[None]:
         """Renew the lease for as long as the block runs."""
         return renewed(self._renew, self._life / 3)
 

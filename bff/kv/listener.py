@@ -18,15 +18,15 @@ LONGEST_DELAY = 0.5
 JOIN_TIMEOUT = 5.0
 
 
-class Listener:
+class ChannelListener:
     """A `Subscription` whose thread outlives every failure of the store and of the callbacks."""
 
     def __init__(
         self,
-        session: Callable[["Listener"], None],
+        session: Callable[["ChannelListener"], None],
         on_message: Callable[[str], None],
         on_state: Callable[[bool], None],
-        on_close: Callable[["Listener"], None],
+        on_close: Callable[["ChannelListener"], None],
     ) -> None:
         self.stopped = threading.Event()
         self._session = session

@@ -41,7 +41,7 @@ class Lock:
         return self._kv.compare_and_set(self._key, self._owner, None)
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def renewing(self) -> Iterator[None]:
         """Keep a lock that was acquired for as long as the block runs, however long that is, and release it then.
 
         The life ends by itself when the process does. A store that fails meanwhile costs the lock at worst.

@@ -16,12 +16,12 @@ from bff.kv import (
     Appended,
     Batch,
     Delete,
-    Entry,
     Get,
     Hit,
     IndexAdd,
     IndexRemove,
     IndexScore,
+    LogEntry,
     Operation,
     Publish,
     Set,
@@ -29,8 +29,8 @@ from bff.kv import (
     redis_pool,
     redis_url,
 )
-from bff.kv.listener import Listener
-from bff.kv.redis_link import RedisLink
+from bff.kv.listener import ChannelListener
+from bff.kv.redis_executor import RedisExecutor
 from bff.kv.redis_node import Command
 from bff.kv.redis_scripts import COMPARE_AND_SET, LOG_APPEND, LOG_OPEN, LOG_TRIM, WINDOW_HIT
 
@@ -62,8 +62,8 @@ class RedisStore:
         URL."""
         self._url = redis_url.parse(url)
         self._namespace = redis_pool.one_slot(namespace) if self._url.scheme in redis_url.CLUSTER else namespace
-        self._listeners: set[Listener] = set()
-        self._link = RedisLink(
+        self._listeners: set[ChannelListener] = set()
+        self._executor = RedisExecutor(
             self._url,
             self._namespace,
             timeout=timeout,
@@ -78,25 +78,25 @@ class RedisStore:
         return f"RedisStore({str(self._url)!r})"
 
     def start(self) -> None:
-        self._link.start()
+        self._executor.start()
 
     def get(self, key: str) -> bytes | None:
-        value: bytes | None = self._link.command("get", "GET", self._key(key), repeatable=True)
+        value: bytes | None = self._executor.execute("get", "GET", self._key(key), idempotent=True)
         return value
 
     def set(self, key: str, value: bytes, ttl: float | None = None) -> None:
-        self._link.command("set", "SET", self._key(key), value, *_px(ttl))
+        self._executor.execute("set", "SET", self._key(key), value, *_px(ttl))
 
     def delete(self, key: str) -> bool:
-        return bool(self._link.command("delete", "DEL", self._key(key)))
+        return bool(self._executor.execute("delete", "DEL", self._key(key)))
 
     def set_if_absent(self, key: str, value: bytes, ttl: float | None = None) -> bool:
-        return bool(self._link.command("set_if_absent", "SET", self._key(key), value, "NX", *_px(ttl)))
+        return bool(self._executor.execute("set_if_absent", "SET", self._key(key), value, "NX", *_px(ttl)))
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes | None, ttl: float | None = None) -> bool:
         replacement = () if value is None else (value, *_px(ttl)[1:])
         arguments = (expected, *replacement)
-        return bool(self._link.script("compare_and_set", COMPARE_AND_SET, [self._key(key)], arguments))
+        return bool(self._executor.script("compare_and_set", COMPARE_AND_SET, [self._key(key)], arguments))
 
     def execute(self, batch: Batch) -> list[Any]:
         if not batch.operations:
@@ -104,76 +104,78 @@ class RedisStore:
         plan = [self._commands(operation) for operation in batch.operations]
         only_reads = all(isinstance(operation, Get | IndexScore) for operation in batch.operations)
         commands = [command for part in plan for command in part]
-        replies = iter(self._link.transaction("batch", commands, only_reads=only_reads))
+        replies = iter(self._executor.transaction("batch", commands, only_reads=only_reads))
         answers = [[next(replies) for _ in part] for part in plan]
         return [_result(operation, answer[0]) for operation, answer in zip(batch.operations, answers, strict=True)]
 
     def index_count(self, index: str, low: float, high: float) -> int:
-        return int(self._link.command("index_count", "ZCOUNT", self._index(index), low, high, repeatable=True))
+        return int(self._executor.execute("index_count", "ZCOUNT", self._index(index), low, high, idempotent=True))
 
     def index_range(
         self, index: str, low: float, high: float, limit: int, *, offset: int = 0, descending: bool = False
     ) -> list[tuple[str, float]]:
         span = (high, low, "BYSCORE", "REV") if descending else (low, high, "BYSCORE")
         command = ("ZRANGE", self._index(index), *span, "LIMIT", offset, limit, "WITHSCORES")
-        flat = self._link.command("index_range", *command, repeatable=True)
+        flat = self._executor.execute("index_range", *command, idempotent=True)
         return [(member.decode(), float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
 
     def log_append(self, log: str, values: Sequence[bytes], limit: int) -> Appended:
-        length, dropped = self._link.script("log_append", LOG_APPEND, [self._log(log)], (limit, *values))
+        length, dropped = self._executor.script("log_append", LOG_APPEND, [self._log(log)], (limit, *values))
         return Appended(int(length), int(dropped))
 
     def log_open(self, log: str, reader: str) -> None:
-        self._link.script("log_open", LOG_OPEN, [self._log(log)], (reader,))
+        self._executor.script("log_open", LOG_OPEN, [self._log(log)], (reader,))
 
-    def log_take(self, log: str, reader: str, count: int) -> list[Entry] | None:
+    def log_read(self, log: str, reader: str, count: int) -> list[LogEntry] | None:
         # What is taken is remembered as a place in the stream and nothing more: opening it anew finds the rest.
         command = ("XREADGROUP", "GROUP", reader, reader, "COUNT", count, "NOACK", "STREAMS", self._log(log), ">")
         try:
-            reply = self._link.command("log_take", *command)
+            reply = self._executor.execute("log_take", *command)
         except StoreUnavailable as err:
             if str(err.__cause__).startswith(NO_SUCH_GROUP):
                 return None
             raise
         streams = reply.values() if isinstance(reply, dict) else (entries for _, entries in reply or ())
-        return [Entry(name.decode(), fields[b"v"]) for entries in streams for name, fields in entries]
+        return [LogEntry(name.decode(), fields[b"v"]) for entries in streams for name, fields in entries]
 
     def log_acknowledge(self, log: str, ids: Sequence[str]) -> int:
         if not ids:
             return 0
-        return int(self._link.command("log_acknowledge", "XDEL", self._log(log), *ids, repeatable=True))
+        return int(self._executor.execute("log_acknowledge", "XDEL", self._log(log), *ids, idempotent=True))
 
     def log_trim(self, log: str, age: float) -> int:
-        return int(self._link.script("log_trim", LOG_TRIM, [self._log(log)], (math.floor(age * 1000),)))
+        return int(self._executor.script("log_trim", LOG_TRIM, [self._log(log)], (math.floor(age * 1000),)))
 
     def log_length(self, log: str) -> int:
-        return int(self._link.command("log_length", "XLEN", self._log(log), repeatable=True))
+        return int(self._executor.execute("log_length", "XLEN", self._log(log), idempotent=True))
 
     def window_hit(self, window: str, limit: int, period: float, hits: int = 1) -> Hit:
         arguments = (limit, math.ceil(period * 1_000_000), hits)
-        counted, length, frees = self._link.script(
+        counted, length, frees = self._executor.script(
             "window_hit", WINDOW_HIT, [f"{self._namespace}w:{window}"], arguments
         )
         return Hit(bool(counted), int(length), int(frees) / 1_000_000)
 
     def publish(self, channel: str, message: str) -> None:
-        self._link.command("publish", "PUBLISH", self._channel(channel), message)
+        self._executor.execute("publish", "PUBLISH", self._channel(channel), message)
 
     def subscribe(
         self, channel: str, on_message: Callable[[str], None], on_state: Callable[[bool], None]
     ) -> Subscription:
         name = self._channel(channel)
-        listener = Listener(lambda me: self._link.listen(me, name), on_message, on_state, self._listeners.discard)
+        listener = ChannelListener(
+            lambda me: self._executor.listen(me, name), on_message, on_state, self._listeners.discard
+        )
         self._listeners.add(listener)
         return listener
 
     def ping(self) -> None:
-        self._link.command("ping", "SET", self._key(PROBE), b"", *_px(PROBE_LIFE), repeatable=True)
+        self._executor.execute("ping", "SET", self._key(PROBE), b"", *_px(PROBE_LIFE), idempotent=True)
 
     def close(self) -> None:
         for listener in list(self._listeners):
             listener.close()
-        self._link.close()
+        self._executor.close()
 
     def _key(self, key: str) -> str:
         return f"{self._namespace}k:{key}"

@@ -15,9 +15,9 @@ from redis.client import Pipeline
 Command = tuple[str | bytes | float, ...]
 
 
-class Node:
+class RedisNode:
     def __init__(
-        self, client: Any, elsewhere: Callable[[redis.exceptions.AskError], AbstractContextManager["Node"]] | None
+        self, client: Any, elsewhere: Callable[[redis.exceptions.AskError], AbstractContextManager["RedisNode"]] | None
     ) -> None:
         """elsewhere: the node that an ASK names; None for the client of such a node, which has one connection."""
         self._client = client

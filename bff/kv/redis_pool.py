@@ -19,7 +19,7 @@ untyped: Any = redis.sentinel  # whose functions carry no types
 Address = tuple[str, int]
 
 # How often, in seconds, a pool asks the sentinels, or the cluster, whether the master is still the same.
-FOLLOW = 1.0
+MASTER_CHECK_INTERVAL = 1.0
 LEAST = 0.05
 """Seconds between two questions that doubts ask for."""
 NO = ("false", "no", "0")
@@ -56,7 +56,7 @@ def make(url: RedisUrl, namespace: str, *, timeout: float, connect_timeout: floa
     if url.scheme in CLUSTER:
         options["ssl"] = tls
         asking = options | {"max_connections": 2 * size}  # all calls under way may ask, and listeners beside them
-        return MasterPool(namespace, Nodes(url.hosts, asking), options, patience)
+        return MasterPool(namespace, ClusterDiscovery(url.hosts, asking), options, patience)
     options["host"], options["port"] = url.hosts[0]
     return redis.ConnectionPool(redis.SSLConnection if tls else redis.Connection, **options)
 
@@ -71,7 +71,7 @@ def close(pool: redis.ConnectionPool) -> None:
 
 def one_connection(pool: Any, address: Address) -> Any:
     """A client of the node of a cluster that an answer named, with a connection of its own; to be closed."""
-    nodes: Nodes = pool.sentinel_manager
+    nodes: ClusterDiscovery = pool.sentinel_manager
     host = address[0] or pool.master_address[0]
     return redis.Redis(host=host, port=address[1], **(nodes.options | {"max_connections": 1}))
 
@@ -90,7 +90,7 @@ class Sentinels(redis.sentinel.Sentinel):
         return address
 
 
-class Nodes:
+class ClusterDiscovery:
     """Tells which node of a cluster is the master of a key, as sentinels tell the master of a service.
 
     All nodes can tell, so when those that were named at first are gone, others are asked. One that has lost the rest of
@@ -144,7 +144,9 @@ class MasterPool(redis.sentinel.SentinelConnectionPool):
     the master only when it connects, and in the thread that wants to: sentinels that hang would slow requests. Here a
     thread of its own asks, every second and whenever somebody doubts the answer, and all others take the last one."""
 
-    def __init__(self, service: str, sentinels: Sentinels | Nodes, options: dict[str, Any], patience: float) -> None:
+    def __init__(
+        self, service: str, sentinels: Sentinels | ClusterDiscovery, options: dict[str, Any], patience: float
+    ) -> None:
         """patience: seconds that a caller waits for the first answer."""
         untyped.SentinelConnectionPool.__init__(self, service, sentinels, **options)
         self._patience = patience
@@ -200,6 +202,6 @@ class MasterPool(redis.sentinel.SentinelConnectionPool):
             except redis.RedisError as err:  # without sentinels the known master is the best guess
                 self._failure = err
             self._tried.set()
-            self._doubts.wait(FOLLOW)
+            self._doubts.wait(MASTER_CHECK_INTERVAL)
             self._doubts.clear()
             self._stopped.wait(LEAST)

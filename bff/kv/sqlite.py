@@ -17,12 +17,12 @@ from bff.kv import (
     Appended,
     Batch,
     Delete,
-    Entry,
     Get,
     Hit,
     IndexAdd,
     IndexRemove,
     IndexScore,
+    LogEntry,
     Operation,
     Publish,
     Set,
@@ -30,7 +30,7 @@ from bff.kv import (
     sqlite_log,
     sqlite_window,
 )
-from bff.kv.listener import Listener
+from bff.kv.listener import ChannelListener
 from bff.kv.sqlite_file import SqliteFile
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class SqliteStore:
         self._path = path
         self._clock = clock
         self._file = SqliteFile(path, timeout)
-        self._listeners: set[Listener] = set()
+        self._listeners: set[ChannelListener] = set()
 
     def __repr__(self) -> str:
         return f"SqliteStore({str(self._path)!r})"
@@ -107,8 +107,8 @@ class SqliteStore:
     def log_open(self, log: str, reader: str) -> None:
         self._write(lambda db, _now: sqlite_log.open_for(db, log, reader))
 
-    def log_take(self, log: str, reader: str, count: int) -> list[Entry] | None:
-        return self._write(lambda db, _now: sqlite_log.take(db, log, reader, count))
+    def log_read(self, log: str, reader: str, count: int) -> list[LogEntry] | None:
+        return self._write(lambda db, _now: sqlite_log.read(db, log, reader, count))
 
     def log_acknowledge(self, log: str, ids: Sequence[str]) -> int:
         return self._write(lambda db, _now: sqlite_log.acknowledge(db, log, ids))
@@ -129,7 +129,7 @@ class SqliteStore:
     def subscribe(
         self, channel: str, on_message: Callable[[str], None], on_state: Callable[[bool], None]
     ) -> Subscription:
-        listener = Listener(lambda me: self._listen(me, channel), on_message, on_state, self._listeners.discard)
+        listener = ChannelListener(lambda me: self._listen(me, channel), on_message, on_state, self._listeners.discard)
         self._listeners.add(listener)
         return listener
 
@@ -150,7 +150,7 @@ class SqliteStore:
         with self._file.writing(now) as db:
             return work(db, now)
 
-    def _listen(self, listener: Listener, channel: str) -> None:
+    def _listen(self, listener: ChannelListener, channel: str) -> None:
         with self._file.connection() as db:
             seen = db.execute(NEWEST_MESSAGE).fetchone()[0]
             version = None

@@ -6,7 +6,7 @@ Every function is part of a transaction that its caller holds, so what it does h
 import sqlite3
 from collections.abc import Sequence
 
-from bff.kv import Appended, Entry
+from bff.kv import Appended, LogEntry
 
 
 def append(db: sqlite3.Connection, log: str, values: Sequence[bytes], limit: int, now: float) -> Appended:
@@ -22,14 +22,14 @@ def open_for(db: sqlite3.Connection, log: str, reader: str) -> None:
     db.execute("UPDATE log_state SET reader = ?, taken = 0 WHERE name = ?", (reader, log))
 
 
-def take(db: sqlite3.Connection, log: str, reader: str, count: int) -> list[Entry] | None:
+def read(db: sqlite3.Connection, log: str, reader: str, count: int) -> list[LogEntry] | None:
     state = db.execute("SELECT reader, taken FROM log_state WHERE name = ?", (log,)).fetchone()
     if state is None or state[0] != reader:
         return None
     rows = db.execute(NEXT, (log, state[1], count)).fetchall()
     if rows:
         db.execute("UPDATE log_state SET taken = ? WHERE name = ?", (rows[-1][0], log))
-    return [Entry(str(number), value) for number, value in rows]
+    return [LogEntry(str(number), value) for number, value in rows]
 
 
 def acknowledge(db: sqlite3.Connection, log: str, ids: Sequence[str]) -> int:

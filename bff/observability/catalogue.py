@@ -12,7 +12,7 @@ from pathlib import Path
 from prometheus_client import Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from bff.observability import fleet, labels, metrics, reloads
+from bff.observability import labels, metrics, process_metrics, reloads
 
 BEGIN = "<!-- written by python -m bff.observability.catalogue: change the code, then run it -->"
 END = "<!-- end -->"
@@ -165,7 +165,7 @@ _SAME_AS = {
 
 
 @dataclass(frozen=True)
-class Declared:
+class DeclaredMetric:
     """One metric as a scrape shows it."""
 
     name: str
@@ -179,22 +179,22 @@ class Declared:
         return LABEL_VALUES[_SAME_AS.get(self.name, self.name)][label]
 
 
-def declared() -> Iterator[Declared]:
+def declared() -> Iterator[DeclaredMetric]:
     """Every metric of bff.observability.metrics, in its order, then those that are asked for at scrape time."""
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
             yield _declared(metric)
-    yield Declared(metrics.ACTIVE_SESSIONS_NAME, "untyped", (), (), metrics.ACTIVE_SESSIONS_HELP)
-    for name, typ, label_names, meaning in (*fleet.FACTS, *reloads.FACTS):
-        yield Declared(name, typ, label_names, (), meaning)
+    yield DeclaredMetric(metrics.ACTIVE_SESSIONS_NAME, "untyped", (), (), metrics.ACTIVE_SESSIONS_HELP)
+    for name, typ, label_names, meaning in (*process_metrics.FACTS, *reloads.FACTS):
+        yield DeclaredMetric(name, typ, label_names, (), meaning)
 
 
-def _declared(metric: MetricWrapperBase) -> Declared:
+def _declared(metric: MetricWrapperBase) -> DeclaredMetric:
     description = next(iter(metric.describe()))
     suffix = "_total" if description.type == "counter" else ""
     # prometheus_client has no public names for these two.
     bounds = metric._upper_bounds[:-1] if isinstance(metric, Histogram) else ()
-    return Declared(
+    return DeclaredMetric(
         description.name + suffix,
         description.type,
         tuple(metric._labelnames),
@@ -208,7 +208,7 @@ def table() -> str:
     return "\n".join([*lines, *map(_row, declared())])
 
 
-def _row(metric: Declared) -> str:
+def _row(metric: DeclaredMetric) -> str:
     values = "<br>".join(f"`{label}`: {_text(metric.values(label))}" for label in metric.labels)
     buckets = f" Buckets: {' '.join(f'{bound:g}' for bound in metric.buckets)}." if metric.buckets else ""
     return f"| `{metric.name}` | {metric.type} | {values} | {metric.meaning}{buckets} |"

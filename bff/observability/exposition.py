@@ -20,12 +20,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from bff.errors import StoreUnavailable
+from bff.lib.coalesced import CoalescedCall
 from bff.observability import metrics
-from bff.observability.fleet import FILES, BuildInfo, Processes
 from bff.observability.multiprocess.collector import MultiprocessCollector
 from bff.observability.multiprocess.values import FOLDER
+from bff.observability.process_metrics import FILES, BuildInfo, Processes
 from bff.observability.reloads import Reloads
-from bff.observability.shared_run import SharedRun
 
 _FACT_LIFE = 1.0
 
@@ -88,7 +88,8 @@ class MetricsPage:
             registry.register(each)
         self._others = make_wsgi_app(registry)
         self._pages = {
-            openmetrics: SharedRun(partial(_measured, collector, openmetrics, facts)) for openmetrics in (False, True)
+            openmetrics: CoalescedCall(partial(_measured, collector, openmetrics, facts))
+            for openmetrics in (False, True)
         }
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

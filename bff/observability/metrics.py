@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Mapping
 from prometheus_client import Gauge
 
 from bff.observability import labels
+from bff.observability.fast_metrics import Counter, Histogram, record_all
 from bff.observability.multiprocess import values
-from bff.observability.quick import Counter, Histogram, together
 from bff.observability.traces import exemplar
 
 Exemplar = dict[str, str] | None
@@ -198,13 +198,13 @@ def http_request(method: str, endpoint: str | None, status: int, seconds: float)
 def http_recorder(method: str, endpoint: str | None, status: int) -> Callable[[float, Exemplar], None]:
     """What records one such request's seconds; a path too hot to resolve labels each time keeps it."""
     values = labels.method(method), labels.endpoint(endpoint), str(status)
-    return together(HTTP_REQUESTS.labels(*values), HTTP_DURATION.labels(*values))
+    return record_all(HTTP_REQUESTS.labels(*values), HTTP_DURATION.labels(*values))
 
 
 def verify_recorder(method: str, endpoint: str | None, status: int, outcome: str) -> Callable[[float, Exemplar], None]:
     """The same of a verify. outcome: `status` of bff_verify_duration_seconds."""
     values = labels.method(method), labels.endpoint(endpoint), str(status)
-    return together(HTTP_REQUESTS.labels(*values), HTTP_DURATION.labels(*values), VERIFY_DURATION.labels(outcome))
+    return record_all(HTTP_REQUESTS.labels(*values), HTTP_DURATION.labels(*values), VERIFY_DURATION.labels(outcome))
 
 
 def session_created() -> None:
@@ -304,7 +304,7 @@ def token_expired(service: str) -> None:
 
 def authz_recorder(resource: str, action: str, decision: str) -> Callable[[float, Exemplar], None]:
     """What records the seconds of one such decision; resource and action from a closed set."""
-    return together(AUTHZ_REQUESTS.labels(resource, action, decision), AUTHZ_LATENCY.labels(resource))
+    return record_all(AUTHZ_REQUESTS.labels(resource, action, decision), AUTHZ_LATENCY.labels(resource))
 
 
 def upstream_call(service: str, status: str, seconds: float) -> None:

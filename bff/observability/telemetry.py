@@ -20,9 +20,9 @@ from opentelemetry.trace import NoOpTracerProvider, Span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from bff.observability import labels, metrics, traces
-from bff.observability.otlp import exporters, late, noise
-from bff.observability.otlp.periodic import Periodic
-from bff.observability.otlp.readings import Readings
+from bff.observability.otlp import exporters, log_throttle, proxy_provider
+from bff.observability.otlp.metric_exporter import PeriodicMetricExporter
+from bff.observability.otlp.prometheus_bridge import PrometheusBridge
 from bff.observability.otlp.sampler import Bounded, TokenBucket, named
 from bff.observability.otlp.spans import BoundedProcessor
 from bff.settings import Settings
@@ -57,7 +57,7 @@ class Telemetry:
             return
         from opentelemetry.instrumentation.flask import FlaskInstrumentor
 
-        late.installed()
+        proxy_provider.installed()
         FlaskInstrumentor.instrument_app(
             app,
             request_hook=_named,
@@ -68,7 +68,7 @@ class Telemetry:
 
     def start(self) -> None:
         """Never raises: the worker serves without traces rather than not at all."""
-        noise.silence()
+        log_throttle.silence()
         try:
             resource = self._resource()
             if self._make_spans is not None:
@@ -80,7 +80,7 @@ class Telemetry:
 
     def stop(self) -> None:
         """Send what there is; what cannot be sent in time is lost, and counted."""
-        late.installed().present = NoOpTracerProvider()
+        proxy_provider.installed().delegate = NoOpTracerProvider()
         for instrumentor in self._calls:
             if instrumentor.is_instrumented_by_opentelemetry:
                 instrumentor.uninstrument()
@@ -105,15 +105,15 @@ class Telemetry:
         processor = BoundedProcessor(exporter, config, metrics.telemetry_dropped)
         provider.add_span_processor(processor)
         propagate.set_global_textmap(TraceContextTextMapPropagator())  # and so no baggage
-        late.installed().present = provider
+        proxy_provider.installed().delegate = provider
         for instrumentor in self._calls:
             instrumentor.instrument(meter_provider=NoOpMeterProvider())
         self._stops.append((provider.shutdown, processor.give_up))
 
     def _measure(self, exporter: Any, resource: Resource) -> None:
         config = self._settings.telemetry
-        readings = Readings(resource, delta=config.metrics_delta)
-        periodic = Periodic(exporter, readings.take, config.metrics_interval, metrics.telemetry_dropped)
+        readings = PrometheusBridge(resource, delta=config.metrics_delta)
+        periodic = PeriodicMetricExporter(exporter, readings.take, config.metrics_interval, metrics.telemetry_dropped)
         self._stops.append((periodic.shutdown, periodic.give_up))
 
     def _resource(self) -> Resource:

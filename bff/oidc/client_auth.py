@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote_plus
 
 from bff.crypto import random_id
+from bff.keys.signing import PrivateKey, SigningKeys
 from bff.settings import ProviderSettings
-from bff.signing import PrivateKey, SigningKeys
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFE = 60

@@ -9,7 +9,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bff.crypto import base64url, equal
-from bff.oidc.jwt import TokenInvalid, audiences, check_times, checked_subject, counted, is_time, parse, verify
+from bff.oidc.jwt import (
+    CountedValidation,
+    TokenInvalid,
+    audiences,
+    check_times,
+    checked_subject,
+    is_time,
+    parse,
+    verify,
+)
 from bff.oidc.key_questions import Purpose
 from bff.oidc.provider import Provider
 
@@ -21,7 +30,7 @@ def validate_id_token(
 
     Raises TokenInvalid; ProviderUnavailable when the keys cannot be had.
     """
-    with counted("id_token"):
+    with CountedValidation("id_token"):
         claims = _checked(token, provider, Purpose.LOGIN, access_token, clock())
     if not equal(str(claims.get("nonce", "")), nonce):
         raise TokenInvalid("nonce")
@@ -36,7 +45,7 @@ def validate_refreshed_id_token(
 
     Raises TokenInvalid, with the status `subject` for another person; ProviderUnavailable when the keys cannot be had.
     """
-    with counted("id_token"):
+    with CountedValidation("id_token"):
         claims = _checked(token, provider, Purpose.REFRESH, access_token, clock())
         if not equal(claims["sub"], sub):
             raise TokenInvalid("subject", counted="malformed")

@@ -34,7 +34,7 @@ class TokenInvalid(Exception):
         self.counted = counted or status
 
 
-class _Registry(jws.JWSRegistry):
+class _TokenRegistry(jws.JWSRegistry):
     """Registered header parameters by type, others ignored (RFC 7515 section 4). Sizes are limited by `parse`."""
 
     max_header_length = max_payload_length = max_signature_length = MAX_TOKEN
@@ -44,7 +44,7 @@ class _Registry(jws.JWSRegistry):
         return self.algorithms[name]
 
 
-_REGISTRY = _Registry(strict_check_header=False)
+_REGISTRY = _TokenRegistry(strict_check_header=False)
 
 
 @dataclass(slots=True, repr=False)
@@ -57,7 +57,7 @@ class Compact:
     signature: jws.CompactSignature
 
 
-class counted:  # noqa: N801 - reads as a verb: with counted("id_token")
+class CountedValidation:
     """Count what becomes of a token; `error` when a provider or the store was away. It holds no state, so one will do
     for all tokens of a type."""
 

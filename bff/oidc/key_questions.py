@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from enum import Enum, auto
 
-from bff.oidc.seen import Seen
+from bff.lib.ttl_cache import TTLCache
 
 ASKED_AGAIN_AFTER = 10.0
 """Seconds after which the same key id is asked for again, and in which one more fetch is allowed."""
@@ -48,7 +48,7 @@ class KeyQuestions:
         self._changing = threading.Lock()
         now = clock()
         self._buckets = {purpose: _Bucket(now) for purpose in Purpose}
-        self._asked: dict[Purpose, Seen[bool]] = {purpose: Seen(16) for purpose in Purpose}
+        self._asked: dict[Purpose, TTLCache[bool]] = {purpose: TTLCache(16) for purpose in Purpose}
 
     def allow(self, purpose: Purpose, kid: str | None) -> bool:
         """Whether keys may be fetched because of this key id, now, for this purpose."""
@@ -56,5 +56,5 @@ class KeyQuestions:
         with self._changing:
             if asked.get(name, now) or not self._buckets[purpose].take(now):
                 return False
-            asked.keep(name, True, now + ASKED_AGAIN_AFTER)
+            asked.put(name, True, now + ASKED_AGAIN_AFTER)
             return True

@@ -16,10 +16,11 @@ from joserfc.errors import JoseError
 from joserfc.jwk import Key, import_key
 
 from bff.errors import ProviderUnavailable, UpstreamError
-from bff.http import HttpClient, Response, deadline
+from bff.http import HttpClient, Response
+from bff.lib import deadline
+from bff.lib.stale_cache import StaleIfErrorCache
 from bff.observability import metrics
 from bff.oidc.client_auth import ClientAuth
-from bff.oidc.kept import Kept
 from bff.oidc.key_questions import KeyQuestions, Purpose
 from bff.oidc.public_keys import PublicKeys
 from bff.oidc.reachable import Reachable
@@ -80,8 +81,8 @@ class Provider:
         self._http = http
         self._monotonic = monotonic
         self._auth = ClientAuth(config, clock)
-        self._metadata = Kept(self._fetch_metadata, METADATA_LIFE, monotonic, later)
-        self._keys = Kept(self._fetch_keys, KEYS_LIFE, monotonic, later)
+        self._metadata = StaleIfErrorCache(ProviderUnavailable, self._fetch_metadata, METADATA_LIFE, monotonic, later)
+        self._keys = StaleIfErrorCache(ProviderUnavailable, self._fetch_keys, KEYS_LIFE, monotonic, later)
         self._questions = KeyQuestions(monotonic)
         self._reachable = Reachable(self.check, monotonic)
 
@@ -91,16 +92,16 @@ class Provider:
 
     def metadata(self) -> Metadata:
         """Raises ProviderUnavailable when there never was a good copy."""
-        return self._metadata.value()
+        return self._metadata.get()
 
     def keys(self) -> PublicKeys:
         """The provider's public keys. Raises ProviderUnavailable when there never was a good copy."""
-        return self._keys.value()
+        return self._keys.get()
 
     def newer_keys(self, purpose: Purpose, kid: str | None) -> PublicKeys:
         """Fetched anew, since a token for this purpose names a key that is not among those that are kept; the kept ones
         when such tokens have asked for enough fetches. Raises ProviderUnavailable as `keys`."""
-        return self._keys.renewed() if self._questions.allow(purpose, kid) else self._keys.landed()
+        return self._keys.refetch() if self._questions.allow(purpose, kid) else self._keys.landed()
 
     def within(self, seconds: float) -> AbstractContextManager[None]:
         """All that one request waits for this provider is over after so many seconds, however many calls it makes."""
@@ -124,9 +125,9 @@ class Provider:
         Raises ProviderUnavailable; the last good copies stay.
         """
         try:
-            self._metadata.renew(RENEWED_AHEAD)
+            self._metadata.refresh_if_due(RENEWED_AHEAD)
         finally:
-            self._keys.renew(RENEWED_AHEAD)
+            self._keys.refresh_if_due(RENEWED_AHEAD)
 
     def post(
         self,
@@ -149,7 +150,7 @@ class Provider:
                 target=endpoint,
                 headers=headers,
                 prove=prove,
-                repeatable=repeatable,
+                idempotent=repeatable,
                 foreign=foreign,
             ),
         )

@@ -13,8 +13,8 @@ from bff.http import Response
 from bff.observability import labels, metrics
 from bff.oidc import dpop
 from bff.oidc.dpop import Dpop
-from bff.oidc.issued import Issued, Reader
 from bff.oidc.provider import CALL_LIMIT, Provider
+from bff.oidc.token_response import TokenResponse, TokenResponseParser
 from bff.sessions.tokens import BEARER
 
 log = logging.getLogger(__name__)
@@ -51,11 +51,11 @@ class TokenEndpoint:
     """Any provider's token endpoint."""
 
     dpop: Dpop
-    reader: Reader
+    reader: TokenResponseParser
 
     def request(
         self, provider: Provider, grant: str, form: Mapping[str, str], *, key: str | None = None, scope: str = ""
-    ) -> Issued:
+    ) -> TokenResponse:
         """Ask for tokens. grant: the metric's name for it. key: bind the tokens to this key (RFC 9449). scope: all that
         the access token must be good for.
 
@@ -69,7 +69,7 @@ class TokenEndpoint:
             raise _failed(grant, err) from err
         if not answer.ok:
             raise _refused(provider, grant, answer, content)
-        issued = self.reader.read(content, token_type=dpop.TOKEN_TYPE if key else BEARER, scope=scope)
+        issued = self.reader.parse(content, token_type=dpop.TOKEN_TYPE if key else BEARER, scope=scope)
         if issued.fault:
             metrics.token_response_fault(grant, issued.fault)
             log.warning("token_response_fault", extra={"idp": provider.id, "grant": grant, "fault": issued.fault})

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from bff.errors import UpstreamError
 from bff.http import HttpClient, Response
-from bff.pdp.model import Cause, Decision, Question, Semantic, Undecided
+from bff.pdp.model import Cause, Decision, Evaluation, NoDecision, Semantic
 
 EVALUATION, EVALUATIONS = "/access/v1/evaluation", "/access/v1/evaluations"
 METADATA = "/.well-known/authzen-configuration"
@@ -31,10 +31,10 @@ class Credential(Protocol):
     """What shows the PDP who asks."""
 
     def headers(self, url: str, seconds: float) -> Mapping[str, str]:
-        """For one POST, had within so many seconds. Raises Undecided (token)."""
+        """For one POST, had within so many seconds. Raises NoDecision (token)."""
 
     def others(self, url: str, refused: Response, seconds: float) -> Mapping[str, str] | None:
-        """For another try after an answer 401; None when it would end the same. Raises Undecided (token)."""
+        """For another try after an answer 401; None when it would end the same. Raises NoDecision (token)."""
 
 
 class Authzen:
@@ -57,13 +57,15 @@ class Authzen:
         self._clock = clock
         self._endpoints: Endpoints | None = None
 
-    def decide(self, question: Question, correlation_id: str = "") -> Decision:
-        """Raises Undecided: timeout, connection, circuit_open, busy, bad_response, metadata, token or refused."""
+    def decide(self, question: Evaluation, correlation_id: str = "") -> Decision:
+        """Raises NoDecision: timeout, connection, circuit_open, busy, bad_response, metadata, token or refused."""
         deadline = self._clock() + self._timeout
         return self._decide(question, correlation_id, deadline)
 
-    def decide_all(self, questions: Sequence[Question], semantic: Semantic, correlation_id: str = "") -> list[Decision]:
-        """Raises Undecided."""
+    def decide_all(
+        self, questions: Sequence[Evaluation], semantic: Semantic, correlation_id: str = ""
+    ) -> list[Decision]:
+        """Raises NoDecision."""
         deadline = self._clock() + self._timeout
         url = self._known(deadline).evaluations
         if url is None or _contradictory(questions):
@@ -71,22 +73,22 @@ class Authzen:
         request = _together([question.document() for question in questions], semantic)
         answers = self._asked(url, "evaluations", request, correlation_id, deadline).get("evaluations")
         if not isinstance(answers, list):
-            raise Undecided("bad_response")
+            raise NoDecision("bad_response")
         decisions = [_decision(answer) for answer in answers]
         if len(decisions) != _length(decisions, len(questions), semantic):
-            raise Undecided("bad_response")
+            raise NoDecision("bad_response")
         return decisions
 
     def check(self) -> None:
-        """Fetch the metadata anew. Raises Undecided."""
+        """Fetch the metadata anew. Raises NoDecision."""
         self._endpoints = self._fetched(self._clock() + self._timeout)
 
-    def _decide(self, question: Question, correlation_id: str, deadline: float) -> Decision:
+    def _decide(self, question: Evaluation, correlation_id: str, deadline: float) -> Decision:
         url = self._known(deadline).evaluation
         return _decision(self._asked(url, "evaluation", question.document(), correlation_id, deadline))
 
     def _one_by_one(
-        self, questions: Sequence[Question], semantic: Semantic, correlation_id: str, deadline: float
+        self, questions: Sequence[Evaluation], semantic: Semantic, correlation_id: str, deadline: float
     ) -> list[Decision]:
         decisions = []
         for question in questions:
@@ -103,13 +105,13 @@ class Authzen:
         if answer.status == 404:
             self._endpoints = None  # it moved, so its metadata says where to
         if answer.status in (401, 403):
-            raise Undecided("refused")
+            raise NoDecision("refused")
         if answer.status != 200:
-            raise Undecided("bad_response", _cause(answer.status))
+            raise NoDecision("bad_response", _cause(answer.status))
         try:
             return answer.json()
         except UpstreamError as err:
-            raise Undecided("bad_response") from err
+            raise NoDecision("bad_response") from err
 
     def _posted(
         self, url: str, target: str, document: Mapping[str, Any], correlation_id: str, deadline: float
@@ -122,7 +124,7 @@ class Authzen:
                 document,
                 target=target,
                 headers={**identified, **credential},
-                repeatable=True,
+                idempotent=True,
                 seconds=self._left(deadline),
                 foreign=True,
             )
@@ -134,13 +136,13 @@ class Authzen:
                 another = self._credential.others(url, answer, self._left(deadline))
                 answer = answer if another is None else post(another)
         except UpstreamError as err:
-            raise Undecided(err.outcome) from err
+            raise NoDecision(err.outcome) from err
         return answer
 
     def _left(self, deadline: float) -> float:
         left = deadline - self._clock()
         if left <= 0:
-            raise Undecided("timeout")
+            raise NoDecision("timeout")
         return left
 
     def _known(self, deadline: float) -> Endpoints:
@@ -156,14 +158,14 @@ class Authzen:
         try:
             answer = self._http.get(url, target="metadata", seconds=self._left(deadline))
             if (cause := _cause(answer.status)) is Cause.OUTAGE:
-                raise Undecided("metadata", cause)
+                raise NoDecision("metadata", cause)
             if 400 <= answer.status < 500:
                 return Endpoints(self._base + EVALUATION, self._base + EVALUATIONS)
             metadata = answer.json() if answer.status == 200 else {}
         except UpstreamError as err:
-            raise Undecided(err.outcome) from err
+            raise NoDecision(err.outcome) from err
         if str(metadata.get("policy_decision_point")).rstrip("/") != self._base:
-            raise Undecided("metadata")  # section 9.2.3: it is another's
+            raise NoDecision("metadata")  # section 9.2.3: it is another's
         several = metadata.get("access_evaluations_endpoint")
         return Endpoints(
             self._endpoint(metadata.get("access_evaluation_endpoint")),
@@ -171,10 +173,10 @@ class Authzen:
         )
 
     def _endpoint(self, url: object) -> str:
-        """Raises Undecided for what is no URL, or would carry questions in the clear where the base does not."""
+        """Raises NoDecision for what is no URL, or would carry questions in the clear where the base does not."""
         schemes = ("https://",) if self._base.startswith("https:") else ("https://", "http://")
         if not isinstance(url, str) or not url.startswith(schemes):
-            raise Undecided("metadata")
+            raise NoDecision("metadata")
         return url
 
 
@@ -189,7 +191,7 @@ def _together(documents: list[dict[str, Any]], semantic: Semantic) -> dict[str, 
     return {**shared, "evaluations": rest, "options": {"evaluations_semantic": semantic.value}}
 
 
-def _contradictory(questions: Sequence[Question]) -> bool:
+def _contradictory(questions: Sequence[Evaluation]) -> bool:
     """Whether one subject or resource is described in two ways. A PDP may take its properties from either question for
     both (Cerbos 0.55 does, whatever the subject's type), and so allow what alone it would deny."""
     described: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -217,9 +219,9 @@ def _cause(status: int) -> Cause:
 
 
 def _decision(answer: object) -> Decision:
-    """Section 5.5. Raises Undecided."""
+    """Section 5.5. Raises NoDecision."""
     if not isinstance(answer, dict) or not isinstance(answer.get("decision"), bool):
-        raise Undecided("bad_response")
+        raise NoDecision("bad_response")
     context = answer.get("context")
     return Decision(answer["decision"], _reason(context) if isinstance(context, dict) else "")
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import cedarpy
 
-from bff.pdp.model import NOTHING, Decision, Question, Semantic, Undecided
+from bff.pdp.model import NOTHING, Decision, Evaluation, NoDecision, Semantic
 from bff.settings import PolicyFiles
 
 log = logging.getLogger(__name__)
@@ -55,21 +55,23 @@ class Cedar:
         self._policies = _parsed("\n".join(text for _, text in policies.texts))
         self._roles_property = roles_property
 
-    def decide(self, question: Question, correlation_id: str = "") -> Decision:
-        """Raises Undecided (type, properties, policy)."""
+    def decide(self, question: Evaluation, correlation_id: str = "") -> Decision:
+        """Raises NoDecision (type, properties, policy)."""
         request, entities = self._translated(question)
         result = cedarpy.is_authorized(request, self._policies.handle, entities)
         if result.decision is cedarpy.Decision.NoDecision:
             log.warning("cedar_no_decision")  # Cedar's own words quote the question
-            raise Undecided("properties")
+            raise NoDecision("properties")
         failed = _failed(result.diagnostics.errors)
         if result.allowed:
             self._refuse_doubt(failed)
             return Decision(True)
         return Decision(False, self._told(result.diagnostics.reasons))
 
-    def decide_all(self, questions: Sequence[Question], semantic: Semantic, correlation_id: str = "") -> list[Decision]:
-        """Raises Undecided."""
+    def decide_all(
+        self, questions: Sequence[Evaluation], semantic: Semantic, correlation_id: str = ""
+    ) -> list[Decision]:
+        """Raises NoDecision."""
         decisions = []
         for question in questions:
             decisions.append(self.decide(question, correlation_id))
@@ -85,14 +87,14 @@ class Cedar:
         doubtful = [name for name in failed if name is None or self._policies.effects.get(name) != "permit"]
         if doubtful:
             log.warning("cedar_policy_failed", extra={"policy": str(doubtful[0])})
-            raise Undecided("policy")
+            raise NoDecision("policy")
 
     def _told(self, deciding: Sequence[str]) -> str:
         if not deciding:
             return NOT_PERMITTED
         return next((self._policies.reasons[name] for name in sorted(deciding) if name in self._policies.reasons), "")
 
-    def _translated(self, question: Question) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def _translated(self, question: Evaluation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """(request, entities) as cedarpy takes them."""
         subject = _uid(question.subject_type, question.subject_id)
         resource = _uid(question.resource_type, question.resource_id)
@@ -106,17 +108,17 @@ class Cedar:
         }
         about = _record(question.resource_properties)
         if question.action_properties != NOTHING:
-            raise Undecided("properties")  # to Cedar an action has none, and a policy elsewhere may need them
+            raise NoDecision("properties")  # to Cedar an action has none, and a policy elsewhere may need them
         if resource == subject:
             if about:  # one entity has one set of attributes, and nobody may add to the subject's
-                raise Undecided("properties")
+                raise NoDecision("properties")
             return request, [principal]
         return request, [principal, _entity(resource, about, [])]
 
     def _parents(self, attributes: dict[str, Any]) -> list[dict[str, str]]:
         roles = attributes.get(self._roles_property, [])
         if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
-            raise Undecided("properties")
+            raise NoDecision("properties")
         return [{"type": ROLE, "id": role} for role in dict.fromkeys(roles)]
 
 
@@ -154,12 +156,12 @@ def _parsed(text: str) -> Policies:
     """Raises ValueError."""
     handle = cedarpy.PolicySet.from_str(text)
     policies = handle.to_pst().static_policies
-    notes = {name: policy.annotations for name, policy in policies.items()}
+    refresh_status = {name: policy.annotations for name, policy in policies.items()}
     return Policies(
         handle,
         {name: policy.effect for name, policy in policies.items()},
-        {name: _cleaned(note["reason"]) for name, note in notes.items() if "reason" in note},
-        tuple(note["id"] for note in notes.values() if "id" in note),
+        {name: _cleaned(note["reason"]) for name, note in refresh_status.items() if "reason" in note},
+        tuple(note["id"] for note in refresh_status.values() if "id" in note),
     )
 
 
@@ -178,11 +180,11 @@ def _failed(errors: Sequence[str]) -> list[str | None]:
 
 def _uid(entity_type: str, entity_id: str) -> dict[str, str]:
     if not _IDENTIFIER.fullmatch(entity_type):
-        raise Undecided("type")
+        raise NoDecision("type")
     try:
         entity_id.encode()
     except UnicodeEncodeError as err:  # half a character, which JSON can say
-        raise Undecided("properties") from err
+        raise NoDecision("properties") from err
     return {"type": entity_type, "id": entity_id}
 
 
@@ -199,14 +201,14 @@ def _record(text: str) -> dict[str, Any]:
 
 
 def _check(value: object, deeper: int) -> None:
-    """Raises Undecided for what is not, or not only, data to Cedar."""
+    """Raises NoDecision for what is not, or not only, data to Cedar."""
     if deeper == 0 or value is None or isinstance(value, float):
-        raise Undecided("properties")
+        raise NoDecision("properties")
     if isinstance(value, int) and not -_LONG <= value < _LONG:
-        raise Undecided("properties")
+        raise NoDecision("properties")
     if isinstance(value, dict):
         if any(key.startswith(_ESCAPE) for key in value):
-            raise Undecided("properties")
+            raise NoDecision("properties")
         value = list(value.values())
     if isinstance(value, list):
         for each in value:

@@ -10,13 +10,13 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from bff.errors import BFFError, InsufficientScope, TokenRefused
-from bff.flights import Flights
 from bff.http import Response
+from bff.lib.single_flight import SingleFlight
 from bff.oidc.dpop import Dpop
-from bff.pdp.model import Cause, Undecided
+from bff.pdp.model import Cause, NoDecision
 from bff.settings import ServiceSettings
-from bff.tokens.client_credentials import OwnTokens
-from bff.tokens.source import Usable
+from bff.tokens.client_credentials import ClientCredentialsTokens
+from bff.tokens.source import BoundToken
 
 RENEWED_AFTER = 10.0
 """Seconds. A PDP that refuses every token must not make us ask the provider for another each time."""
@@ -33,10 +33,10 @@ class FixedBearer:
         return None
 
 
-class OwnToken:
+class ClientCredentialsBearer:
     def __init__(
         self,
-        tokens: OwnTokens,
+        tokens: ClientCredentialsTokens,
         service: ServiceSettings,
         dpop: Dpop,
         later: Callable[[Callable[[], None]], None],
@@ -51,9 +51,9 @@ class OwnToken:
         self._later = later
         self._clock = clock
         self._monotonic = monotonic
-        self._held: Usable | None = None
+        self._held: BoundToken | None = None
         self._renewed_at = float("-inf")
-        self._flights = Flights()
+        self._single_flight = SingleFlight()
 
     def headers(self, url: str, seconds: float) -> Mapping[str, str]:
         held = self._held
@@ -72,30 +72,30 @@ class OwnToken:
             held = _landed(self._fetch("renew"), seconds)
         return self._dpop.authorization(held.token, held.key, "POST", url)
 
-    def _fetch(self, how: str) -> "Future[Usable]":
-        flight, leads = self._flights.board(how)
+    def _fetch(self, how: str) -> "Future[BoundToken]":
+        flight, leads = self._single_flight.join(how)
         if leads:
-            self._later(lambda: self._lead(how, flight))
+            self._later(lambda: self._run(how, flight))
         return flight
 
-    def _lead(self, how: str, flight: "Future[Usable]") -> None:
+    def _run(self, how: str, flight: "Future[BoundToken]") -> None:
         with suppress(BFFError):  # those who wait are told
-            self._flights.lead(how, flight, self._ensured if how == "ensure" else self._renewed)
+            self._single_flight.run(how, flight, self._ensured if how == "ensure" else self._renewed)
 
-    def _ensured(self) -> Usable:
+    def _ensured(self) -> BoundToken:
         self._held = self._tokens.ensure(None, self._service)
         return self._held
 
-    def _renewed(self) -> Usable:
+    def _renewed(self) -> BoundToken:
         refused, self._renewed_at = self._held, self._monotonic()
         self._held = self._tokens.renew(None, self._service, refused.token if refused else None)
         return self._held
 
 
-def _landed(flight: "Future[Usable]", seconds: float) -> Usable:
+def _landed(flight: "Future[BoundToken]", seconds: float) -> BoundToken:
     try:
         return flight.result(seconds)
     except (TokenRefused, InsufficientScope) as err:  # the provider has answered, and will not answer otherwise
-        raise Undecided("token") from err
+        raise NoDecision("token") from err
     except (BFFError, TimeoutError) as err:
-        raise Undecided("token", Cause.OUTAGE) from err
+        raise NoDecision("token", Cause.OUTAGE) from err

@@ -13,7 +13,7 @@ NOTHING = "{}"
 """No properties."""
 
 
-class Question(NamedTuple):
+class Evaluation(NamedTuple):
     """Properties and context are JSON objects as `properties` writes them."""
 
     subject_type: str
@@ -61,7 +61,7 @@ class Subject(NamedTuple):
         return "Subject(...)"
 
 
-class Asked(NamedTuple):
+class ResourceAction(NamedTuple):
     """What a request wants to do, and to what. properties: of the resource, as `properties` writes them."""
 
     resource: str
@@ -113,7 +113,7 @@ _CAUSES = {
 }
 
 
-class Undecided(Exception):
+class NoDecision(Exception):
     """No decision can be had. reason: one word, such as timeout, connection, circuit_open, bad_response, policy.
 
     cause: as the reason has it. What is not known to be an outage is none, since a request could have caused it."""
@@ -127,11 +127,13 @@ class Undecided(Exception):
 class PolicyDecisionPoint(Protocol):
     """correlation_id goes along for the PDP's own log; no decision may depend on it."""
 
-    def decide(self, question: Question, correlation_id: str = "") -> Decision:
-        """Raises Undecided."""
+    def decide(self, question: Evaluation, correlation_id: str = "") -> Decision:
+        """Raises NoDecision."""
 
-    def decide_all(self, questions: Sequence[Question], semantic: Semantic, correlation_id: str = "") -> list[Decision]:
-        """One decision per question in order, as far as the semantic goes. Raises Undecided."""
+    def decide_all(
+        self, questions: Sequence[Evaluation], semantic: Semantic, correlation_id: str = ""
+    ) -> list[Decision]:
+        """One decision per question in order, as far as the semantic goes. Raises NoDecision."""
 
     def check(self) -> None:
-        """Raises Undecided unless it would answer."""
+        """Raises NoDecision unless it would answer."""

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterable, Sequence
 
-from bff.oidc.access_token import AccessToken
+from bff.bearer.access_token import BearerClaims
 from bff.oidc.claims import user_id
 from bff.pdp.model import Subject, properties
 from bff.sessions.model import User
@@ -15,7 +15,7 @@ CLIENT = "client"
 _REMEMBERED = 4096
 
 
-def is_own(token: AccessToken) -> bool:
+def is_own(token: BearerClaims) -> bool:
     """Whether a client speaks for itself: its token's subject is the client (RFC 9068 section 2.2)."""
     return bool(token.client_id) and token.sub == token.client_id
 
@@ -31,7 +31,7 @@ class Subjects:
         """idp: the alias of the provider where the user logged in."""
         return self._written(self._type, user.id, user.roles, user.permissions, idp)
 
-    def of_token(self, token: AccessToken) -> Subject:
+    def of_token(self, token: BearerClaims) -> Subject:
         """A user's token gives the subject that the user's session would."""
         kind = CLIENT if is_own(token) else self._type
         name = user_id(self._providers[token.idp], token.sub)

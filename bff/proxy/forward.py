@@ -14,17 +14,17 @@ from urllib.parse import urlsplit
 from bff.bulkhead import Bulkhead, Place
 from bff.crypto import digest
 from bff.errors import BFFError, InsufficientScope, NotRefreshable, TokenRefused, TokenUnavailable
-from bff.http import Incoming, Outgoing, Upstream, head
+from bff.http import Upstream, UpstreamRequest, UpstreamResponse, head
+from bff.lib.ttl_cache import TTLCache
 from bff.observability import traces
 from bff.oidc.dpop import Dpop
-from bff.oidc.seen import Seen
 from bff.proxy.challenges import refuses_token
 from bff.proxy.headers import RequestHeaders, within_trace
 from bff.proxy.response_headers import Headers, ResponseHeaders
 from bff.sessions.model import Session
 from bff.settings import Auth, TokenKind, UpstreamSettings
-from bff.tokens.keeper import TokenKeeper
-from bff.tokens.source import Usable
+from bff.tokens.service import TokenService
+from bff.tokens.source import BoundToken
 
 BELIEVED_FOR = 30.0
 """Seconds for which a service that refused a brand-new token gets no other one."""
@@ -42,7 +42,7 @@ class OnBehalfOf:
 
 
 @dataclass(frozen=True)
-class Service:
+class UpstreamService:
     """One service, ready to be called. request_headers: what it gets of a request's header fields. response_headers:
     what the client gets of its answers'. bulkhead: around its calls, from before a request's body is read until its
     answer is closed."""
@@ -57,7 +57,7 @@ class Service:
     def id(self) -> str:
         return self.settings.service
 
-    def url(self, request: Outgoing) -> str:
+    def url(self, request: UpstreamRequest) -> str:
         return self.settings.base_url + request.target
 
     def described(self, method: str) -> dict[str, str]:
@@ -66,10 +66,10 @@ class Service:
         return {"http.request.method": method, "server.address": address, "bff.service": self.id}
 
 
-class Held:
+class PlaceHoldingResponse:
     """An answer that keeps its call's place in the bulkhead until it is closed."""
 
-    def __init__(self, answer: Incoming, place: Place) -> None:
+    def __init__(self, answer: UpstreamResponse, place: Place) -> None:
         self.status, self.reason, self.headers = answer.status, answer.reason, answer.headers
         self._answer = answer
         self._place = place
@@ -86,21 +86,21 @@ class Held:
 
 class Forwarder:
     def __init__(
-        self, services: Iterable[Service], keeper: TokenKeeper, dpop: Dpop, clock: Callable[[], float]
+        self, services: Iterable[UpstreamService], token_service: TokenService, dpop: Dpop, clock: Callable[[], float]
     ) -> None:
         self._services = {service.id: service for service in services}
-        self._keeper = keeper
+        self._token_service = token_service
         self._dpop = dpop
         self._clock = clock
-        self._believed: Seen[bool] = Seen(_MOST_BELIEVED)
+        self._believed: TTLCache[bool] = TTLCache(_MOST_BELIEVED)
 
     def headers(self, service: str, environ: Mapping[str, Any], client_address: str) -> dict[str, str]:
         """What a service gets of a request's header fields. environ: its WSGI environment (PEP 3333)."""
         return self._services[service].request_headers.of(environ, client_address)
 
-    def answered(self, service: str, answer: Incoming, auth: Auth) -> Headers:
+    def answered(self, service: str, answer: UpstreamResponse, auth: Auth) -> Headers:
         """What the client gets of the answer's header fields. auth: what opened the route."""
-        own_token = auth is Auth.BEARER and self._keeper.kind(service) is TokenKind.USER
+        own_token = auth is Auth.BEARER and self._token_service.kind(service) is TokenKind.USER
         return self._services[service].response_headers.of(answer.headers, auth, own_token=own_token)
 
     def timeout(self, service: str) -> float:
@@ -110,13 +110,13 @@ class Forwarder:
     def bulkhead(self, service: str) -> Bulkhead:
         return self._services[service].bulkhead
 
-    def send(self, service: str, request: Outgoing, caller: OnBehalfOf, client: Any = None) -> Incoming:
+    def send(self, service: str, request: UpstreamRequest, caller: OnBehalfOf, client: Any = None) -> UpstreamResponse:
         """The service's answer, which the caller must close. request: without credentials. client: see Upstream.send.
 
-        Raises what `TokenKeeper.ensure_token` and `Upstream.send` raise.
+        Raises what `TokenService.ensure_token` and `Upstream.send` raise.
         """
         to = self._services[service]
-        if caller.bearer is not None and self._keeper.kind(service) is TokenKind.USER:
+        if caller.bearer is not None and self._token_service.kind(service) is TokenKind.USER:
             return _sent(to, _with(request, {"Authorization": f"Bearer {caller.bearer}"}), client)
         usable = self._token(service, caller)
         answer = self._attempt(to, request, usable, client)
@@ -134,8 +134,14 @@ class Forwarder:
             service.upstream.close()
 
     def _with_another(
-        self, to: Service, request: Outgoing, caller: OnBehalfOf, usable: Usable, answer: Incoming, client: Any
-    ) -> Incoming:
+        self,
+        to: UpstreamService,
+        request: UpstreamRequest,
+        caller: OnBehalfOf,
+        usable: BoundToken,
+        answer: UpstreamResponse,
+        client: Any,
+    ) -> UpstreamResponse:
         """The answer to the same request with another token, or this one when there is none."""
         pair = self._pair(caller, to)
         if self._believed.get(pair, self._clock()):
@@ -150,30 +156,32 @@ class Forwarder:
         answer.close()
         answer = self._attempt(to, request, another, client)
         if answer.status == HTTPStatus.UNAUTHORIZED and refuses_token(answer.headers):
-            self._believed.keep(pair, True, self._clock() + BELIEVED_FOR)
+            self._believed.put(pair, True, self._clock() + BELIEVED_FOR)
         return answer
 
-    def _pair(self, caller: OnBehalfOf, to: Service) -> bytes:
+    def _pair(self, caller: OnBehalfOf, to: UpstreamService) -> bytes:
         """Of a token's owner and a service. The BFF's own token is the same for every session."""
-        shared = caller.session is None or self._keeper.kind(to.id) is TokenKind.CLIENT_CREDENTIALS
+        shared = caller.session is None or self._token_service.kind(to.id) is TokenKind.CLIENT_CREDENTIALS
         return digest(f"{'' if shared or caller.session is None else caller.session.key}.{to.id}").encode()
 
-    def _token(self, service: str, caller: OnBehalfOf, refused: Usable | None = None) -> Usable | None:
+    def _token(self, service: str, caller: OnBehalfOf, refused: BoundToken | None = None) -> BoundToken | None:
         former = refused.token if refused else None
         if caller.session is None:
-            return self._keeper.own_token(service, former)
+            return self._token_service.own_token(service, former)
         if former is None:
-            return self._keeper.ensure_token(caller.session, service)
-        return self._keeper.renew(caller.session, service, former)
+            return self._token_service.ensure_token(caller.session, service)
+        return self._token_service.renew(caller.session, service, former)
 
-    def _attempt(self, to: Service, request: Outgoing, usable: Usable | None, client: Any) -> Incoming:
+    def _attempt(
+        self, to: UpstreamService, request: UpstreamRequest, usable: BoundToken | None, client: Any
+    ) -> UpstreamResponse:
         if usable is not None:
             proof = self._dpop.authorization(usable.token, usable.key, request.method, to.url(request))
             request = _with(request, proof)
         return _sent(to, request, client)
 
 
-def _sent(to: Service, request: Outgoing, client: Any) -> Incoming:
+def _sent(to: UpstreamService, request: UpstreamRequest, client: Any) -> UpstreamResponse:
     """In a span of its own, until the answer begins; the service learns of that one, and no more of the caller's."""
     with traces.span(f"{request.method} {to.id}", to.described(request.method), traces.CLIENT) as span:
         answer = to.upstream.send(replace(request, headers=within_trace(request.headers, traces.outgoing())), client)
@@ -181,5 +189,5 @@ def _sent(to: Service, request: Outgoing, client: Any) -> Incoming:
     return answer
 
 
-def _with(request: Outgoing, headers: Mapping[str, str]) -> Outgoing:
+def _with(request: UpstreamRequest, headers: Mapping[str, str]) -> UpstreamRequest:
     return replace(request, headers={**request.headers, **headers})

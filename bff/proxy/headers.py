@@ -23,14 +23,14 @@ _OF_TRACES = frozenset({"traceparent", "tracestate"})
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
-class Origin(NamedTuple):
+class BaseOrigin(NamedTuple):
     """Where the browser believes it is: as `Forwarded` and `X-Forwarded-*` tell a service."""
 
     scheme: str
     host: str
 
     @classmethod
-    def of(cls, base_url: str) -> "Origin":
+    def of(cls, base_url: str) -> "BaseOrigin":
         parts = urlsplit(base_url)
         return cls(parts.scheme, parts.netloc)
 
@@ -38,7 +38,7 @@ class Origin(NamedTuple):
 class RequestHeaders:
     """What a service gets of a request's header fields, and what it is told about the client."""
 
-    def __init__(self, more: Sequence[str], origin: Origin) -> None:
+    def __init__(self, more: Sequence[str], origin: BaseOrigin) -> None:
         """more: names that this service gets on top of PASSED."""
         self._passed = [(_wsgi_key(name), name) for name in (*PASSED, *map(str.title, more))]
         self._origin = origin

@@ -7,6 +7,6 @@ from bff.routes.mapping import AuthzMapping
 from bff.routes.path import check_query, decoded_path
 from bff.routes.problems import problems
 from bff.routes.route import Route
-from bff.routes.table import Match, Table
+from bff.routes.table import Match, RouteTable
 
-__all__ = ["AuthzMapping", "Match", "Route", "Table", "check_query", "decoded_path", "problems"]
+__all__ = ["AuthzMapping", "Match", "Route", "RouteTable", "check_query", "decoded_path", "problems"]

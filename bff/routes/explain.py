@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterator
 
-from bff.pdp.model import Question
+from bff.pdp.model import Evaluation
 from bff.routes.path import check_query
 from bff.routes.route import Route
-from bff.routes.table import Match, Table
+from bff.routes.table import Match, RouteTable
 from bff.sessions.csrf import SAFE_METHODS
 from bff.settings import Auth, RouteSettings, ServiceSettings, Settings, TokenKind, UpstreamSettings
 
@@ -25,7 +25,7 @@ def request(config: Settings, method: str, target: str, body: bytes | None = Non
     Raises BFFError, after what was known until then."""
     path, _, query = target.partition("?")
     check_query(query)
-    match = Table(config.routes).match(method, path)
+    match = RouteTable(config.routes).match(method, path)
     settings = match.route.settings
     service, upstream = _service(config, settings)
     yield "route", f"{settings.id} ({config.config_dir / 'routes.yaml'}:{settings.line}), {settings.path}"
@@ -44,7 +44,7 @@ def request(config: Settings, method: str, target: str, body: bytes | None = Non
 
 def listing(config: Settings) -> Iterator[str]:
     """A line for each route, the most specific first."""
-    routes = list(Table(config.routes))
+    routes = list(RouteTable(config.routes))
     rows = [_row(route) for route in routes]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
     for row in rows:
@@ -97,4 +97,4 @@ def _question(config: Settings, match: Match, query: str, body: bytes | None) ->
         return "not asked"
     asked = mapping.asked(match.params(), query, body, "application/json" if body else "", "")
     subject = config.pdp.subject_type, WHOSE[match.route.settings.auth], "{}"
-    return json.dumps(Question(*subject, asked.action, asked.resource, asked.id, asked.properties).document())
+    return json.dumps(Evaluation(*subject, asked.action, asked.resource, asked.id, asked.properties).document())

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bff.errors import AccessDenied
-from bff.pdp.model import NOTHING, Asked, properties
+from bff.pdp.model import NOTHING, ResourceAction, properties
 from bff.routes import content
 from bff.routes.jsonpath import MISSING, Selector, TooDeep
 from bff.routes.path import CONTROL
@@ -34,7 +34,7 @@ class AuthzMapping:
 
     def asked(
         self, params: Mapping[str, str], query: str, body: bytes | None, content_type: str, content_encoding: str
-    ) -> Asked:
+    ) -> ResourceAction:
         """The question. params: decoded values of the path. query: raw. body: None where none was read.
 
         Raises AccessDenied: no_mapping, query_ambiguous, body_*, id_missing, id_invalid, property_missing,
@@ -47,7 +47,9 @@ class AuthzMapping:
         if self.needs_body:
             document["body"] = content.json_body(body, content_type, content_encoding)
         try:
-            return Asked(self._settings.resource, self._settings.action, self._id_in(document), self._props(document))
+            return ResourceAction(
+                self._settings.resource, self._settings.action, self._id_in(document), self._props(document)
+            )
         except (TooDeep, RecursionError) as err:
             raise AccessDenied("The body is nested too deeply.", code="body_not_json") from err
 

@@ -8,7 +8,7 @@ from bff.routes.jsonpath import Selector
 from bff.routes.overlaps import overlaps
 from bff.routes.property import Property
 from bff.routes.route import Route, compiled
-from bff.routes.trie import Endpoint, Node, build, endpoints
+from bff.routes.trie import Endpoint, TrieNode, build, endpoints
 from bff.settings import AuthzMap, RouteSettings
 from bff.settings.template import parse
 
@@ -103,7 +103,7 @@ def _repeated(routes: Sequence[RouteSettings]) -> Iterator[Problem]:
         first.setdefault(route.id, route.line)
 
 
-def _conflicts(root: Node) -> Iterator[Problem]:
+def _conflicts(root: TrieNode) -> Iterator[Problem]:
     """Routes of one path that both take a method."""
     for endpoint in endpoints(root):
         taken: dict[str, Route] = {}
@@ -119,7 +119,7 @@ def _conflicts(root: Node) -> Iterator[Problem]:
                 taken.setdefault(method, route)
 
 
-def _overlapping(root: Node) -> Iterator[Problem]:
+def _overlapping(root: TrieNode) -> Iterator[Problem]:
     for first, second, path in overlaps(list(endpoints(root))):
         yield _overlap(first, second, path)
 

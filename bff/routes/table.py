@@ -32,7 +32,7 @@ class Match:
         return dict(zip(self.route.template.names, self.values, strict=True))
 
 
-class Table:
+class RouteTable:
     def __init__(self, routes: Sequence[RouteSettings]) -> None:
         """Raises ValueError for routes of which `bff.routes.problems` names a mistake in a single value."""
         ready = [compiled(settings) for settings in routes]

@@ -49,7 +49,7 @@ def _taker(positions: tuple[int, ...]) -> Callable[[list[str]], Sequence[str]] |
     return itemgetter(*positions) if positions else None
 
 
-class Node(dict[str, "Node"]):
+class TrieNode(dict[str, "TrieNode"]):
     """What may follow one beginning of a path: literal segments as keys, value for any one segment, rest for any number
     of them."""
 
@@ -57,20 +57,20 @@ class Node(dict[str, "Node"]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.value: Node | None = None
+        self.value: TrieNode | None = None
         self.rest: Endpoint | None = None
         self.end: Endpoint | None = None
 
-    def child(self, segment: str) -> "Node":
+    def child(self, segment: str) -> "TrieNode":
         """For this segment of a template, made when it is not there."""
         if name_of(segment) is None:
-            return self.setdefault(segment, Node())
-        self.value = Node() if self.value is None else self.value
+            return self.setdefault(segment, TrieNode())
+        self.value = TrieNode() if self.value is None else self.value
         return self.value
 
 
-def build(routes: Sequence[Route]) -> Node:
-    root = Node()
+def build(routes: Sequence[Route]) -> TrieNode:
+    root = TrieNode()
     for route in routes:
         insert(root, route)
     for endpoint in endpoints(root):
@@ -78,7 +78,7 @@ def build(routes: Sequence[Route]) -> Node:
     return root
 
 
-def insert(root: Node, route: Route) -> None:
+def insert(root: TrieNode, route: Route) -> None:
     segments, node = ("", *route.template.segments), root
     for segment in segments[:-1]:
         node = node.child(segment)
@@ -91,7 +91,7 @@ def insert(root: Node, route: Route) -> None:
     node.end.add(route)
 
 
-def search(node: Node, segments: Sequence[str], position: int = 0) -> Endpoint | None:
+def search(node: TrieNode, segments: Sequence[str], position: int = 0) -> Endpoint | None:
     """The most specific endpoint for these segments, from this position on; a value is never empty."""
     if position == len(segments):
         return node.end
@@ -103,7 +103,7 @@ def search(node: Node, segments: Sequence[str], position: int = 0) -> Endpoint |
     return found or node.rest
 
 
-def endpoints(node: Node) -> Iterator[Endpoint]:
+def endpoints(node: TrieNode) -> Iterator[Endpoint]:
     """In order of precedence."""
     if node.end is not None:
         yield node.end

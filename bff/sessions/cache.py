@@ -33,7 +33,7 @@ from bff.settings import SessionSettings
 Headers = list[tuple[str, str]]
 
 
-class Entry:
+class CachedSession:
     """A session this worker holds. `identity` are response headers that verify prepared, with the profile that it
     prepared them for last; `tokens` the session's tokens, once somebody needed them."""
 
@@ -66,8 +66,8 @@ class SessionCache:
         self._touch_interval = touch_interval(settings)
         self._clock = clock
         self._monotonic = monotonic
-        self._entries: dict[str, Entry] = {}
-        self._kept: dict[str, Entry] = {}  # from before the listener was lost
+        self._entries: dict[str, CachedSession] = {}
+        self._kept: dict[str, CachedSession] = {}  # from before the listener was lost
         self._outage = Outage(settings.outage_grace, monotonic)
         self._changing = threading.Lock()  # a look-up that finds its entry takes no lock
         self._generation = 0
@@ -95,7 +95,7 @@ class SessionCache:
         """Whether the listener is connected, so that entries may be kept."""
         return self._truthful
 
-    def lookup(self, key: str, now: float) -> Entry | None:
+    def lookup(self, key: str, now: float) -> CachedSession | None:
         """The session filed under key, from memory or from the store; None when the store knows none.
 
         Raises SessionEnded, StoreUnavailable. The entry's session may have expired: the caller decides what that means.
@@ -116,7 +116,7 @@ class SessionCache:
         finally:
             result.inc()
 
-    def spared(self, key: str, now: float, failure: StoreUnavailable) -> Entry | None:
+    def spared(self, key: str, now: float, failure: StoreUnavailable) -> CachedSession | None:
         """What this worker knew when the store went away, for a caller that has just asked the store in vain; None when
         it knew nothing, or too long ago. failure: of that question."""
         if isinstance(failure, StoreBusy | StoreRefuses | KeyElsewhere):  # it may be well, or has answered
@@ -128,12 +128,12 @@ class SessionCache:
             return None
         return entry
 
-    def held(self, key: str, now: float) -> Entry | None:
+    def held(self, key: str, now: float) -> CachedSession | None:
         """What this worker already knows; the store is not asked. Never a session that has expired."""
         entry = self._entries.get(key)
         return entry if entry is not None and self._serves(entry, now) else None
 
-    def _serves(self, entry: Entry, now: float) -> bool:
+    def _serves(self, entry: CachedSession, now: float) -> bool:
         return self._monotonic() < entry.valid_until and now < entry.session.expires_at
 
     def invalidate(self, key: str) -> None:
@@ -155,7 +155,7 @@ class SessionCache:
             self._generation += 1
             self._entries, self._kept = {}, {}
 
-    def _found(self, key: str, former: Entry | None) -> Entry | None:
+    def _found(self, key: str, former: CachedSession | None) -> CachedSession | None:
         generation = self._generation
         try:
             session = self._store.find(key)
@@ -165,16 +165,16 @@ class SessionCache:
         if session is None:
             self._gone(key)
             return None
-        entry = Entry(session, self._monotonic() + self._ttl, self._touch_after(session, former))
+        entry = CachedSession(session, self._monotonic() + self._ttl, self._touch_after(session, former))
         self._keep(key, entry, generation)
         return entry
 
-    def _touch_after(self, session: Session, former: Entry | None) -> float:
+    def _touch_after(self, session: Session, former: CachedSession | None) -> float:
         """A use is worth a record when the last one is an interval ago, be it in the store or only noted here."""
         recorded = session.expires_at - self._idle_timeout + self._touch_interval
         return max(recorded, former.touch_after) if former else recorded
 
-    def _keep(self, key: str, entry: Entry, generation: int) -> None:
+    def _keep(self, key: str, entry: CachedSession, generation: int) -> None:
         with self._changing:
             if generation != self._generation:
                 return

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from bff.kv import KeyValue
 from bff.kv.paging import pages
 from bff.sessions.model import Session, reference_of
-from bff.sessions.records import EXPIRY_INDEX, Records
+from bff.sessions.records import EXPIRY_INDEX, SessionRecords
 
 
-class Listed(NamedTuple):
+class SessionSummary(NamedTuple):
     """last_seen: Unix seconds, up to a minute late."""
 
     session: Session
@@ -21,18 +21,18 @@ class Directory:
     """Every method raises StoreUnavailable when the store does not answer. Sessions whose time is over are not listed,
     whether or not somebody has ended them yet, nor are those that only another instance can open (KeyElsewhere)."""
 
-    def __init__(self, kv: KeyValue, records: Records, clock: Callable[[], float]) -> None:
+    def __init__(self, kv: KeyValue, records: SessionRecords, clock: Callable[[], float]) -> None:
         self._kv = kv
         self._records = records
         self._clock = clock
 
-    def of_user(self, idp: str, sub: str, limit: int) -> tuple[list[Listed], bool]:
+    def of_user(self, idp: str, sub: str, limit: int) -> tuple[list[SessionSummary], bool]:
         """The latest used sessions of a provider's user, the last begun first; and whether there are more."""
         found = list(islice(self.of_person(idp, sub), limit + 1))
         listed = self._listed(found[:limit])
         return sorted(listed, key=lambda each: each.session.created_at, reverse=True), len(found) > limit
 
-    def latest(self, limit: int, idp: str | None = None) -> list[Listed]:
+    def latest(self, limit: int, idp: str | None = None) -> list[SessionSummary]:
         """Everybody's, or everybody's of one provider; those that would go on the longest first."""
         found = (session for session in self.everything() if idp in (None, session.idp))
         return self._listed(list(islice(found, limit)))
@@ -74,6 +74,6 @@ class Directory:
         now, found = self._clock(), self._records.many(keys, None if every else set())
         return [session for session in found if session.expired(now) is None]
 
-    def _listed(self, sessions: list[Session]) -> list[Listed]:
+    def _listed(self, sessions: list[Session]) -> list[SessionSummary]:
         seen = self._records.last_seen(sessions)
-        return [Listed(session, seen[session.key]) for session in sessions]
+        return [SessionSummary(session, seen[session.key]) for session in sessions]

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 EXPIRY_INDEX = "sessions"
 
 
-class Records:
+class SessionRecords:
     """Every method that asks the store raises StoreUnavailable when it does not answer."""
 
     def __init__(self, kv: KeyValue, keys: Keyring) -> None:

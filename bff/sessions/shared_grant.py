@@ -28,7 +28,7 @@ from collections.abc import Callable
 from bff.kv import Batch, KeyValue
 from bff.sessions.directory import Directory
 from bff.sessions.model import Session
-from bff.sessions.records import Records
+from bff.sessions.records import SessionRecords
 from bff.sessions.token_store import EndedSession
 
 CLOCKS_APART = 60.0
@@ -43,7 +43,7 @@ class SharedGrants:
     def __init__(
         self,
         kv: KeyValue,
-        records: Records,
+        records: SessionRecords,
         directory: Directory,
         clock: Callable[[], float],
         *,

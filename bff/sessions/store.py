@@ -25,7 +25,7 @@ from bff.kv.paging import PAGE, pages
 from bff.observability import metrics
 from bff.sessions.binding import Binding
 from bff.sessions.model import EndReason, Session, User
-from bff.sessions.records import EXPIRY_INDEX, Records, hot
+from bff.sessions.records import EXPIRY_INDEX, SessionRecords, hot
 from bff.sessions.token_store import INVALIDATIONS, EndedSession, TokenStore
 from bff.sessions.tokens import Tokens
 from bff.settings import SessionSettings
@@ -49,7 +49,7 @@ class SessionStore:
     def __init__(
         self,
         kv: KeyValue,
-        records: Records,
+        records: SessionRecords,
         settings: SessionSettings,
         clock: Callable[[], float],
         tokens: TokenStore,
@@ -91,7 +91,7 @@ class SessionStore:
             batch.index_add(name, session.key, now, ttl=life)
         self._kv.execute(batch)
         metrics.session_created()
-        self._audit.told(EventType.SESSION_CREATED, user.id, session=session.reference, idp=idp)
+        self._audit.record(EventType.SESSION_CREATED, user.id, session=session.reference, idp=idp)
         return cookie, session
 
     def find(self, key: str) -> Session | None:
@@ -228,7 +228,7 @@ class SessionStore:
                     "reason": reason,
                     **({"by": by} if by else {}),
                 }
-                self._audit.told(EventType.SESSION_ENDED, session.user.id, **facts)
+                self._audit.record(EventType.SESSION_ENDED, session.user.id, **facts)
                 ended += 1
         return ended
 

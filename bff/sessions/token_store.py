@@ -36,7 +36,7 @@ MOST_WAITING = 2 * 86400.0
 
 
 @dataclass(frozen=True)
-class Held:
+class VersionedTokens:
     """Tokens as they were read. raw: the sealed record, to tell whether it is still the same."""
 
     raw: bytes = field(repr=False)
@@ -108,16 +108,16 @@ class TokenStore:
         """Into a transaction: deletes tokens that no key opens, or that the provider must not revoke."""
         batch.index_remove(REFRESH_INDEX, key).delete(_cold(key))
 
-    def read(self, key: str) -> Held | None:
+    def read(self, key: str) -> VersionedTokens | None:
         """None when there are none, or none that open."""
         return self._opened(key, self._kv.get(_cold(key)))
 
-    def read_with(self, key: str, note: str) -> tuple[Held | None, bytes | None]:
+    def read_with(self, key: str, note: str) -> tuple[VersionedTokens | None, bytes | None]:
         """The tokens, and the value under another key just before: tokens replaced meanwhile show by themselves."""
         noted, raw = self._kv.execute(Batch().get(note).get(_cold(key)))
         return self._opened(key, raw), noted
 
-    def replace(self, key: str, held: Held, tokens: Tokens) -> bool:
+    def replace(self, key: str, held: VersionedTokens, tokens: Tokens) -> bool:
         """Put other tokens in the place of those that were read; False when somebody else already did."""
         if not self._kv.compare_and_set(_cold(key), held.raw, self._sealed(key, tokens)):
             return False
@@ -163,13 +163,13 @@ class TokenStore:
         except (SealError, ValueError, TypeError):
             return None
 
-    def settle(self, due: DueRevocation, held: Held | None) -> None:
+    def mark_revoked(self, due: DueRevocation, held: VersionedTokens | None) -> None:
         """These are revoked, or forgotten. Were they replaced meanwhile, the newer ones stay in the queue."""
         if held is None or self._kv.compare_and_set(_cold(due.key), held.raw, None):
             batch = Batch().index_remove(REVOCATION_INDEX, due.member)
             self._kv.execute(batch.delete(_cold(due.key)).delete(_revocation(due.key)))
 
-    def postpone(self, due: DueRevocation, seconds: float) -> None:
+    def retry_later(self, due: DueRevocation, seconds: float) -> None:
         """Try again later."""
         again = DueRevocation(due.key, due.attempt + 1)
         batch = Batch().index_remove(REVOCATION_INDEX, due.member)
@@ -187,11 +187,11 @@ class TokenStore:
     def _sealed(self, key: str, tokens: Tokens) -> bytes:
         return self._sealer.seal(tokens_to_bytes(tokens), _cold(key))
 
-    def _opened(self, key: str, raw: bytes | None) -> Held | None:
+    def _opened(self, key: str, raw: bytes | None) -> VersionedTokens | None:
         if raw is None:
             return None
         try:
-            return Held(raw, tokens_from_bytes(opened(self._sealer, raw, _cold(key))))
+            return VersionedTokens(raw, tokens_from_bytes(opened(self._sealer, raw, _cold(key))))
         except (SealError, ValueError, TypeError, KeyError, AttributeError):
             log.warning("tokens_unreadable", extra={"session": digest(key)[:24]})
             return None

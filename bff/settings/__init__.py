@@ -14,8 +14,8 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from bff import own_files
-from bff.settings import environment, idps, pdp, routes, server, telemetry, verify, words
+from bff.lib import own_files
+from bff.settings import env_fields, environment, idps, pdp, routes, server, telemetry, verify
 from bff.settings.cookies import cookie_settings
 from bff.settings.files import Files
 from bff.settings.model import (
@@ -110,7 +110,7 @@ def load(
     development = values["environment"] == DEVELOPMENT
     providers, wrong = idps.providers(folder, environ, files)
     problems += wrong
-    declared = routes.Declared(folder, environ, files, base_url if development else None)
+    declared = routes.DeclaredRoutes(folder, environ, files, base_url if development else None)
     policy, wrong = pdp.pdp(folder, environ, files, values)
     problems += declared.problems + wrong
     profiles, wrong = verify.profiles(folder, environ, files, declared.services)
@@ -148,8 +148,8 @@ def load(
         verify_profiles=profiles,
         login_timeout=values["login_timeout"],
         token_refresh_threshold=values["token_refresh_threshold"],
-        trusted_proxies=tuple(each for each in values["trusted_proxies"] if each != words.UNIX),
-        trust_unix_sockets=words.UNIX in values["trusted_proxies"],
+        trusted_proxies=tuple(each for each in values["trusted_proxies"] if each != env_fields.UNIX),
+        trust_unix_sockets=env_fields.UNIX in values["trusted_proxies"],
         forwarded_header=values["forwarded_header"],
         allowed_redirect_origins=frozenset(values["allowed_redirect_origins"]),
         cors_allow_origins=frozenset(values["cors_allow_origins"]),
@@ -200,7 +200,7 @@ def _base_url(values: Mapping[str, Any]) -> tuple[str, list[str]]:
     if not values["base_url"]:
         return derived, []
     try:
-        return words.normal_origin(values["base_url"]), []
+        return env_fields.normal_origin(values["base_url"]), []
     except ValidationError as err:
         return derived, [f"BFF_BASE_URL: {err.messages[0]}"]
 
@@ -253,7 +253,7 @@ def _generated_secret(folder: Path) -> bytes:
     if not os.path.lexists(path):
         descriptor, draft = tempfile.mkstemp(prefix="secret.", dir=folder)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(words.SECRET_BYTES))
+            file.write(secrets.token_bytes(env_fields.SECRET_BYTES))
             file.flush()
             os.fsync(file.fileno())  # or a crash could leave the name with nothing in it
         with contextlib.suppress(FileExistsError):  # another process was quicker, and its secret counts

@@ -13,7 +13,19 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from bff import __version__
-from bff.settings.fields import SECONDS, BaseUrl
+from bff.settings.env_fields import (
+    Address,
+    Events,
+    FilePath,
+    ListenAddress,
+    Networks,
+    Origins,
+    Proxies,
+    RateLimitList,
+    Secrets,
+    Servers,
+    Words,
+)
 from bff.settings.files import Files
 from bff.settings.model import (
     AUTH_METHODS,
@@ -26,19 +38,7 @@ from bff.settings.model import (
     STORE_PREFIX,
     X_FORWARDED_FOR,
 )
-from bff.settings.words import (
-    Address,
-    Events,
-    FilePath,
-    Listener,
-    Networks,
-    Origins,
-    Proxies,
-    RateLimits,
-    Secrets,
-    Servers,
-    Words,
-)
+from bff.settings.yaml_fields import SECONDS, BaseUrl
 
 _TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,200}$")
 _PREFIX = re.compile(r"[a-z0-9_-]{1,32}\Z")
@@ -58,7 +58,7 @@ _positive = validate.Range(min=1)
 _from_zero = validate.Range(min=0)
 
 
-class Environment(Schema):
+class EnvironmentSchema(Schema):
     """One line per variable; docs/configuration.md explains each, and a test keeps the two equal."""
 
     class Meta:
@@ -127,7 +127,7 @@ class Environment(Schema):
     allowed_redirect_origins = _var(Origins, "BFF_ALLOWED_REDIRECT_HOSTS", ())
     cors_allow_origins = _var(Origins, "CORS_ALLOW_ORIGINS", ())
     hsts = _var(fields.Integer, "BFF_HSTS", 0, validate=_from_zero)
-    verify_bind = _var(Listener, "VERIFY_BIND", None)
+    verify_bind = _var(ListenAddress, "VERIFY_BIND", None)
     drain_delay = _var(fields.Float, "DRAIN_DELAY", 3.0, validate=validate.Range(min=0, max=600))
     readiness_checks = _var(Words, "READINESS_CHECKS", ("store",))
     metrics_bind = _var(Address, "METRICS_BIND", None)
@@ -141,7 +141,7 @@ class Environment(Schema):
     telemetry_enabled = _var(fields.Boolean, "TELEMETRY_ENABLED", True)
     otlp_endpoint = _var(BaseUrl, "OTLP_ENDPOINT", None)
     traces_per_second = _var(fields.Float, "TELEMETRY_TRACES_PER_SECOND", 100.0, validate=_from_zero)
-    rate_limits = _var(RateLimits, "RATE_LIMITS", RATE_LIMITS)
+    rate_limits = _var(RateLimitList, "RATE_LIMITS", RATE_LIMITS)
     kafka_servers = _var(Servers, "KAFKA_BOOTSTRAP_SERVERS", ())
     kafka_topic_prefix = _var(
         fields.String,
@@ -177,14 +177,14 @@ class Environment(Schema):
 SERVER_VARIABLES = frozenset(
     {"WEB_CONCURRENCY", "WEB_THREADS", "WEB_WORKER_CLASS", "WEB_MAX_REQUESTS", "PROMETHEUS_MULTIPROC_DIR"}
 )
-VARIABLES = frozenset(str(field.data_key) for field in Environment().fields.values())
+VARIABLES = frozenset(str(field.data_key) for field in EnvironmentSchema().fields.values())
 
 
 def read(environ: Mapping[str, str], files: Files) -> tuple[dict[str, Any], list[str]]:
     """The values by field name, and one sentence for each variable that is wrong (its default then stands in)."""
     given, problems = _with_files(environ, files)
     problems += _misspelt(environ)
-    schema = Environment()
+    schema = EnvironmentSchema()
     try:
         return schema.load(given), problems
     except ValidationError as err:

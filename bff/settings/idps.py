@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate, validates
 
-from bff.settings.fields import ALIAS
+from bff.settings.env_fields import FilePath
 from bff.settings.files import Files
 from bff.settings.model import (
     AUTH_METHODS,
@@ -17,8 +17,8 @@ from bff.settings.model import (
     ClaimNames,
     ProviderSettings,
 )
-from bff.settings.words import FilePath
-from bff.settings.yaml_file import Keys, YamlFile
+from bff.settings.yaml_fields import ALIAS
+from bff.settings.yaml_file import StrictSchema, YamlFile
 
 FILE = "idps.yaml"
 OWN_PARAMETERS = frozenset({
@@ -28,14 +28,14 @@ OWN_PARAMETERS = frozenset({
 """Of an authorization request and its push: what protects the login, and what has a setting of its own."""
 
 
-class Claims(Keys):
+class ClaimsSchema(StrictSchema):
     name = fields.String()
     email = fields.String()
     roles = fields.String()
     permissions = fields.String()
 
 
-class Provider(Keys):
+class ProviderSchema(StrictSchema):
     issuer = fields.String(required=True)
     client_id = fields.String(required=True)
     client_secret = fields.String()
@@ -48,7 +48,7 @@ class Provider(Keys):
     par = fields.String(validate=validate.OneOf(["auto", "always", "never"]))
     dpop = fields.Boolean()
     user_id = fields.String(validate=validate.OneOf(["sub", "arn"]))
-    claims = fields.Nested(Claims)
+    claims = fields.Nested(ClaimsSchema)
     claims_refresh = fields.String(validate=validate.OneOf(CLAIMS_REFRESH))
     audiences = fields.List(fields.String())
     opaque_tokens = fields.Boolean()
@@ -65,7 +65,7 @@ class Provider(Keys):
             raise ValidationError(wrong)
 
 
-class Idps(Keys):
+class IdpsFileSchema(StrictSchema):
     """The first provider is the one that `/auth/login` uses without `idp=`."""
 
     providers = fields.Dict(keys=fields.String(validate=ALIAS))
@@ -74,14 +74,14 @@ class Idps(Keys):
 def providers(folder: Path, environ: Mapping[str, str], files: Files) -> tuple[tuple[ProviderSettings, ...], list[str]]:
     """The providers that the file declares, and a sentence for each mistake in it."""
     file = YamlFile(folder / FILE, environ, files)
-    file.check(Idps(), file.content)
+    file.check(IdpsFileSchema(), file.content)
     found = [_provider(file, alias, content, files) for alias, content in file.section("providers").items()]
     return tuple(provider for provider in found if provider is not None), file.problems
 
 
 def _provider(file: YamlFile, alias: Any, content: Any, files: Files) -> ProviderSettings | None:
     at = ("providers", alias)
-    values = file.check(Provider(), content, at)
+    values = file.check(ProviderSchema(), content, at)
     if values is None:
         return None
     if key_file := values.pop("client_key_file", None):

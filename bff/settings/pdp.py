@@ -9,11 +9,11 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from bff.settings.fields import SECONDS, BaseUrl, absolute_url
+from bff.settings.env_fields import FilePath
 from bff.settings.files import Files
 from bff.settings.model import PDP, OnError, PdpSettings, PolicyFiles, ServiceSettings, TokenKind
-from bff.settings.words import FilePath
-from bff.settings.yaml_file import Keys, YamlFile
+from bff.settings.yaml_fields import SECONDS, BaseUrl, absolute_url
+from bff.settings.yaml_file import StrictSchema, YamlFile
 
 FILE = "pdp.yaml"
 POLICIES = "policies"
@@ -21,7 +21,7 @@ _TOKEN_KEYS = ("idp", "audience", "resource", "scope")
 _FROM_ZERO = validate.Range(min=0)
 
 
-class Connection(Keys):
+class PdpConnectionSchema(StrictSchema):
     base_url = BaseUrl()
     timeout = fields.Float(validate=SECONDS)
     ca_file = FilePath()
@@ -50,7 +50,7 @@ _OTHER_TYPES = ["client", "role", "Action"]
 """Of a client that speaks for itself, and two of the embedded policies' own; a user of these could pass for one."""
 
 
-class Subject(Keys):
+class PdpSubjectSchema(StrictSchema):
     type = fields.String(
         validate=[
             validate.Length(min=1),
@@ -60,16 +60,16 @@ class Subject(Keys):
     roles_property = fields.String(validate=validate.Length(min=1))
 
 
-class Cache(Keys):
+class PdpCacheSchema(StrictSchema):
     allow_ttl = fields.Float(validate=_FROM_ZERO)
     deny_ttl = fields.Float(validate=_FROM_ZERO)
     size = fields.Integer(validate=_FROM_ZERO)
 
 
-class Pdp(Keys):
-    connection = fields.Nested(Connection)
-    subject = fields.Nested(Subject)
-    cache = fields.Nested(Cache)
+class PdpFileSchema(StrictSchema):
+    connection = fields.Nested(PdpConnectionSchema)
+    subject = fields.Nested(PdpSubjectSchema)
+    cache = fields.Nested(PdpCacheSchema)
     on_error = fields.Enum(OnError, by_value=True)
     mapping = fields.String(validate=validate.OneOf(["strict", "deny"]))
     invalidation_token = fields.String(validate=validate.Length(min=32))
@@ -80,7 +80,7 @@ def pdp(
 ) -> tuple[PdpSettings, list[str]]:
     """The settings, and a sentence for each mistake in the file. variables: values of the PDP_* variables, by field."""
     file = YamlFile(folder / FILE, environ, files)
-    content = file.check(Pdp(), file.content) or {}
+    content = file.check(PdpFileSchema(), file.content) or {}
     connection = content.get("connection", {})
     base_url = connection.get("base_url", variables["pdp_base_url"])
     if base_url is None:

@@ -7,17 +7,6 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from bff.settings.fields import (
-    ALIAS,
-    EMBEDDED,
-    ROUTE_ID,
-    SECONDS,
-    Limit,
-    Methods,
-    PathTemplate,
-    Size,
-    WordList,
-)
 from bff.settings.files import Files
 from bff.settings.model import (
     PDP,
@@ -30,29 +19,30 @@ from bff.settings.model import (
     TokenKind,
     UpstreamSettings,
 )
-from bff.settings.services import TOKEN_KEYS, UPSTREAM_KEYS, Service
+from bff.settings.service_schema import TOKEN_KEYS, UPSTREAM_KEYS, ServiceSchema
 from bff.settings.template import parse
-from bff.settings.yaml_file import At, Keys, YamlFile, no_such
+from bff.settings.yaml_fields import ALIAS, EMBEDDED, ROUTE_ID, SECONDS, Limit, Methods, PathTemplate, Size, WordList
+from bff.settings.yaml_file import At, StrictSchema, YamlFile, no_such
 
 FILE = "routes.yaml"
 EMBEDDED_API_PATH = "/dev/api"
 
 
-class AuthzMapKeys(Keys):
+class AuthzMapSchema(StrictSchema):
     resource = fields.String(required=True, validate=validate.Length(min=1))
     action = fields.String(required=True, validate=validate.Length(min=1))
     id_from = fields.String()
     props = fields.Dict(keys=fields.String(), values=fields.String())
 
 
-class Route(Keys):
+class RouteSchema(StrictSchema):
     id = fields.String(required=True, validate=ROUTE_ID)
     path = PathTemplate(within="/api/", required=True)
     service = fields.String(required=True)
     methods = Methods(validate=validate.Length(min=1))
     auth = fields.Enum(Auth, by_value=True)
     authz = fields.String(validate=validate.OneOf(["none", "pdp"]))
-    authz_map = fields.Nested(AuthzMapKeys)
+    authz_map = fields.Nested(AuthzMapSchema)
     on_error = fields.Enum(OnError, by_value=True)
     upstream_path = PathTemplate()
     preserve_path = fields.Boolean()
@@ -94,7 +84,7 @@ def _misfits(data: Mapping[str, Any], given: Any) -> Iterator[tuple[str, str]]:
             yield "upstream_path", f"uses {', '.join(lacking)}, which is no name of path."
 
 
-class Routes(Keys):
+class RoutesFileSchema(StrictSchema):
     services = fields.Dict(
         keys=fields.String(
             validate=[
@@ -107,14 +97,14 @@ class Routes(Keys):
     routes = fields.List(fields.Raw())
 
 
-class Declared:
+class DeclaredRoutes:
     """What the file declares, mistakes left out. problems: a sentence for each of those."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str], files: Files, embedded_url: str | None) -> None:
         """embedded_url: of the sample API; None outside development."""
         self._file = YamlFile(folder / FILE, environ, files)
         self._embedded_url = embedded_url
-        self._file.check(Routes(), self._file.content)
+        self._file.check(RoutesFileSchema(), self._file.content)
         self._names = [str(name) for name in self._file.section("services")]
         self._broken: set[str] = set()
         self.services: dict[str, ServiceSettings] = {}
@@ -131,7 +121,7 @@ class Declared:
 
     def _service(self, name: str, content: Any) -> None:
         at = ("services", name)
-        values = self._file.check(Service(), content, at)
+        values = self._file.check(ServiceSchema(), content, at)
         if values is None:
             self._broken.add(name)
             return
@@ -156,7 +146,7 @@ class Declared:
 
     def _route(self, number: int, content: Any) -> RouteSettings | None:
         at = ("routes", number)
-        values = self._file.check(Route(), content, at)
+        values = self._file.check(RouteSchema(), content, at)
         if isinstance(content, dict):
             for key, sentence in self._strangers(content):
                 self._file.say((*at, key), sentence)

@@ -9,8 +9,8 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
-from bff.settings.fields import SECONDS, BaseUrl
 from bff.settings.model import SAMPLERS, Signal, TelemetrySettings
+from bff.settings.yaml_fields import SECONDS, BaseUrl
 
 GRPC, HTTP = PROTOCOLS = ("grpc", "http/protobuf")
 _protocol = validate.OneOf(PROTOCOLS)
@@ -23,7 +23,7 @@ def _var(field: type[fields.Field[Any]], name: str, default: Any, **options: Any
     return field(data_key=name, load_default=default, **options)
 
 
-class Standard(Schema):
+class OtelVariablesSchema(Schema):
     """One line per variable; docs/configuration.md explains each, and a test keeps the two equal."""
 
     class Meta:
@@ -79,15 +79,15 @@ def telemetry(environ: Mapping[str, str], values: Mapping[str, Any]) -> tuple[Te
 
 
 def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    names = {str(field.data_key) for field in Standard().fields.values()}
+    names = {str(field.data_key) for field in OtelVariablesSchema().fields.values()}
     given = {name: environ[name].strip() for name in names if environ.get(name, "").strip()}
     try:
-        return Standard().load(given), []
+        return OtelVariablesSchema().load(given), []
     except ValidationError as err:
         wrong = err.normalized_messages()
         rest = {name: value for name, value in given.items() if name not in wrong}
         problems = [f"{name}: {' '.join(map(str, messages))}" for name, messages in wrong.items()]
-        return Standard().load(rest), problems
+        return OtelVariablesSchema().load(rest), problems
 
 
 def _signal(name: str, found: Mapping[str, Any], ours: str | None) -> Signal | None:

@@ -6,16 +6,16 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from bff.settings.fields import ALIAS, WordList
 from bff.settings.files import Files
 from bff.settings.model import IDENTITY_HEADERS, OnError, ServiceSettings, TokenKind, VerifyProfile
-from bff.settings.yaml_file import Keys, YamlFile, no_such
+from bff.settings.yaml_fields import ALIAS, WordList
+from bff.settings.yaml_file import StrictSchema, YamlFile, no_such
 
 FILE = "verify.yaml"
 REDIRECT = "redirect"
 
 
-class Profile(Keys):
+class ProfileSchema(StrictSchema):
     unauthenticated = fields.String(validate=validate.OneOf(["401", REDIRECT]))
     authz = fields.String(validate=validate.OneOf(["none", "pdp"]))
     resource = fields.String(validate=validate.Length(min=1))
@@ -38,7 +38,7 @@ class Profile(Keys):
             raise ValidationError(wrong)
 
 
-class Verify(Keys):
+class VerifyFileSchema(StrictSchema):
     profiles = fields.Dict(keys=fields.String(validate=ALIAS))
 
 
@@ -47,11 +47,11 @@ def profiles(
 ) -> tuple[tuple[VerifyProfile, ...], list[str]]:
     """The profiles that the file declares, and a sentence for each mistake in it."""
     file = YamlFile(folder / FILE, environ, files)
-    file.check(Verify(), file.content)
+    file.check(VerifyFileSchema(), file.content)
     found = []
     for name, content in file.section("profiles").items():
         at = ("profiles", name)
-        values = file.check(Profile(), _with_text(content), at)
+        values = file.check(ProfileSchema(), _with_text(content), at)
         if values is None:
             continue
         service = values.get("service")

@@ -28,7 +28,7 @@ _MOST_NODES = 200_000  # an alias stands for all that it names, and an alias of 
 _MARSHMALLOWS_OWN = ("key", "value", "_schema")
 
 
-class Keys(Schema):
+class StrictSchema(Schema):
     """A mapping with these keys and no others; a wrong one is told which was probably meant."""
 
     class Meta:

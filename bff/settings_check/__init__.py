@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bff import routes, settings, signing
+from bff import routes, settings
+from bff.keys import signing
 from bff.kv import redis_url
 from bff.pdp import cedar
-from bff.settings import ProviderSettings, Settings, TokenKind, cookies, exposure, together
+from bff.settings import ProviderSettings, Settings, TokenKind, cookies, cross_checks, exposure
 from bff.settings.cookies import is_loopback, is_loopback_host
 
 EX_CONFIG = 78
@@ -56,7 +57,7 @@ def problems(config: Settings) -> list[str]:
         *cookies.problems(config),
         *exposure.problems(config),
         *_providers(config),
-        *together.problems(config),
+        *cross_checks.problems(config),
         *_routes(config),
         *_policies(config),
         *_development(config),

@@ -26,7 +26,7 @@ class Last:
     succeeded_at: float | None
 
 
-class Records:
+class TaskRecords:
     def __init__(self, kv: KeyValue, clock: Callable[[], float]) -> None:
         self._kv = kv
         self._clock = clock

@@ -15,7 +15,7 @@ from bff.kv import KeyValue
 from bff.kv.lease import Lease, Taken
 from bff.observability import metrics
 from bff.tasks.job import Job
-from bff.tasks.records import Records
+from bff.tasks.records import TaskRecords
 from bff.tasks.schedule import Pause, Schedule, aligned, spaced
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Tasks:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """clock: seconds since the epoch, as the whole fleet has it. monotonic: seconds, for leases."""
-        self._records = Records(kv, clock)
+        self._records = TaskRecords(kv, clock)
         read = partial(self._records.read, [job for job in jobs if job.fleet])
         self._jobs = (*jobs, Job("task_records", RECORDS_PERIOD, read))
         self._kv = kv
@@ -111,7 +111,7 @@ class Tasks:
     def _under(self, lease: Lease, job: Job, period: int) -> None:
         """A turn that fails is over, too: the next period is the next attempt. Raises LeaseLost."""
         try:
-            with lease.kept():
+            with lease.renewing():
                 self._call(job, lambda: lease.holds() and self._may_go_on())
         finally:
             if lease.finish(OVER_FOR * job.period):

@@ -50,7 +50,7 @@ class ClaimsRefresh:
         words = (("roles", former.roles, user.roles), ("permissions", former.permissions, user.permissions))
         changed = {name: now for name, then, now in words if set(then) != set(now)}
         if changed:
-            self._audit.told(EventType.CLAIMS_CHANGED, user.id, session=session.reference, **changed)
+            self._audit.record(EventType.CLAIMS_CHANGED, user.id, session=session.reference, **changed)
 
     def _claims(self, session: Session, provider: Provider, before: Tokens, after: Tokens) -> Claims | None:
         """All claims of the person; None when there is nothing new."""

@@ -15,22 +15,22 @@ from bff.errors import BFFError, NotRefreshable
 from bff.kv import KeyValue
 from bff.observability import metrics
 from bff.oidc import dpop
-from bff.oidc.issued import ASSUMED_LIFE
 from bff.oidc.provider import Provider
 from bff.oidc.token_endpoint import CLIENT_CREDENTIALS, GrantRefused, RequestFailed
+from bff.oidc.token_response import ASSUMED_LIFE
 from bff.sessions.model import Session
 from bff.sessions.tokens import AccessToken, Tokens, tokens_from_bytes, tokens_to_bytes
 from bff.settings import ServiceSettings
 from bff.tokens.asked_for import asked_for, covers
-from bff.tokens.notes import FAILURE_LIFE
-from bff.tokens.single_flight import Busy
-from bff.tokens.source import Issuer, Usable, answered
+from bff.tokens.distributed_single_flight import InProgress
+from bff.tokens.refresh_status import FAILURE_LIFE
+from bff.tokens.source import BoundToken, TokenRequester, grant_errors_as_http
 
 BELIEVED_FOR = 10.0
 """Seconds for which the fleet believes a service that refuses a token which replaced a refused one."""
 
 
-class OwnTokens:
+class ClientCredentialsTokens:
     """A Source."""
 
     def __init__(
@@ -38,7 +38,7 @@ class OwnTokens:
         kv: KeyValue,
         keys: Keyring,
         providers: Mapping[str, Provider],
-        issuer: Issuer,
+        requester: TokenRequester,
         later: Callable[[Callable[[], None]], None],
         clock: Callable[[], float],
     ) -> None:
@@ -46,32 +46,34 @@ class OwnTokens:
         self._kv = kv
         self._sealer = keys.sealer("service-token")
         self._providers = providers
-        self._issuer = issuer
+        self._requester = requester
         self._later = later
         self._clock = clock
         self._known: dict[str, Tokens] = {}
 
-    def ensure(self, session: Session | None, service: ServiceSettings) -> Usable:
+    def ensure(self, session: Session | None, service: ServiceSettings) -> BoundToken:
         known, now = self._known.get(self._record(service)), self._clock()
         if known is None or not covers(known.access, service):
             return self._patiently(service, None)
         if known.access.fresh(now):
-            return Usable(known.access, known.dpop_key)
+            return BoundToken(known.access, known.dpop_key)
         if known.access.live(now):
             self._ahead(service, known)
             known = self._known[self._record(service)]
-            return Usable(known.access, known.dpop_key)
+            return BoundToken(known.access, known.dpop_key)
         metrics.token_expired(service.id)
         return self._patiently(service, known)
 
-    def renew(self, session: Session | None, service: ServiceSettings, refused: AccessToken | None = None) -> Usable:
+    def renew(
+        self, session: Session | None, service: ServiceSettings, refused: AccessToken | None = None
+    ) -> BoundToken:
         present = self._opened(service)
         if refused is None:
             return self._patiently(service, present)
         if present is None or present.access.same(refused):
             return self._replaced(service, present, refused)
         self._known[self._record(service)] = present
-        return Usable(present.access, present.dpop_key)
+        return BoundToken(present.access, present.dpop_key)
 
     def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken | None:
         known = self._opened(service)
@@ -87,14 +89,14 @@ class OwnTokens:
         self._later(lambda: self._ask_ahead(service, known))
 
     def _ask_ahead(self, service: ServiceSettings, known: Tokens) -> None:
-        with suppress(Busy, RequestFailed, GrantRefused, BFFError):  # said and counted where they happened
+        with suppress(InProgress, RequestFailed, GrantRefused, BFFError):  # said and counted where they happened
             self._asked(service, known, patient=False)
 
-    def _patiently(self, service: ServiceSettings, former: Tokens | None) -> Usable:
-        with answered():
+    def _patiently(self, service: ServiceSettings, former: Tokens | None) -> BoundToken:
+        with grant_errors_as_http():
             return self._asked(service, former, patient=True)
 
-    def _replaced(self, service: ServiceSettings, present: Tokens | None, refused: AccessToken) -> Usable:
+    def _replaced(self, service: ServiceSettings, present: Tokens | None, refused: AccessToken) -> BoundToken:
         """Raises NotRefreshable for one that is a replacement itself."""
         note = f"{self._record(service)}:replacement"
 
@@ -105,7 +107,7 @@ class OwnTokens:
             self._kv.set(note, _fingerprint(tokens.access), BELIEVED_FOR)
             return tokens
 
-        with answered():
+        with grant_errors_as_http():
             return self._asked(service, present, issued, patient=True)
 
     def _asked(
@@ -115,7 +117,7 @@ class OwnTokens:
         issued: Callable[[], Tokens] | None = None,
         *,
         patient: bool,
-    ) -> Usable:
+    ) -> BoundToken:
         """issued: asks for one, as `_issued` does if None."""
         record = self._record(service)
 
@@ -126,14 +128,14 @@ class OwnTokens:
             return found if found.access.fresh(self._clock()) else None
 
         work = issued or (lambda: self._issued(service))
-        tokens = look() or self._issuer.once(record, service, look, work, patient=patient)
+        tokens = look() or self._requester.once(record, service, look, work, wait=patient)
         self._known[record] = tokens
-        return Usable(tokens.access, tokens.dpop_key)
+        return BoundToken(tokens.access, tokens.dpop_key)
 
     def _issued(self, service: ServiceSettings) -> Tokens:
         provider, record = self._provider(service), self._record(service)
         key = dpop.new_key() if provider.config.dpop else None
-        token = self._issuer.issue(provider, CLIENT_CREDENTIALS, service, {}, key)
+        token = self._requester.request(provider, CLIENT_CREDENTIALS, service, {}, key)
         tokens = Tokens(provider.id, token, dpop_key=key)
         life = ASSUMED_LIFE if token.expires_at is None else token.expires_at - self._clock()
         self._kv.set(record, self._sealer.seal(tokens_to_bytes(tokens), record), life)

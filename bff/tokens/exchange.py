@@ -17,9 +17,9 @@ from bff.sessions.token_store import TokenStore
 from bff.sessions.tokens import AccessToken, Tokens
 from bff.settings import USER_TOKEN, ServiceSettings
 from bff.tokens.asked_for import asked_for, beside, covers
-from bff.tokens.notes import FAILURE_LIFE
-from bff.tokens.single_flight import Busy
-from bff.tokens.source import Issuer, Usable, answered
+from bff.tokens.distributed_single_flight import InProgress
+from bff.tokens.refresh_status import FAILURE_LIFE
+from bff.tokens.source import BoundToken, TokenRequester, grant_errors_as_http
 from bff.tokens.user import UserTokens
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - RFC 8693 section 3
@@ -35,7 +35,7 @@ class ExchangedTokens:
         users: UserTokens,
         store: TokenStore,
         providers: Mapping[str, Provider],
-        issuer: Issuer,
+        requester: TokenRequester,
         later: Callable[[Callable[[], None]], None],
         clock: Callable[[], float],
     ) -> None:
@@ -43,24 +43,24 @@ class ExchangedTokens:
         self._users = users
         self._store = store
         self._providers = providers
-        self._issuer = issuer
+        self._requester = requester
         self._later = later
         self._clock = clock
 
-    def ensure(self, session: Session, service: ServiceSettings) -> Usable:
+    def ensure(self, session: Session, service: ServiceSettings) -> BoundToken:
         tokens, now = self._users.known(session), self._clock()
         token = self.present(tokens, service)
         if token is None:
             return self._exchanged(session, service, None)
         if token.fresh(now):
-            return Usable(token, tokens.dpop_key)
+            return BoundToken(token, tokens.dpop_key)
         if token.live(now):
             self._ahead(session, service, tokens, token)
-            return Usable(self.present(self._users.known(session), service) or token, tokens.dpop_key)
+            return BoundToken(self.present(self._users.known(session), service) or token, tokens.dpop_key)
         metrics.token_expired(service.id)
         return self._exchanged(session, service, token)
 
-    def renew(self, session: Session, service: ServiceSettings, refused: AccessToken | None = None) -> Usable:
+    def renew(self, session: Session, service: ServiceSettings, refused: AccessToken | None = None) -> BoundToken:
         tokens = self._users.read(session)
         present = self.present(tokens, service)
         if refused is not None and present is not None and not present.same(refused):
@@ -83,14 +83,14 @@ class ExchangedTokens:
         self._later(lambda: self._exchange_ahead(session, service, token))
 
     def _exchange_ahead(self, session: Session, service: ServiceSettings, token: AccessToken) -> None:
-        with suppress(Busy, RequestFailed, GrantRefused, BFFError):  # said and counted where they happened
+        with suppress(InProgress, RequestFailed, GrantRefused, BFFError):  # said and counted where they happened
             subject = self._users.current(session, USER_TOKEN)
             self._users.keep(session, self._asked(session, service, subject, token, patient=False))
 
-    def _exchanged(self, session: Session, service: ServiceSettings, former: AccessToken | None) -> Usable:
+    def _exchanged(self, session: Session, service: ServiceSettings, former: AccessToken | None) -> BoundToken:
         """A refused subject token may have been revoked before its time: then another one, and once more."""
         subject = self._users.current(session, USER_TOKEN)
-        with answered():
+        with grant_errors_as_http():
             try:
                 tokens = self._asked(session, service, subject, former, patient=True)
             except GrantRefused as err:
@@ -100,9 +100,9 @@ class ExchangedTokens:
                 tokens = self._asked(session, service, subject, former, patient=True)
         return self._taken(session, service, tokens)
 
-    def _taken(self, session: Session, service: ServiceSettings, tokens: Tokens) -> Usable:
+    def _taken(self, session: Session, service: ServiceSettings, tokens: Tokens) -> BoundToken:
         self._users.keep(session, tokens)
-        return Usable(tokens.services[self._name(tokens, service)], tokens.dpop_key)
+        return BoundToken(tokens.services[self._name(tokens, service)], tokens.dpop_key)
 
     def _name(self, tokens: Tokens, service: ServiceSettings) -> str:
         provider = self._providers.get(tokens.idp)
@@ -113,7 +113,8 @@ class ExchangedTokens:
     ) -> Tokens:
         """The session's tokens with another one for the service than the former. subject: whose token is exchanged.
 
-        Raises Busy unless patient, GrantRefused, InsufficientScope, RequestFailed, TokenExpired, StoreUnavailable.
+        Raises InProgress without `wait`, GrantRefused, InsufficientScope, RequestFailed, TokenExpired,
+        StoreUnavailable.
         """
 
         def look() -> Tokens | None:
@@ -132,8 +133,8 @@ class ExchangedTokens:
             return saved
 
         asked = self._name(subject, service)
-        return self._issuer.once(
-            f"exchange:{session.key}:{asked}", service, look, work, patient=patient, user=session.user.id
+        return self._requester.once(
+            f"exchange:{session.key}:{asked}", service, look, work, wait=patient, user=session.user.id
         )
 
     def _issued(self, session: Session, service: ServiceSettings, subject: Tokens) -> AccessToken:
@@ -145,4 +146,4 @@ class ExchangedTokens:
             "subject_token_type": ACCESS_TOKEN,
             "requested_token_type": ACCESS_TOKEN,
         }
-        return self._issuer.issue(provider, TOKEN_EXCHANGE, service, form, subject.dpop_key)
+        return self._requester.request(provider, TOKEN_EXCHANGE, service, form, subject.dpop_key)

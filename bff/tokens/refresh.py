@@ -22,19 +22,19 @@ from bff.events.audit import Audit
 from bff.events.model import EventType, SecurityEvent
 from bff.observability import metrics, traces
 from bff.oidc.id_token import validate_refreshed_id_token
-from bff.oidc.issued import Issued
 from bff.oidc.jwt import TokenInvalid
 from bff.oidc.provider import Provider
 from bff.oidc.token_endpoint import REFRESH, GrantRefused, RequestFailed, TokenEndpoint
-from bff.sessions.gate import Gate
+from bff.oidc.token_response import TokenResponse
+from bff.sessions.authenticator import SessionAuthenticator
 from bff.sessions.model import EndReason, Session
-from bff.sessions.token_store import Held, TokenStore
+from bff.sessions.token_store import TokenStore, VersionedTokens
 from bff.sessions.tokens import Tokens
 from bff.settings import USER_TOKEN
 from bff.tokens.claims_refresh import ClaimsRefresh
-from bff.tokens.notes import REJECTED, STARTED, SUCCESS, Notes
-from bff.tokens.single_flight import SingleFlight, TookTooLong
-from bff.tokens.unsaved import Unsaved
+from bff.tokens.distributed_single_flight import DistributedSingleFlight, SingleFlightTimeout
+from bff.tokens.pending_writes import PendingTokenWrites
+from bff.tokens.refresh_status import REJECTED, STARTED, SUCCESS, RefreshStatus
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +46,13 @@ _UNTIL_SAVED = (0.5,) * 6
 class Refresher:
     def __init__(
         self,
-        notes: Notes,
+        refresh_status: RefreshStatus,
         store: TokenStore,
-        unsaved: Unsaved,
-        gate: Gate,
+        pending_writes: PendingTokenWrites,
+        authenticator: SessionAuthenticator,
         providers: Mapping[str, Provider],
         endpoint: TokenEndpoint,
-        flight: SingleFlight,
+        flight: DistributedSingleFlight,
         claims: ClaimsRefresh,
         audit: Audit,
         pseudonym: Callable[[str], str],
@@ -60,10 +60,10 @@ class Refresher:
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         """pseudonym: what stands for a user in a metric's label."""
-        self.notes = notes
+        self.refresh_status = refresh_status
         self.store = store
-        self.unsaved = unsaved
-        self.gate = gate
+        self.pending_writes = pending_writes
+        self.authenticator = authenticator
         self.providers = providers
         self.endpoint = endpoint
         self.claims = claims
@@ -76,13 +76,13 @@ class Refresher:
     def refresh(self, session: Session, seen: Tokens, *, patient: bool) -> Tokens:
         """Newer tokens than those that were seen and found wanting. patient: wait for whoever is at it already.
 
-        Raises Busy unless patient, SessionEnded, TokenExpired, RequestFailed, StoreUnavailable.
+        Raises InProgress without `wait`, SessionEnded, TokenExpired, RequestFailed, StoreUnavailable.
         """
         attempt, bucket = _Attempt(self, session, seen), self._pseudonym(session.user.id)
         try:
             with traces.span("refresh", {"bff.idp": seen.idp}, begins=True):
-                tokens, own = self._flight.run(f"refresh:{session.key}", attempt.look, attempt.work, patient=patient)
-        except TookTooLong as err:
+                tokens, own = self._flight.run(f"refresh:{session.key}", attempt.find, attempt.compute, wait=patient)
+        except SingleFlightTimeout as err:
             metrics.token_refresh_failed(USER_TOKEN, "lock_timeout")
             raise RequestFailed("lock_timeout") from err
         metrics.token_refreshed(USER_TOKEN, "success" if own and not attempt.overtaken else "reused", bucket)
@@ -100,7 +100,7 @@ class _Attempt:
     refresher: Refresher
     session: Session
     seen: Tokens
-    held: Held | None = None
+    held: VersionedTokens | None = None
     looks: int = 0
     contested: bool = False
     overtaken: bool = False
@@ -121,19 +121,19 @@ class _Attempt:
             raise TokenExpired
         return token
 
-    def look(self) -> Tokens | None:
+    def find(self) -> Tokens | None:
         """Raises TokenExpired, and what somebody else just met: SessionEnded, RequestFailed with its reason."""
         with suppress(StoreUnavailable):
-            self.refresher.unsaved.write()
+            self.refresher.pending_writes.write()
         self.looks += 1
-        self.held, noted = self.refresher.store.read_with(self.session.key, Notes.name(self.seen.refresh_token))
+        self.held, noted = self.refresher.store.read_with(self.session.key, RefreshStatus.name(self.seen.refresh_token))
         if self.held is None:
             raise TokenExpired
         access, token = self.held.tokens.access, self.held.tokens.refresh_token
         if not access.same(self.seen.access) and access.live(self.refresher.clock()):
             return self.held.tokens
         if token is not None and token != self.seen.refresh_token:
-            noted = self.refresher.notes.of(token)
+            noted = self.refresher.refresh_status.get(token)
         if noted == REJECTED:
             raise SessionEnded
         self.contested = noted in (STARTED, SUCCESS)
@@ -141,10 +141,10 @@ class _Attempt:
             raise RequestFailed(noted.decode())
         return None
 
-    def work(self) -> Tokens:
+    def compute(self) -> Tokens:
         if self.contested and self.looks == 1 and (tokens := self._replaced(*_UNTIL_SAVED)):
             return tokens
-        self.refresher.notes.started(self.spent)
+        self.refresher.refresh_status.mark_started(self.spent)
         start = time.perf_counter()
         try:
             issued, trusted = self._asked()
@@ -161,7 +161,7 @@ class _Attempt:
             metrics.oauth_flow("refresh", time.perf_counter() - start)
         return self._taken(issued, trusted)
 
-    def _asked(self) -> tuple[Issued, bool]:
+    def _asked(self) -> tuple[TokenResponse, bool]:
         """The provider's answer, and whether its ID token fits. Raises GrantRefused, RequestFailed."""
         old = self._held.tokens
         issued = self.refresher.endpoint.request(
@@ -170,12 +170,12 @@ class _Attempt:
         return issued, self._id_token_fits(issued)
 
     @property
-    def _held(self) -> Held:
+    def _held(self) -> VersionedTokens:
         if self.held is None:
             raise TokenExpired
         return self.held
 
-    def _taken(self, issued: Issued, trusted: bool) -> Tokens:
+    def _taken(self, issued: TokenResponse, trusted: bool) -> Tokens:
         """A new refresh token is kept whatever else is wrong with the answer: the old one works no more.
 
         Raises RequestFailed, SessionEnded.
@@ -194,18 +194,18 @@ class _Attempt:
                 id_token=issued.id_token if issued.id_token and trusted else current.id_token,
             )
 
-        tokens = self.refresher.unsaved.save(self.session, change, issued) or change(old)
+        tokens = self.refresher.pending_writes.save(self.session, change, issued) or change(old)
         if not good:
-            self.refresher.notes.failed(tokens.refresh_token or "", "bad_response")
+            self.refresher.refresh_status.mark_failed(tokens.refresh_token or "", "bad_response")
             raise self._failed("bad_response")
         self._refresh_claims(old, tokens)
         if tokens.refresh_token == self.spent:
-            self.refresher.notes.forget(self.spent)
+            self.refresher.refresh_status.clear(self.spent)
         else:
-            self.refresher.notes.ended(self.spent, SUCCESS)
+            self.refresher.refresh_status.mark_done(self.spent, SUCCESS)
         return tokens
 
-    def _id_token_fits(self, issued: Issued) -> bool:
+    def _id_token_fits(self, issued: TokenResponse) -> bool:
         """Whether what came with it may be used. Raises RequestFailed for one that is provably somebody else's: then
         nothing of the answer is believed, since the refresh token may be theirs as well."""
         if issued.id_token is None:
@@ -233,8 +233,8 @@ class _Attempt:
         """The provider does not know the refresh token any more. Raises SessionEnded, unless somebody replaced it."""
         if tokens := self._replaced(0.0, *(_READ_AGAIN_AFTER if self.contested else ())):
             return tokens
-        self.refresher.gate.end(self.session, EndReason.REFRESH_REJECTED)
-        self.refresher.notes.ended(self.spent, REJECTED)
+        self.refresher.authenticator.end(self.session, EndReason.REFRESH_REJECTED)
+        self.refresher.refresh_status.mark_done(self.spent, REJECTED)
         metrics.token_refresh_failed(USER_TOKEN, "invalid_grant")
         self.refresher.audit.security(SecurityEvent.REFRESH_REJECTED, session=self.session.reference)
         raise SessionEnded
@@ -260,14 +260,14 @@ class _Attempt:
         claims = self.refresher.claims
         user = claims.user(self.session, self.provider, old, new)
         if user is not None:
-            self.refresher.unsaved.attempt(f"user:{self.session.key}", partial(claims.apply, self.session, user))
+            self.refresher.pending_writes.attempt(f"user:{self.session.key}", partial(claims.apply, self.session, user))
 
     def _tell(self, event: EventType, **facts: object) -> None:
-        self.refresher.audit.told(event, self.session.user.id, session=self.session.reference, **facts)
+        self.refresher.audit.record(event, self.session.user.id, session=self.session.reference, **facts)
 
     def _failed(self, reason: str) -> RequestFailed:
         metrics.token_refresh_failed(USER_TOKEN, reason)
         log.warning("refresh_failed", extra={"session": self.session.reference, "reason": reason})
         self._tell(EventType.REFRESH_FAILED, reason=reason)
-        self.refresher.notes.failed(self.spent, reason)
+        self.refresher.refresh_status.mark_failed(self.spent, reason)
         return RequestFailed(reason)

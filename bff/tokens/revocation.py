@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from bff.errors import KeyElsewhere, ProviderUnavailable, StoreUnavailable, UpstreamError
-from bff.oidc.issued import Issued
 from bff.oidc.provider import CALL_LIMIT, Provider
+from bff.oidc.token_response import TokenResponse
 from bff.sessions.model import Session, reference_of
 from bff.sessions.shared_grant import SharedGrants
 from bff.sessions.token_store import DueRevocation, EndedSession, TokenStore
@@ -44,7 +44,7 @@ class Revocations:
                 return
             self._turn(due)
 
-    def orphan(self, session: Session, issued: Issued) -> None:
+    def orphan(self, session: Session, issued: TokenResponse) -> None:
         """Queue what was issued for a session that ended meanwhile. Raises StoreUnavailable."""
         access = issued.access or AccessToken("", 0.0)
         tokens = Tokens(session.idp, access, issued.refresh_token)
@@ -55,18 +55,18 @@ class Revocations:
         try:
             self._try(due)
         except KeyElsewhere:  # another worker can
-            self._store.postpone(due, _LONGEST_PAUSE / 10)
+            self._store.retry_later(due, _LONGEST_PAUSE / 10)
 
     def _try(self, due: DueRevocation) -> None:
         held = self._store.read(due.key)
         provider = self._providers.get(held.tokens.idp) if held else None
         if held is None or provider is None or self._settled(provider, held.tokens, self._store.ended(due.key)):
-            self._store.settle(due, held)
+            self._store.mark_revoked(due, held)
         elif due.attempt >= MOST_ATTEMPTS:
             log.error("revocation_given_up", extra={"idp": provider.id})
-            self._store.settle(due, held)
+            self._store.mark_revoked(due, held)
         else:
-            self._store.postpone(due, min(2.0**due.attempt, _LONGEST_PAUSE))
+            self._store.retry_later(due, min(2.0**due.attempt, _LONGEST_PAUSE))
 
     def _settled(self, provider: Provider, tokens: Tokens, ended: EndedSession | None) -> bool:
         """Whether there is nothing left to do: False when it may work later.

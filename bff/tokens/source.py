@@ -13,29 +13,31 @@ from bff.oidc.token_endpoint import GrantRefused, RequestFailed, TokenEndpoint
 from bff.sessions.model import Session
 from bff.sessions.tokens import AccessToken, Tokens
 from bff.settings import ServiceSettings
-from bff.tokens.single_flight import SingleFlight, TookTooLong
+from bff.tokens.distributed_single_flight import DistributedSingleFlight, SingleFlightTimeout
 
 
-class Usable(NamedTuple):
+class BoundToken(NamedTuple):
     """A token to send now. key: the private key, as JWK, that a DPoP token must be sent with."""
 
     token: AccessToken
     key: str | None
 
     def __repr__(self) -> str:
-        return "Usable(...)"
+        return "BoundToken(...)"
 
 
-class Source(Protocol):
+class TokenSource(Protocol):
     """Where the tokens of one kind come from.
 
     Both methods raise SessionEnded, TokenExpired, TokenUnavailable, TokenRefused, InsufficientScope, StoreUnavailable.
     """
 
-    def ensure(self, session: Session, service: ServiceSettings) -> Usable | None:
+    def ensure(self, session: Session, service: ServiceSettings) -> BoundToken | None:
         """A token that is good for now; None where none is wanted."""
 
-    def renew(self, session: Session, service: ServiceSettings, refused: AccessToken | None = None) -> Usable | None:
+    def renew(
+        self, session: Session, service: ServiceSettings, refused: AccessToken | None = None
+    ) -> BoundToken | None:
         """A newer one than the present one, however fresh that is. Raises NotRefreshable, too.
 
         refused: the one that the service did not take, if that is why: then any other that is there will do.
@@ -48,7 +50,7 @@ class Source(Protocol):
 
 
 @contextmanager
-def answered() -> Iterator[None]:
+def grant_errors_as_http() -> Iterator[None]:
     """What a provider says or fails to say, as an answer for whoever needs the token."""
     try:
         yield
@@ -59,11 +61,11 @@ def answered() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Issuer:
+class TokenRequester:
     """Asks for a service's token, once for all who want it. pseudonym: what stands for a user in a metric's label."""
 
     endpoint: TokenEndpoint
-    flight: SingleFlight
+    flight: DistributedSingleFlight
     clock: Callable[[], float]
     pseudonym: Callable[[str], str]
 
@@ -71,23 +73,23 @@ class Issuer:
         self,
         name: str,
         service: ServiceSettings,
-        look: Callable[[], Tokens | None],
-        work: Callable[[], Tokens],
+        find: Callable[[], Tokens | None],
+        compute: Callable[[], Tokens],
         *,
-        patient: bool,
+        wait: bool,
         user: str | None = None,
     ) -> Tokens:
-        """Raises Busy unless patient, RequestFailed, and what look and work raise; counted for the service."""
+        """Raises InProgress without `wait`, RequestFailed, and what find and compute raise; counted for the service."""
         try:
-            tokens, own = self.flight.run(name, look, work, patient=patient)
-        except TookTooLong as err:
+            tokens, own = self.flight.run(name, find, compute, wait=wait)
+        except SingleFlightTimeout as err:
             metrics.token_refresh_failed(service.id, "lock_timeout")
             raise RequestFailed("lock_timeout") from err
         bucket = self.pseudonym(user) if user is not None else None
         metrics.token_refreshed(service.id, "success" if own else "reused", bucket)
         return tokens
 
-    def issue(
+    def request(
         self, provider: Provider, grant: str, service: ServiceSettings, form: Mapping[str, str], key: str | None
     ) -> AccessToken:
         """Raises GrantRefused, InsufficientScope, RequestFailed, counted for the service."""

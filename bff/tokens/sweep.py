@@ -14,8 +14,8 @@ from bff.sessions.model import Session
 from bff.sessions.store import SessionStore
 from bff.sessions.token_store import TokenStore
 from bff.settings import SessionSettings
+from bff.tokens.distributed_single_flight import InProgress
 from bff.tokens.refresh import Refresher
-from bff.tokens.single_flight import Busy
 
 USED_WITHIN = 300.0
 """Seconds since its last use within which a session counts as used lately."""
@@ -55,7 +55,7 @@ class RefreshSweep:
     def _turn(self, key: str) -> None:
         try:
             self._refresh(self._at_work(key))
-        except Busy:
+        except InProgress:
             return
         except Unauthenticated:  # it is over or idle, or there is nothing to refresh
             self._tokens.refresh_not_before(key, None)

@@ -18,10 +18,10 @@ from bff.sessions.token_store import TokenStore
 from bff.sessions.tokens import AccessToken, Tokens
 from bff.settings import ServiceSettings
 from bff.tokens.asked_for import covers
-from bff.tokens.notes import FAILURE_LIFE
+from bff.tokens.distributed_single_flight import InProgress
 from bff.tokens.refresh import Refresher
-from bff.tokens.single_flight import Busy
-from bff.tokens.source import Usable, answered
+from bff.tokens.refresh_status import FAILURE_LIFE
+from bff.tokens.source import BoundToken, grant_errors_as_http
 
 
 class UserTokens:
@@ -42,10 +42,10 @@ class UserTokens:
         self._later = later
         self._clock = clock
 
-    def ensure(self, session: Session, service: ServiceSettings) -> Usable:
+    def ensure(self, session: Session, service: ServiceSettings) -> BoundToken:
         return _for(service, self.current(session, service.id))
 
-    def renew(self, session: Session, service: ServiceSettings, refused: AccessToken | None = None) -> Usable:
+    def renew(self, session: Session, service: ServiceSettings, refused: AccessToken | None = None) -> BoundToken:
         tokens = self.read(session)
         if refused is not None and not tokens.access.same(refused):
             self.keep(session, tokens)
@@ -79,7 +79,7 @@ class UserTokens:
 
     def successor(self, session: Session, tokens: Tokens) -> Tokens:
         """What comes after these tokens, however long that takes. Raises as `current`."""
-        with answered():
+        with grant_errors_as_http():
             renewed = self._refresher.refresh(session, tokens, patient=True)
         self.keep(session, renewed)
         return renewed
@@ -121,12 +121,14 @@ class UserTokens:
         return self.known(session)
 
     def _refresh_ahead(self, session: Session, tokens: Tokens) -> None:
-        with suppress(Busy, RequestFailed, StoreUnavailable, Unauthenticated):  # said and counted where they happened
+        with suppress(
+            InProgress, RequestFailed, StoreUnavailable, Unauthenticated
+        ):  # said and counted where they happened
             self.keep(session, self._refresher.refresh(session, tokens, patient=False))
 
 
-def _for(service: ServiceSettings, tokens: Tokens) -> Usable:
+def _for(service: ServiceSettings, tokens: Tokens) -> BoundToken:
     """Raises InsufficientScope."""
     if not covers(tokens.access, service):
         raise InsufficientScope("The session's token is not good for this service.")
-    return Usable(tokens.access, tokens.dpop_key)
+    return BoundToken(tokens.access, tokens.dpop_key)

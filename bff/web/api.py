@@ -14,22 +14,22 @@ from werkzeug.routing import BaseConverter
 
 from bff.bulkhead import Bound, Place
 from bff.errors import AccessDenied, BadRequest, BFFError, BodyTooLarge, InsufficientScope
-from bff.http import Incoming, Outgoing
+from bff.http import UpstreamRequest, UpstreamResponse
 from bff.observability import traces
-from bff.observability.access_log import ROUTE
 from bff.oidc.claims import arn
-from bff.pdp.model import Asked
+from bff.pdp.model import ResourceAction
 from bff.proxy.body import SMALL, RequestBody
-from bff.proxy.forward import Forwarder, Held, OnBehalfOf
-from bff.routes import AuthzMapping, Match, Table, check_query
+from bff.proxy.forward import Forwarder, OnBehalfOf, PlaceHoldingResponse
+from bff.routes import AuthzMapping, Match, RouteTable, check_query
+from bff.server.access_log import ROUTE
 from bff.settings import Auth, RouteSettings
 from bff.web import limits
 from bff.web.bearer import bearer_token
-from bff.web.caller import Caller, admit
 from bff.web.context import client, services
-from bff.web.parts import Parts
 from bff.web.policy import policy
+from bff.web.principal import Principal, authenticate
 from bff.web.profiles import header_value
+from bff.web.streaming import StreamedBody
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 LONGEST_ASKED = 1024 * 1024
@@ -45,7 +45,7 @@ class Anything(BaseConverter):
     part_isolating = False
 
 
-def blueprint(table: Table) -> Blueprint:
+def blueprint(table: RouteTable) -> Blueprint:
     routes = Blueprint("api", __name__)
 
     @routes.record_once
@@ -66,7 +66,7 @@ def blueprint(table: Table) -> Blueprint:
     return routes
 
 
-def bound_for(table: Table, proxy: Forwarder, method: str, target: str) -> Bound | None:
+def bound_for(table: RouteTable, proxy: Forwarder, method: str, target: str) -> Bound | None:
     """Where a request will go, and None for what is no route's; asked by a worker before it gives it a thread."""
     if not target.startswith("/api/"):
         return None
@@ -86,7 +86,7 @@ def _name_route(endpoint: str | None, path: str) -> None:
 def _answered(match: Match, query: str, target: str) -> Response:
     """target: what the service gets to see."""
     route, body = match.route.settings, _body(match.route.settings.body_limit)
-    caller = None if route.auth is Auth.NONE else admit(route.auth, navigable=route.navigable)
+    caller = None if route.auth is Auth.NONE else authenticate(route.auth, navigable=route.navigable)
     _limit(route, caller)
     place = _place(route.service)
     try:
@@ -94,7 +94,7 @@ def _answered(match: Match, query: str, target: str) -> Response:
     except BaseException:
         place.leave()
         raise
-    return _passed_back(Held(answer, place), route)
+    return _passed_back(PlaceHoldingResponse(answer, place), route)
 
 
 def _place(service: str) -> Place:
@@ -108,7 +108,9 @@ def _socket() -> Any:
     return request.environ.get("gunicorn.socket")
 
 
-def _sent(match: Match, caller: Caller | None, query: str, target: str, body: RequestBody | None) -> Incoming:
+def _sent(
+    match: Match, caller: Principal | None, query: str, target: str, body: RequestBody | None
+) -> UpstreamResponse:
     route, mapping = match.route.settings, match.route.mapping
     _check_scopes(route, caller)
     content = _kept(body, needed=mapping is not None and mapping.needs_body)
@@ -117,7 +119,7 @@ def _sent(match: Match, caller: Caller | None, query: str, target: str, body: Re
     on_behalf = _on_behalf_of(caller)
     return services().proxy.send(
         route.service,
-        Outgoing(
+        UpstreamRequest(
             method=request.method,
             target=target,
             headers=_headers(route.service, on_behalf),
@@ -163,19 +165,19 @@ def _kept(body: RequestBody | None, *, needed: bool) -> bytes | RequestBody | No
     return body.whole()
 
 
-def _limit(route: RouteSettings, caller: Caller | None) -> None:
+def _limit(route: RouteSettings, caller: Principal | None) -> None:
     """Per session where there is one, else per address. Raises RateLimited; StoreUnavailable when that is declared."""
     if route.rate_limit is not None:
         limits.check(f"route:{route.id}", caller.session if caller else None)
 
 
-def _check_scopes(route: RouteSettings, caller: Caller | None) -> None:
+def _check_scopes(route: RouteSettings, caller: Principal | None) -> None:
     """Raises InsufficientScope, and what a session's token raises."""
     if not route.scopes or caller is None:
         return
     held = caller.scopes
     if caller.session is not None:
-        usable = services().tokens.keeper.ensure_token(caller.session)
+        usable = services().tokens.service.ensure_token(caller.session)
         held = tuple(usable.token.scope.split()) if usable else ()
     if not set(route.scopes) <= set(held):
         raise InsufficientScope(
@@ -186,9 +188,9 @@ def _check_scopes(route: RouteSettings, caller: Caller | None) -> None:
         )
 
 
-def _authorize(mapping: AuthzMapping, match: Match, caller: Caller, query: str, body: bytes | None) -> None:
+def _authorize(mapping: AuthzMapping, match: Match, caller: Principal, query: str, body: bytes | None) -> None:
     """Raises AccessDenied."""
-    route, guard = match.route.settings, services().guard
+    route, enforcement = match.route.settings, services().enforcement
     about = {"correlation_id": g.correlation_id, "route": route.id, "user": caller.user}
     try:
         asked = mapping.asked(
@@ -196,12 +198,12 @@ def _authorize(mapping: AuthzMapping, match: Match, caller: Caller, query: str, 
         )
     except AccessDenied as err:
         named = route.authz_map
-        nothing = Asked(named.resource if named else "", named.action if named else "", "")
-        raise guard.refused(err.code, nothing, detail=err.detail, **about) from err
-    guard.require(caller.subject, asked, client_address=client().address, on_error=route.on_error, **about)
+        nothing = ResourceAction(named.resource if named else "", named.action if named else "", "")
+        raise enforcement.refused(err.code, nothing, detail=err.detail, **about) from err
+    enforcement.enforce(caller.subject, asked, client_address=client().address, on_error=route.on_error, **about)
 
 
-def _on_behalf_of(caller: Caller | None) -> OnBehalfOf:
+def _on_behalf_of(caller: Principal | None) -> OnBehalfOf:
     if caller is None:
         return OnBehalfOf()
     if caller.token is not None:
@@ -218,7 +220,7 @@ def _headers(service: str, on_behalf: OnBehalfOf) -> dict[str, str]:
     return headers
 
 
-def _passed_back(answer: Incoming, route: RouteSettings) -> Response:
+def _passed_back(answer: UpstreamResponse, route: RouteSettings) -> Response:
     g.own_answer = False
     headers = services().proxy.answered(route.service, answer, route.auth)
     response = current_app.response_class(status=answer.status, headers=headers)
@@ -228,6 +230,6 @@ def _passed_back(answer: Incoming, route: RouteSettings) -> Response:
         response.automatically_set_content_length = False  # of HEAD it is what a GET would bring, or unknown
         answer.close()
     else:
-        response.response = Parts(answer, request.environ)
+        response.response = StreamedBody(answer, request.environ)
         response.direct_passthrough = True
     return response

@@ -21,10 +21,10 @@ from bff.errors import (
     of_login,
 )
 from bff.events.model import SecurityEvent
+from bff.login import logout as logout_at_provider
+from bff.login.flow import LoginRedirect, LoginResult, Overtaken
+from bff.login.transaction import cookie_name, surplus_transactions
 from bff.observability import metrics
-from bff.oidc import logout as logout_at_provider
-from bff.oidc.attempts import cookie_name, surplus_attempts
-from bff.oidc.flow import Completed, Overtaken, Started
 from bff.sessions.binding import binding_of
 from bff.sessions.device import device_of
 from bff.sessions.model import EndReason, Session
@@ -67,12 +67,12 @@ def login() -> BaseResponse:
         hints={name: request.args[name][:_LONGEST_HINT] for name in _HINTS if request.args.get(name)},
     )
     response = _to_provider(started)
-    for name in surplus_attempts(cookies.of_flows()):
+    for name in surplus_transactions(cookies.of_flows()):
         cookies.forget_flow(response, name)
     return response
 
 
-def _to_provider(started: Started) -> BaseResponse:
+def _to_provider(started: LoginRedirect) -> BaseResponse:
     response = redirect(started.url)
     cookies.keep_flow(response, started.cookie_name, started.cookie_value, max_age=services().settings.login_timeout)
     return response
@@ -163,7 +163,7 @@ class _TrueOrFalse(fields.Boolean):
         return value
 
 
-class LogoutRequest(Schema):
+class LogoutRequestSchema(Schema):
     class Meta:
         unknown = RAISE
 
@@ -173,7 +173,7 @@ class LogoutRequest(Schema):
 @blueprint.post("/auth/logout")
 def logout() -> BaseResponse:
     try:
-        wanted = LogoutRequest().load(request.get_json() if request.get_data() else {})
+        wanted = LogoutRequestSchema().load(request.get_json() if request.get_data() else {})
     except (ValidationError, RecursionError) as err:
         raise BadRequest("The body may hold `everywhere`, true or false, and nothing else.") from err
     response = make_response()
@@ -263,10 +263,10 @@ def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str |
     with contextlib.suppress(StoreUnavailable):  # whether the session can end is for its end to say
         held = service.token_store.read(current.key)
     if everywhere:
-        ended = service.gate.end_all_of(current, EndReason.LOGOUT_EVERYWHERE)
+        ended = service.authenticator.end_all_of(current, EndReason.LOGOUT_EVERYWHERE)
         service.audit.security(SecurityEvent.LOGOUT_EVERYWHERE, session=current.reference, sessions=str(ended))
     else:
-        service.gate.end(current, EndReason.LOGOUT)
+        service.authenticator.end(current, EndReason.LOGOUT)
         service.audit.security(SecurityEvent.LOGOUT, session=current.reference)
     context.forget_session(response)
     rounds.forget(response)
@@ -280,7 +280,7 @@ def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str |
     return url
 
 
-def _home(completed: Completed) -> BaseResponse:
+def _home(completed: LoginResult) -> BaseResponse:
     """To the page that the login was for. A redirect of a navigation that another site began carries no Strict cookie
     (RFC 6265bis section 5.2); a page of ours begins a navigation of its own. So it does in a loop, whose redirects the
     browser would otherwise give up before the loop is noticed, after twenty."""
@@ -305,7 +305,7 @@ def _refuse_duplicates() -> None:
         raise LoginFailed("The answer repeats a parameter.", code="idp_error")
 
 
-def _begin_session(completed: Completed) -> BaseResponse:
+def _begin_session(completed: LoginResult) -> BaseResponse:
     """A new session under a new id; the one that this browser had before ends."""
     service, former, client = services(), context.present_session(), context.client()
     cookie, new = service.store.create(
@@ -320,11 +320,11 @@ def _begin_session(completed: Completed) -> BaseResponse:
     try:
         service.login.check_tokens(completed, new)
     except Overtaken:
-        service.gate.discard(new)
+        service.authenticator.discard(new)
         raise
     if former is not None:
         with contextlib.suppress(StoreUnavailable):  # it ends by itself when idle; this login has succeeded
-            service.gate.replace(former, new)
+            service.authenticator.replace(former, new)
     service.audit.security(SecurityEvent.LOGIN_SUCCEEDED, session=new.reference, idp=completed.idp)
     response = _home(completed)
     response.set_cookie(

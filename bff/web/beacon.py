@@ -9,7 +9,7 @@ from collections.abc import Collection
 from flask import Blueprint, request
 from werkzeug.wrappers import Response
 
-from bff import beacon
+from bff.beacon import reports
 from bff.errors import BFFError, BodyTooLarge, RateLimited, ReportMediaType, ReportRefused, ReportTooLarge
 from bff.observability import labels, metrics
 from bff.web.pipeline import answer
@@ -27,7 +27,7 @@ def blueprint(events: Collection[str]) -> Blueprint:
     @routes.post("/api/v1/metrics")
     @policy(session=False, csrf=False, limit="beacon")
     def report() -> tuple[str, int]:
-        for event in beacon.read(_body()):
+        for event in reports.read(_body()):
             if event.name not in count:
                 metrics.public_rejected("unknown_event")
             count.get(event.name, count[labels.OTHER])()
@@ -53,8 +53,8 @@ def _body() -> bytes:
     if request.mimetype not in _MEDIA_TYPES or charset not in _UTF_8:
         raise ReportMediaType("The body must be application/json or text/plain, in UTF-8.")
     announced = request.content_length or 0
-    request.max_content_length = beacon.LONGEST + 1  # as much as is read of a body of unknown length
-    body = b"" if announced > beacon.LONGEST else request.get_data(cache=False)
-    if max(announced, len(body)) > beacon.LONGEST:
-        raise ReportTooLarge(f"A report has at most {beacon.LONGEST} bytes.")
+    request.max_content_length = reports.LONGEST + 1  # as much as is read of a body of unknown length
+    body = b"" if announced > reports.LONGEST else request.get_data(cache=False)
+    if max(announced, len(body)) > reports.LONGEST:
+        raise ReportTooLarge(f"A report has at most {reports.LONGEST} bytes.")
     return body

@@ -4,14 +4,14 @@ import re
 
 from flask import request
 
+from bff.bearer.access_token import BearerClaims
 from bff.errors import InvalidRequest, TokenRequired
-from bff.oidc.access_token import AccessToken
 from bff.web import context
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
 
-def presented_token() -> AccessToken:
+def presented_token() -> BearerClaims:
     """The valid Bearer token of this request.
 
     Raises TokenRequired, InvalidRequest, InvalidToken, RateLimited, ProviderUnavailable, StoreUnavailable.

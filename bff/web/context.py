@@ -9,14 +9,14 @@ from werkzeug.wrappers import Response
 
 from bff.errors import CsrfViolation, InvalidReturnUrl, LoginStart, StoreUnavailable, Unauthenticated
 from bff.events.model import SecurityEvent
+from bff.login.flow import HOME
 from bff.observability import metrics
-from bff.oidc.flow import HOME
 from bff.services import Services
-from bff.sessions.gate import Client
+from bff.sessions.authenticator import ClientFingerprint
 from bff.sessions.model import Session
 from bff.tasks import Tasks
 from bff.web import isolation
-from bff.web.client import Clients
+from bff.web.client_address import ClientAddressResolver
 from bff.web.policy import policy_of
 
 
@@ -28,12 +28,12 @@ def tasks() -> Tasks:
     return cast(Tasks, current_app.extensions["bff_tasks"])
 
 
-def client() -> Client:
+def client() -> ClientFingerprint:
     return clients().of(request.environ)
 
 
-def clients() -> Clients:
-    return cast(Clients, current_app.extensions["bff_clients"])
+def clients() -> ClientAddressResolver:
+    return cast(ClientAddressResolver, current_app.extensions["bff_clients"])
 
 
 def admit(*, touch: bool = True, navigable: bool = False) -> Session:
@@ -43,7 +43,7 @@ def admit(*, touch: bool = True, navigable: bool = False) -> Session:
     CsrfViolation; Unauthenticated and its kin, StoreUnavailable.
     """
     _refuse_other_pages(navigable)
-    session = services().gate.admit(request.headers.get("Cookie", ""), client(), touch=touch).session
+    session = services().authenticator.authenticate(request.headers.get("Cookie", ""), client(), touch=touch).session
     g.session = session
     return session
 
@@ -83,7 +83,9 @@ def _report(reason: str) -> None:
     another site's page cannot find out by it.
     """
     try:
-        session = services().gate.admit(request.headers.get("Cookie", ""), client(), touch=False).session
+        session = (
+            services().authenticator.authenticate(request.headers.get("Cookie", ""), client(), touch=False).session
+        )
     except Unauthenticated:
         if reason == "foreign_origin":
             raise

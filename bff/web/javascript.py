@@ -8,7 +8,7 @@ from flask import Blueprint
 from werkzeug.wrappers import Response
 
 from bff.settings.cookies import CSRF
-from bff.web import copies
+from bff.web import cacheable
 from bff.web.policy import policy
 
 MODULE = Path(__file__).parent / "static" / "bff.js"
@@ -23,6 +23,6 @@ def blueprint(csrf_cookie: str) -> Blueprint:
     @routes.get("/static/bff.js")
     @policy(session=False, csrf=False)
     def module() -> Response:
-        return copies.kept(content, "text/javascript")
+        return cacheable.cacheable(content, "text/javascript")
 
     return routes

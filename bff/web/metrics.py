@@ -10,16 +10,16 @@ from bff.crypto import equal
 from bff.errors import BFFError, Forbidden, Unauthenticated
 from bff.settings import MetricsSettings
 from bff.web import problem
-from bff.web.client import Clients
+from bff.web.client_address import ClientAddressResolver
 from bff.web.policy import policy
 
 WsgiApp = Callable[..., Iterable[bytes]]
 
 
-class Guarded:
+class MetricsAccess:
     """A WSGI callable in front of the page, for the public port and for the process of METRICS_BIND alike."""
 
-    def __init__(self, page: WsgiApp, settings: MetricsSettings, clients: Clients) -> None:
+    def __init__(self, page: WsgiApp, settings: MetricsSettings, clients: ClientAddressResolver) -> None:
         self._page = page
         self._settings = settings
         self._clients = clients

@@ -13,7 +13,7 @@ from flask import Blueprint
 from werkzeug.wrappers import Response
 
 from bff.settings import Settings
-from bff.web import copies
+from bff.web import cacheable
 from bff.web.policy import policy
 
 SOURCE = Path(__file__).parent / "openapi.yaml"
@@ -31,7 +31,7 @@ def blueprint(settings: Settings) -> Blueprint:
     @routes.get("/openapi.json")
     @policy(session=False, csrf=False)
     def described() -> Response:
-        return copies.kept(content(), "application/json")
+        return cacheable.cacheable(content(), "application/json")
 
     return routes
 

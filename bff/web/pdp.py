@@ -13,15 +13,15 @@ from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, pre_loa
 
 from bff.crypto import equal
 from bff.errors import BadRequest, InvalidToken, NoSuchRoute, OtherSubject
-from bff.pdp import guard
+from bff.pdp import enforcement
 from bff.pdp.authzen import EVALUATION, EVALUATIONS, METADATA
-from bff.pdp.guard import Request
-from bff.pdp.model import Cause, Decision, Question, Semantic, Subject, Undecided, properties
+from bff.pdp.enforcement import Request
+from bff.pdp.model import Cause, Decision, Evaluation, NoDecision, Semantic, Subject, properties
 from bff.web import context, limits
 from bff.web.bearer import bearer_token
-from bff.web.caller import Caller, admit, presented
 from bff.web.context import services
 from bff.web.policy import policy
+from bff.web.principal import Principal, authenticate, presented
 
 blueprint = Blueprint("pdp", __name__)
 
@@ -32,43 +32,43 @@ _STATUS = {Cause.OUTAGE: 503, Cause.QUESTION: 422, Cause.MISTAKE: 500}
 _text = validate.Length(min=1, max=1024)
 
 
-class _Known(Schema):
+class _KnownSchema(Schema):
     class Meta:
         unknown = EXCLUDE  # as the standard may grow
 
 
-class _Entity(_Known):
+class _EntitySchema(_KnownSchema):
     type = fields.String(validate=_text)
     id = fields.String(validate=_text)
     properties = fields.Dict(keys=fields.String(), load_default=dict)
 
 
-class _Resource(_Entity):
+class _ResourceSchema(_EntitySchema):
     type = fields.String(required=True, validate=_text)
     id = fields.String(required=True, validate=_text)
 
 
-class _Action(_Known):
+class _ActionSchema(_KnownSchema):
     name = fields.String(required=True, validate=_text)
     properties = fields.Dict(keys=fields.String(), load_default=dict)
 
 
-class Evaluation(_Known):
+class EvaluationSchema(_KnownSchema):
     """What stands for itself, or beside `evaluations` for all of them."""
 
-    subject = fields.Nested(_Entity)
-    action = fields.Nested(_Action)
-    resource = fields.Nested(_Resource)
+    subject = fields.Nested(_EntitySchema)
+    action = fields.Nested(_ActionSchema)
+    resource = fields.Nested(_ResourceSchema)
     context = fields.Dict(keys=fields.String())
 
 
-class _Options(_Known):
+class _OptionsSchema(_KnownSchema):
     evaluations_semantic = fields.Enum(Semantic, by_value=True, load_default=Semantic.EXECUTE_ALL)
 
 
-class Evaluations(Evaluation):
-    evaluations = fields.List(fields.Nested(Evaluation), load_default=list)
-    options = fields.Nested(_Options, load_default=lambda: {"evaluations_semantic": Semantic.EXECUTE_ALL})
+class EvaluationsSchema(EvaluationSchema):
+    evaluations = fields.List(fields.Nested(EvaluationSchema), load_default=list)
+    options = fields.Nested(_OptionsSchema, load_default=lambda: {"evaluations_semantic": Semantic.EXECUTE_ALL})
 
     @pre_load
     def _not_too_many(self, sent: Any, **_: Any) -> Any:
@@ -79,7 +79,7 @@ class Evaluations(Evaluation):
         return sent
 
 
-class _Reference(Schema):
+class _ReferenceSchema(Schema):
     class Meta:
         unknown = RAISE
 
@@ -87,18 +87,18 @@ class _Reference(Schema):
     id = fields.String(required=True, validate=_text)
 
 
-class Change(Schema):
+class ChangeSchema(Schema):
     class Meta:
         unknown = RAISE
 
-    subject = fields.Nested(_Reference)
-    resource = fields.Nested(_Reference)
+    subject = fields.Nested(_ReferenceSchema)
+    resource = fields.Nested(_ReferenceSchema)
 
 
 @blueprint.post(EVALUATION)
 @policy(session=False, csrf=False)
 def evaluation() -> Response:
-    caller, wanted = _admitted(), _body(Evaluation())
+    caller, wanted = _admitted(), _body(EvaluationSchema())
     return _answered(jsonify(_said(_decided(caller, [wanted], Semantic.EXECUTE_ALL)[0])))
 
 
@@ -106,7 +106,7 @@ def evaluation() -> Response:
 @policy(session=False, csrf=False)
 def evaluations() -> Response:
     """Section 7.1: what stands beside `evaluations` is the default for each; without any it is the only question."""
-    caller, wanted = _admitted(), _body(Evaluations())
+    caller, wanted = _admitted(), _body(EvaluationsSchema())
     several, semantic = wanted.pop("evaluations"), wanted.pop("options")["evaluations_semantic"]
     if caller.session is not None and len(several) > 1:
         limits.check("evaluation", caller.session, hits=len(several) - 1)  # one was counted before the body was read
@@ -137,14 +137,14 @@ def invalidate() -> tuple[str, int]:
         raise NoSuchRoute
     if not equal(bearer_token(request.headers.get("Authorization")), token):
         raise InvalidToken
-    changed = _body(Change()) if request.get_data() else {}
+    changed = _body(ChangeSchema()) if request.get_data() else {}
     services().decisions.change(**{what: (each["type"], each["id"]) for what, each in changed.items()})
     return "", 204
 
 
-def _admitted() -> Caller:
+def _admitted() -> Principal:
     """A service is not limited: what it may ask of us is between its operator and ours."""
-    caller = admit(presented())
+    caller = authenticate(presented())
     if caller.session is not None:
         limits.check("evaluation", caller.session)
     return caller
@@ -168,15 +168,15 @@ def _where(messages: Mapping[Any, Any]) -> str:
     return ", ".join(names) if names else "it must be a JSON object, sent as application/json"
 
 
-_MEMBERS = frozenset({*Evaluations().fields, *Change().fields})
+_MEMBERS = frozenset({*EvaluationsSchema().fields, *ChangeSchema().fields})
 
 
-def _decided(caller: Caller, wanted: list[dict[str, Any]], semantic: Semantic) -> list[Decision | Undecided]:
+def _decided(caller: Principal, wanted: list[dict[str, Any]], semantic: Semantic) -> list[Decision | NoDecision]:
     behind = Request(g.correlation_id, request.path, caller.user)
-    return services().guard.answer(_questions(caller, wanted), semantic, behind)
+    return services().enforcement.answer(_questions(caller, wanted), semantic, behind)
 
 
-def _questions(caller: Caller, wanted: list[dict[str, Any]]) -> list[Question]:
+def _questions(caller: Principal, wanted: list[dict[str, Any]]) -> list[Evaluation]:
     """Raises BadRequest; at once when they are too long together, since what stands once for all is told with each."""
     made, left = [], LONGEST
     for each in wanted:
@@ -187,25 +187,25 @@ def _questions(caller: Caller, wanted: list[dict[str, Any]]) -> list[Question]:
     return made
 
 
-def _question(caller: Caller, wanted: dict[str, Any]) -> Question:
+def _question(caller: Principal, wanted: dict[str, Any]) -> Evaluation:
     if "action" not in wanted or "resource" not in wanted:
         raise BadRequest("A question has an action and a resource.")
     action, resource = wanted["action"], wanted["resource"]
     try:
-        return Question(
+        return Evaluation(
             *_subject(caller, wanted.get("subject", {})),
             action["name"],
             resource["type"],
             resource["id"],
             properties(resource["properties"]),
-            guard.context_with(context.client().address, wanted.get("context", {})),
+            enforcement.context_with(context.client().address, wanted.get("context", {})),
             properties(action["properties"]),
         )
     except (ValueError, RecursionError) as err:
         raise BadRequest("The properties hold what JSON cannot say.") from err
 
 
-def _subject(caller: Caller, named: Mapping[str, Any]) -> Subject:
+def _subject(caller: Principal, named: Mapping[str, Any]) -> Subject:
     """Who it is about: the caller, whose properties are what the BFF knows of them, or for a client that speaks for
     itself whoever it names."""
     if caller.is_client:
@@ -218,12 +218,12 @@ def _subject(caller: Caller, named: Mapping[str, Any]) -> Subject:
     return own
 
 
-def _said(decision: Decision | Undecided) -> dict[str, Any]:
+def _said(decision: Decision | NoDecision) -> dict[str, Any]:
     """Sections 5.5 and 7.2.1."""
-    if isinstance(decision, Undecided):
-        error = {"status": _STATUS[decision.cause], "message": guard.WHY[decision.cause]}
+    if isinstance(decision, NoDecision):
+        error = {"status": _STATUS[decision.cause], "message": enforcement.WHY[decision.cause]}
         if decision.cause is Cause.QUESTION:
-            error["code"] = guard.CODES[decision.cause]
+            error["code"] = enforcement.CODES[decision.cause]
         return {"decision": False, "context": {"error": error}}
     if decision.allowed or not decision.reason:
         return {"decision": decision.allowed}

@@ -71,7 +71,7 @@ def _enforce_policy() -> None:
 def _check_body() -> None:
     """A body that is too long for us is not read: neither the worker nor a thread waits for it. Raises BodyTooLarge."""
     most = current_app.config["MAX_CONTENT_LENGTH"]
-    reader = getattr(request.environ["wsgi.input"], "reader", None)  # bff/framing.py's, under gunicorn
+    reader = getattr(request.environ["wsgi.input"], "reader", None)  # bff/server/framing.py's, under gunicorn
     if (request.content_length or 0) > most or getattr(reader, "too_long", False):
         raise BodyTooLarge(f"At most {most} bytes are taken.")
 

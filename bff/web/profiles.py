@@ -10,15 +10,15 @@ from urllib.parse import quote
 
 from bff.errors import BadRequest, Forbidden, TokenRefused
 from bff.oidc.dpop import TOKEN_TYPE
-from bff.pdp.guard import Guard
-from bff.pdp.model import Asked, properties
+from bff.pdp.enforcement import PolicyEnforcementPoint
+from bff.pdp.model import ResourceAction, properties
 from bff.pdp.subjects import Subjects
 from bff.routes import check_query, decoded_path
-from bff.sessions.cache import Entry, Headers
+from bff.sessions.cache import CachedSession, Headers
 from bff.sessions.model import Session
 from bff.settings import IDENTITY_HEADERS, VerifyProfile
-from bff.tokens.keeper import TokenKeeper
-from bff.web.originals import Original
+from bff.tokens.service import TokenService
+from bff.web.forward_auth import OriginalRequest
 
 DEFAULT = VerifyProfile("")
 
@@ -45,7 +45,13 @@ def header_value(text: str) -> str:
 class Profile:
     """One profile, ready to answer."""
 
-    def __init__(self, settings: VerifyProfile, guard: Guard, subjects: Subjects, keeper: TokenKeeper) -> None:
+    def __init__(
+        self,
+        settings: VerifyProfile,
+        enforcement: PolicyEnforcementPoint,
+        subjects: Subjects,
+        token_service: TokenService,
+    ) -> None:
         self.id = settings.id
         self.redirect = settings.redirect
         self.plain = settings.plain
@@ -53,11 +59,11 @@ class Profile:
         self._on_error = settings.on_error
         self._service = settings.service
         self._names = settings.headers
-        self._guard = guard
+        self._enforcement = enforcement
         self._subjects = subjects
-        self._keeper = keeper
+        self._token_service = token_service
 
-    def headers(self, entry: Entry) -> Headers:
+    def headers(self, entry: CachedSession) -> Headers:
         """Who it is, prepared once for each cache entry. Every name of the profile is there, with or without a value:
         Caddy 2.6 hands the text of a placeholder on for one that is not."""
         prepared = entry.identity
@@ -67,13 +73,15 @@ class Profile:
             entry.identity = prepared
         return prepared[1]
 
-    def authorize(self, session: Session, original: Original | None, client_address: str, correlation_id: str) -> None:
+    def authorize(
+        self, session: Session, original: OriginalRequest | None, client_address: str, correlation_id: str
+    ) -> None:
         """original: None when who asks is not believed. Raises AccessDenied, Forbidden, BadRequest, AmbiguousTarget."""
         if self._resource is None:
             return
         if original is None:
             raise Forbidden("What this request is about must be told by a trusted proxy.", code="untrusted_proxy")
-        self._guard.require(
+        self._enforcement.enforce(
             self._subjects.of_user(session.user, session.idp),
             _asked(self._resource, original),
             client_address=client_address,
@@ -84,16 +92,16 @@ class Profile:
         )
 
     def authorization(self, session: Session) -> Headers:
-        """The service's token. Raises what TokenKeeper.ensure_token raises."""
+        """The service's token. Raises what TokenService.ensure_token raises."""
         if self._service is None:
             return []
-        usable = self._keeper.ensure_token(session, self._service)
+        usable = self._token_service.ensure_token(session, self._service)
         if usable is None or usable.token.token_type == TOKEN_TYPE:
             raise TokenRefused("There is no token that can be handed on.")  # one is bound to a key, RFC 9449
         return [("Authorization", f"Bearer {usable.token.value}")]
 
 
-def _asked(resource: str, original: Original) -> Asked:
+def _asked(resource: str, original: OriginalRequest) -> ResourceAction:
     path, _, query = original.uri.partition("?")
     if not (original.method and path):
         raise BadRequest("The proxy does not say which request this is about.")
@@ -102,4 +110,4 @@ def _asked(resource: str, original: Original) -> Asked:
     check_query(query)
     about = {"host": original.host, "query": query}
     told = properties({name: value for name, value in about.items() if value})
-    return Asked(resource, original.method, decoded_path(path), told)
+    return ResourceAction(resource, original.method, decoded_path(path), told)

@@ -15,9 +15,9 @@ from werkzeug.wrappers import Response
 
 from bff.crypto import digest
 from bff.errors import LoginFailed, LoginLoop, StoreUnavailable
+from bff.login.flow import LoginResult
+from bff.login.transaction import cookie_name
 from bff.observability import metrics
-from bff.oidc.attempts import cookie_name
-from bff.oidc.flow import Completed
 from bff.settings.cookies import ROUNDS
 from bff.web import context, cookies
 from bff.web.context import services
@@ -51,7 +51,7 @@ _LOST = {
 }
 
 
-def note(response: Response, completed: Completed) -> None:
+def note(response: Response, completed: LoginResult) -> None:
     """This login has succeeded. One that began before the last one ended is no round: it is another tab."""
     ended_at, pages = _remembered()
     now = services().clock()

@@ -4,7 +4,7 @@ from flask import Blueprint, Response, g, jsonify, make_response
 
 from bff.errors import StoreUnavailable, UnknownSession
 from bff.events.model import SecurityEvent
-from bff.sessions.directory import Listed
+from bff.sessions.directory import SessionSummary
 from bff.sessions.model import EndReason
 from bff.web import context
 from bff.web.context import services
@@ -29,11 +29,11 @@ def revoke(reference: str) -> Response:
     try:
         session = service.directory.named(*owner, reference)
     except StoreUnavailable:
-        service.gate.distrust(lambda each: (each.reference, each.idp, each.user.sub) == (reference, *owner))
+        service.authenticator.distrust(lambda each: (each.reference, each.idp, each.user.sub) == (reference, *owner))
         raise
     if session is None:
         raise UnknownSession
-    if service.gate.end(session, EndReason.REVOKED, by="user"):
+    if service.authenticator.end(session, EndReason.REVOKED, by="user"):
         service.audit.security(SecurityEvent.SESSION_REVOKED, session=session.reference, by="user")
     service.tokens.revocations.revoke_now(session.key)
     response = make_response("", 204)
@@ -42,7 +42,7 @@ def revoke(reference: str) -> Response:
     return response
 
 
-def _shown(listed: Listed) -> dict[str, object]:
+def _shown(listed: SessionSummary) -> dict[str, object]:
     session, current = listed.session, listed.session.key == g.session.key
     return {
         "id": session.reference,

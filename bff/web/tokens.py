@@ -13,14 +13,14 @@ from bff.web.policy import policy
 blueprint = Blueprint("tokens", __name__)
 
 
-class RefreshRequest(Schema):
+class RefreshRequestSchema(Schema):
     class Meta:
         unknown = RAISE
 
     service = fields.String(load_default=USER_TOKEN)
 
 
-class ExchangeRequest(Schema):
+class ExchangeRequestSchema(Schema):
     class Meta:
         unknown = RAISE
 
@@ -29,14 +29,14 @@ class ExchangeRequest(Schema):
 
 @blueprint.get("/auth/tokens")
 def listed() -> Response:
-    return jsonify([asdict(each) for each in services().tokens.keeper.listed(g.session)])
+    return jsonify([asdict(each) for each in services().tokens.service.listed(g.session)])
 
 
 @blueprint.post("/auth/tokens/refresh")
 @policy(limit="token_refresh")
 def refresh() -> Response:
     """A newer token, however fresh the present one is; by default the session's own."""
-    services().tokens.keeper.renew(g.session, _service(RefreshRequest()))
+    services().tokens.service.renew(g.session, _service(RefreshRequestSchema()))
     return listed()
 
 
@@ -44,10 +44,10 @@ def refresh() -> Response:
 @policy(limit="token_exchange")
 def exchange() -> Response:
     """See to it that there is a token for a service that takes one of its own."""
-    keeper, service = services().tokens.keeper, _service(ExchangeRequest())
-    if keeper.kind(service) not in (TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS):
+    token_service, service = services().tokens.service, _service(ExchangeRequestSchema())
+    if token_service.kind(service) not in (TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS):
         raise BadRequest("This service takes no token of its own.", code="not_exchangeable")
-    keeper.ensure_token(g.session, service)
+    token_service.ensure_token(g.session, service)
     return listed()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bff.observability import metrics
-from bff.web.client import Clients
+from bff.web.client_address import ClientAddressResolver
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _ABOUT = {
 
 
 class UntrustedForwarding:
-    def __init__(self, clients: Clients, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clients: ClientAddressResolver, clock: Callable[[], float] = time.monotonic) -> None:
         """clock: seconds."""
         self._clients = clients
         self._clock = clock

@@ -20,19 +20,19 @@ from bff.errors import (
     SessionExpired,
     Unauthenticated,
 )
+from bff.login.return_url import ReturnUrls
 from bff.observability import labels, logs, metrics, traces
-from bff.observability.access_log import ROUTE
 from bff.observability.traces import Span, exemplar
-from bff.oidc.return_url import ReturnUrls
+from bff.server.access_log import ROUTE
 from bff.sessions import csrf
-from bff.sessions.cache import Entry, Headers
-from bff.sessions.gate import Client, Gate
+from bff.sessions.authenticator import ClientFingerprint, SessionAuthenticator
+from bff.sessions.cache import CachedSession, Headers
 from bff.web import problem, security_headers
-from bff.web.callers import Callers
-from bff.web.client import Clients
+from bff.web.client_address import ClientAddressResolver
+from bff.web.forward_auth import ENVOY, FORWARDED, NGINX, OriginalRequest, envoy_endpoint
 from bff.web.listener import VerifyListener
-from bff.web.originals import ENVOY, FORWARDED, NGINX, Original, envoy_endpoint
 from bff.web.profiles import Profile
+from bff.web.trace_trust import TraceTrust
 from bff.web.untrusted import UntrustedForwarding
 
 Environ = dict[str, Any]
@@ -65,19 +65,19 @@ class Verify:
     def __init__(
         self,
         app: Callable[[Environ, Any], Iterable[bytes]],
-        gate: Gate,
-        clients: Clients,
+        authenticator: SessionAuthenticator,
+        clients: ClientAddressResolver,
         return_urls: ReturnUrls,
         login_url: str,
         profiles: Sequence[Profile],
-        callers: Callers | None = None,
+        callers: TraceTrust | None = None,
         listener: VerifyListener | None = None,
     ) -> None:
         """app: who answers everything else. login_url: where a person logs in. profiles: the first one answers where no
         profile is named. callers: where traces are recorded, else None. listener: where alone proxies may ask, None for
         any."""
         self._app = app
-        self._gate = gate
+        self._authenticator = authenticator
         self._clients = clients
         self._untrusted = UntrustedForwarding(clients)
         self._return_urls = return_urls
@@ -135,7 +135,7 @@ class Verify:
         """What a call of this would answer; None, and nothing done, where it would have to ask the store or others."""
         if environ["PATH_INFO"] not in self.paths or not (self._listener is None or self._listener.accepted(environ)):
             return None
-        known = self._gate.knows(environ.get("HTTP_COOKIE", ""), self._clients.of(environ))
+        known = self._authenticator.answerable_locally(environ.get("HTTP_COOKIE", ""), self._clients.of(environ))
         return self(environ, start_response) if known else None
 
     def _traced(
@@ -170,7 +170,7 @@ class Verify:
             if profile is None:
                 raise UnknownProfile
             client = self._clients.of(environ)
-            entry = self._gate.admit(environ.get("HTTP_COOKIE", ""), client)
+            entry = self._authenticator.authenticate(environ.get("HTTP_COOKIE", ""), client)
             headers = profile.headers(entry)
             if not profile.plain:
                 headers = [*headers, *self._granted(profile, entry, environ, client, correlation_id)]
@@ -191,10 +191,10 @@ class Verify:
                 span.set_attributes({"bff.outcome": outcome, "http.response.status_code": status})
 
     def _granted(
-        self, profile: Profile, entry: Entry, environ: Environ, client: Client, correlation_id: str
+        self, profile: Profile, entry: CachedSession, environ: Environ, client: ClientFingerprint, correlation_id: str
     ) -> Headers:
         """What else goes along when the policy agrees."""
-        original = Original.of(environ) if self._trusts(environ) else None
+        original = OriginalRequest.of(environ) if self._trusts(environ) else None
         profile.authorize(entry.session, original, client.address, correlation_id)
         return profile.authorization(entry.session)
 
@@ -222,7 +222,7 @@ class Verify:
         """nginx takes no answer but 2xx, 401 and 403: it redirects by itself, to the Location of a 401."""
         if environ["PATH_INFO"].startswith(NGINX):
             return None
-        method = Original.of(environ).method if self._trusts(environ) else ""
+        method = OriginalRequest.of(environ).method if self._trusts(environ) else ""
         return (302, "Found") if (method or "GET") in csrf.SAFE_METHODS else (303, "See Other")
 
     def _trusts(self, environ: Environ) -> bool:
@@ -232,7 +232,7 @@ class Verify:
         """Where to log in, and back to the page that was asked for when it is one that we may send a browser to."""
         if not self._trusts(environ):
             return self._login_url
-        original = Original.of(environ)
+        original = OriginalRequest.of(environ)
         try:
             back = self._return_urls.checked(f"{original.scheme}://{original.host}{original.uri or '/'}")
         except InvalidReturnUrl:

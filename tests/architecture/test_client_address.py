@@ -1,12 +1,12 @@
 """One place says who sent a request: whoever reads the peer's address or a forwarding header elsewhere believes others
-than bff/web/client.py does."""
+than bff/web/client_address.py does."""
 
 import ast
 
 from tests.architecture import source
 
-ONLY = "bff/web/client.py"
-WRITERS = ("bff/dev/in_process.py", "bff/workers/question.py")
+ONLY = "bff/web/client_address.py"
+WRITERS = ("bff/dev/in_process.py", "bff/server/fast_http.py")
 """Make WSGI environments: for calls of the BFF by itself, and for what a worker reads off a connection."""
 
 KEYS = {"REMOTE_ADDR", "REMOTE_PORT", "HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP"}

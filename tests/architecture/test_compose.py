@@ -13,7 +13,7 @@ import yaml
 
 from bff import settings, settings_check
 from bff.settings.environment import VARIABLES
-from bff.settings.telemetry import Standard
+from bff.settings.telemetry import OtelVariablesSchema
 from tests.architecture.source import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -101,7 +101,7 @@ def test_every_base_image_is_of_an_exact_version() -> None:
 
 def test_the_bffs_variables_exist_and_make_sense() -> None:
     given: dict[str, str] = SERVICES["bff"]["environment"]
-    assert given.keys() <= VARIABLES | {str(field.data_key) for field in Standard().fields.values()}
+    assert given.keys() <= VARIABLES | {str(field.data_key) for field in OtelVariablesSchema().fields.values()}
     values = {name: re.sub(r"\$\{(\w+).*\}", SECRET, value) for name, value in given.items()}
     (mounted,) = [volume.split(":") for volume in SERVICES["bff"]["volumes"]]
     assert mounted[1:] == [values["BFF_CONFIG_DIR"], "ro"]

@@ -8,7 +8,7 @@ import yaml
 
 from bff.observability import catalogue
 from deploy.dashboards.__main__ import FOLDER, files
-from tests import watching
+from tests import prometheus_artifacts
 
 MISSION = [
     "histogram_quantile(0.95, sum(rate(bff_verify_duration_seconds_bucket[5m])) by (le))",
@@ -18,7 +18,7 @@ MISSION = [
 ]
 OF_THE_FLEET = {"bff_active_sessions_total", "bff_outbox_depth"}
 KNOWN = {metric.name for metric in catalogue.declared()}
-PANELS = list(watching.panels())
+PANELS = list(prometheus_artifacts.panels())
 
 
 def targets(panel: dict[str, Any]) -> list[str]:
@@ -46,29 +46,31 @@ def test_a_panel_can_be_read(file: str, panel: dict[str, Any]) -> None:
 
 
 def test_titles_and_ids_are_unique_within_a_dashboard() -> None:
-    for dashboard in watching.dashboards().values():
+    for dashboard in prometheus_artifacts.dashboards().values():
         for key in ("title", "id"):
             assert len({panel[key] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
-@pytest.mark.parametrize("expression", watching.expressions(), ids=lambda each: each.place)
-def test_an_expression_asks_for_metrics_that_exist(expression: watching.Expression) -> None:
-    assert watching.metrics_of(expression.text) <= KNOWN
-    if watching.metrics_of(expression.text) & OF_THE_FLEET:
+@pytest.mark.parametrize("expression", prometheus_artifacts.expressions(), ids=lambda each: each.place)
+def test_an_expression_asks_for_metrics_that_exist(expression: prometheus_artifacts.Expression) -> None:
+    assert prometheus_artifacts.metrics_of(expression.text) <= KNOWN
+    if prometheus_artifacts.metrics_of(expression.text) & OF_THE_FLEET:
         assert expression.text.startswith("max")
 
 
 def test_every_metric_is_on_a_dashboard() -> None:
-    shown = {name for _, panel in PANELS for expr in targets(panel) for name in watching.metrics_of(expr)}
+    shown = {name for _, panel in PANELS for expr in targets(panel) for name in prometheus_artifacts.metrics_of(expr)}
     assert not KNOWN - shown
 
 
 def test_grafana_finds_what_is_mounted() -> None:
-    (source,) = yaml.safe_load((watching.GRAFANA / "provisioning/datasources/prometheus.yaml").read_text())[
+    (source,) = yaml.safe_load((prometheus_artifacts.GRAFANA / "provisioning/datasources/prometheus.yaml").read_text())[
         "datasources"
     ]
     assert source["type"] == "prometheus"
-    scrape = yaml.safe_load((watching.PROMETHEUS / "prometheus.yml").read_text())
+    scrape = yaml.safe_load((prometheus_artifacts.PROMETHEUS / "prometheus.yml").read_text())
     assert source["jsonData"]["timeInterval"] == scrape["global"]["scrape_interval"]
-    (provider,) = yaml.safe_load((watching.GRAFANA / "provisioning/dashboards/bff.yaml").read_text())["providers"]
+    (provider,) = yaml.safe_load((prometheus_artifacts.GRAFANA / "provisioning/dashboards/bff.yaml").read_text())[
+        "providers"
+    ]
     assert provider["options"]["path"] == "/etc/grafana/dashboards"

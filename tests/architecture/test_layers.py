@@ -1,9 +1,11 @@
 """The architecture, enforced: who may import whom, and which file is the door to which library.
 
-LEVELS is also the reading order of the source. A module imports only from groups above its own, plus its own package.
+LEVELS is also the reading order of the source. A module imports only from groups above its own, and from its own
+package, there from its own group, too.
 """
 
 import ast
+from collections import defaultdict
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from importlib.metadata import packages_distributions
@@ -14,20 +16,24 @@ from tests.architecture.source import Import
 # `bff.kv.*` is the package and everything in it that has no line of its own.
 LEVELS: tuple[tuple[str, ...], ...] = (
     # packages that only hold others, and the version
-    ("bff", "bff.events", "bff.observability", "bff.pdp"),
+    (
+        "bff",
+        "bff.events",
+        "bff.observability",
+        "bff.pdp",
+    ),
+    # building blocks that know nothing of the BFF
+    ("bff.lib.*",),
     (
         "bff.errors",
-        "bff.own_files",
-        "bff.arrival",
         "bff.crypto",
-        "bff.signing",
-        "bff.sensitive",
+        "bff.keys.signing",
+        "bff.beacon.sensitive",
+        "bff.server.arrival",
+        "bff.server.draining",
         "bff.observability.multiprocess.*",
-        "bff.observability.quick",
+        "bff.observability.fast_metrics",
         "bff.observability.traces",
-        "bff.background",
-        "bff.draining",
-        "bff.flights",
     ),
     # typed data and declared names
     (
@@ -39,46 +45,80 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bff.pdp.model",
     ),
     # config/routes.yaml, compiled, and the embedded policy engine: the settings are checked with them
-    ("bff.routes.*", "bff.pdp.cedar", "bff.settings_hash"),
+    (
+        "bff.routes.*",
+        "bff.pdp.cedar",
+        "bff.settings_hash",
+    ),
     # start-up
     (
         "bff.settings_check",
-        "bff.framing",
-        "bff.metrics_folder",
-        "bff.keys",
+        "bff.server.framing",
+        "bff.server.metrics_folder",
+        "bff.keys.*",
         "bff.observability.logs",
-        "bff.observability.access_log",
-        "bff.observability.fleet",
-        "bff.observability.reloads",
-        "bff.observability.shared_run",
+        "bff.observability.process_metrics",
         "bff.observability.exposition",
         "bff.observability.catalogue",
         "bff.observability.otlp.*",
         "bff.observability.telemetry",
-        "bff.events.catalogue",
+        "bff.observability.reloads",
     ),
+    # what is in effect
     ("bff.configuration",),
     # doors to the outside
-    ("bff.breaker", "bff.bulkhead", "bff.sealed"),
+    (
+        "bff.breaker",
+        "bff.bulkhead",
+        "bff.server.access_log",
+        "bff.sealed",
+    ),
     ("bff.kv.*",),
     # built on the doors
-    ("bff.http.*", "bff.health", "bff.tasks.*", "bff.events.*", "bff.ratelimit"),
+    (
+        "bff.http.*",
+        "bff.health",
+        "bff.tasks.*",
+        "bff.events.*",
+        "bff.ratelimit",
+    ),
     # domain: no Flask, no sockets of its own
-    ("bff.sessions.*", "bff.beacon"),
+    (
+        "bff.sessions.*",
+        "bff.beacon.*",
+    ),
     ("bff.rotation",),
-    # domain, second line
-    ("bff.oidc.*", "bff.routes.explain", "bff.routes.__main__"),
-    # domain, third line: what sessions and providers do together
-    ("bff.tokens.*",),
+    # domain, second line: talking to a provider
+    (
+        "bff.oidc.*",
+        "bff.routes.explain",
+        "bff.routes.__main__",
+    ),
+    # domain, third line: callers with a token, persons with a session, and what sessions and providers do together
+    (
+        "bff.bearer.*",
+        "bff.login.*",
+        "bff.tokens.*",
+    ),
     # domain, last line: whether somebody may do something, and requests that are passed on with those tokens
-    ("bff.pdp.*", "bff.proxy.*"),
+    (
+        "bff.pdp.*",
+        "bff.proxy.*",
+    ),
     # wiring
     ("bff.services",),
     # the edges
-    ("bff.web.*", "bff.admin.*", "bff.settings_check.__main__"),
+    (
+        "bff.web.*",
+        "bff.admin.*",
+        "bff.settings_check.__main__",
+    ),
     ("bff.dev.*",),
     # top
-    ("bff.app", "bff.metrics_server", "bff.workers.*"),
+    (
+        "bff.app",
+        "bff.server.*",
+    ),
     ("wsgi",),
     ("gunicorn.conf",),
 )
@@ -88,14 +128,14 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "authlib": ("bff/dev/*",),
     "cedarpy": ("bff/pdp/cedar.py",),
     "confluent_kafka": ("bff/events/kafka.py", "bff/events/broker.py"),
-    "cryptography": ("bff/crypto.py", "bff/signing.py"),
+    "cryptography": ("bff/crypto.py", "bff/keys/signing.py"),
     "flask": ("bff/web/*", "bff/dev/*", "bff/app.py", "wsgi.py"),
-    "gevent": ("gunicorn.conf.py", "bff/workers/gevent.py"),
-    "gunicorn": ("bff/framing.py", "bff/observability/access_log.py", "bff/workers/*"),
-    "gunicorn_h1c": ("bff/framing.py",),
-    "joserfc": ("bff/oidc/*", "bff/signing.py", "bff/dev/*"),
+    "gevent": ("gunicorn.conf.py", "bff/server/gevent.py"),
+    "gunicorn": ("bff/server/*",),
+    "gunicorn_h1c": ("bff/server/framing.py",),
+    "joserfc": ("bff/oidc/*", "bff/keys/signing.py", "bff/dev/*"),
     "jsonpath": ("bff/routes/jsonpath.py",),
-    "marshmallow": ("bff/settings/*", "bff/beacon.py", "bff/web/*", "bff/dev/*"),
+    "marshmallow": ("bff/settings/*", "bff/beacon/reports.py", "bff/web/*", "bff/dev/*"),
     "prometheus_client": ("bff/observability/*",),
     "opentelemetry": ("bff/observability/traces.py", "bff/observability/telemetry.py", "bff/observability/otlp/*"),
     "pythonjsonlogger": ("bff/observability/logs.py",),
@@ -142,7 +182,8 @@ def upward_imports(sources: Mapping[str, str]) -> list[str]:
         importer = source.module(found.importer)
         if found.library not in source.OURS:
             continue
-        if package(importer) != package(found.target) and level(found.target) >= level(importer):
+        inside = package(importer) == package(found.target)
+        if level(found.target) >= level(importer) + inside:
             wrong.append(
                 f"{found.importer}:{found.line}: imports {found.target}, which is not above {importer} in LEVELS."
                 " Move what both need further up, or hand it in as an argument."
@@ -225,6 +266,28 @@ def _makers_of_blueprints(sources: Mapping[str, str]) -> list[str]:
     ]
 
 
+def import_circles(sources: Mapping[str, str]) -> list[str]:
+    """Each module that reaches itself by imports, with a shortest way."""
+    known, targets = {source.module(path) for path in sources}, defaultdict(set)
+    for found in source.imports(sources):
+        if found.target in known:
+            targets[source.module(found.importer)].add(found.target)
+    ways = ((start, _way_back(start, targets)) for start in sorted(targets))
+    return [f"{' -> '.join(way)}: a circle. Move what two of them need further up." for _, way in ways if way]
+
+
+def _way_back(start: str, targets: Mapping[str, set[str]]) -> list[str]:
+    ways, seen = [[start]], set[str]()
+    for way in ways:
+        for target in sorted(targets.get(way[-1], ())):
+            if target == start:
+                return [*way, start]
+            if target not in seen:
+                seen.add(target)
+                ways.append([*way, target])
+    return []
+
+
 SOURCES = source.files()
 
 
@@ -241,6 +304,11 @@ def test_every_level_names_something_that_exists() -> None:
 
 def test_a_module_imports_only_from_above() -> None:
     wrong = upward_imports(SOURCES)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    wrong = import_circles(SOURCES)
     assert not wrong, "\n".join(wrong)
 
 
@@ -300,8 +368,18 @@ def test_the_rules_see_what_they_forbid() -> None:
     assert "bff/kv/bad.py:2: imports bff.web.auth" in upward_imports(kv)[0]
     relative = {"bff/kv/bad.py": "from ..web import auth\n", "bff/web/auth.py": ""}
     assert "bff/kv/bad.py:1: imports bff.web.auth" in upward_imports(relative)[0]
-    assert upward_imports({"bff/sessions/bad.py": "import bff.oidc.flow\n"})
+    assert upward_imports({"bff/sessions/bad.py": "import bff.login.flow\n"})
     assert not upward_imports({"bff/sessions/good.py": "import bff.kv, bff.sessions.model, json\n"})
+
+    inside = {"bff/observability/traces.py": "from bff.observability import logs\n", "bff/observability/logs.py": ""}
+    assert "bff/observability/traces.py:1: imports bff.observability.logs" in upward_imports(inside)[0]
+    downwards = {"bff/observability/logs.py": "import bff.observability.traces\n", "bff/observability/traces.py": ""}
+    assert not upward_imports(downwards)
+    circle = {f"bff/{a}.py": f"from bff import {b}\n" for a, b in (("one", "two"), ("two", "three"), ("three", "two"))}
+    assert [text.partition(":")[0] for text in import_circles(circle)] == [
+        "bff.three -> bff.two -> bff.three",
+        "bff.two -> bff.three -> bff.two",
+    ]
 
     assert "whose door is bff/http/*" in wrong_doors({"bff/oidc/bad.py": "def f():\n    import requests.adapters\n"})[0]
     assert "no door" in wrong_doors({"bff/oidc/bad.py": "import httpx\n"})[0]

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from bff.events.model import SecurityEvent, Severity
-from bff.observability import catalogue, fleet, metrics, reloads
+from bff.observability import catalogue, metrics, process_metrics, reloads
 from bff.sessions import csrf
 from bff.sessions.model import EndReason
 from tests.architecture import source
@@ -29,14 +29,14 @@ WRITTEN = [
     ("bff_token_refresh_failed_total", "reason", "bff/tokens/*", "token_refresh_failed", 1),
     ("bff_token_refresh_failed_total", "reason", "bff/tokens/*", "_failed", 0),
     ("bff_token_refresh_failed_total", "reason", "bff/*", "RequestFailed", 0),
-    ("bff_token_validation_total", "token_type", "*", "counted", 0),
+    ("bff_token_validation_total", "token_type", "*", "CountedValidation", 0),
     ("bff_token_validation_total", "status", "*", "token_validation", 1),
     ("bff_token_validation_total", "status", "*", "TokenInvalid", 0),
     ("bff_token_validation_total", "status", "*", "TokenInvalid", "counted"),
-    ("bff_redis_operations_total", "operation", "bff/kv/redis.py", "command", 0),
+    ("bff_redis_operations_total", "operation", "bff/kv/redis.py", "execute", 0),
     ("bff_redis_operations_total", "operation", "bff/kv/redis.py", "script", 0),
     ("bff_redis_operations_total", "operation", "bff/kv/redis.py", "transaction", 0),
-    ("bff_redis_operations_total", "operation", "bff/kv/redis_link.py", "_measured", 0),
+    ("bff_redis_operations_total", "operation", "bff/kv/redis_executor.py", "_measured", 0),
     ("bff_idp_requests_total", "endpoint", "bff/oidc/*", "post", 0),
     ("bff_idp_requests_total", "endpoint", "bff/oidc/*", "_fetched", 0),
     ("bff_idp_requests_total", "status", "bff/http/*", "UpstreamError", "outcome"),
@@ -143,7 +143,7 @@ def _constants(declarations: ast.Module) -> set[str]:
         and isinstance(node.value.func, ast.Name)
         and node.value.func.id in kinds
     }
-    assert len(found) == len(CATALOGUE) - 1 - len(fleet.FACTS) - len(reloads.FACTS), (
+    assert len(found) == len(CATALOGUE) - 1 - len(process_metrics.FACTS) - len(reloads.FACTS), (
         "all but those that are asked for at scrape time"
     )
     return found

@@ -11,15 +11,16 @@ import schemathesis
 from flask import Flask
 from marshmallow import Schema
 
-from bff import beacon, settings
+from bff import settings
 from bff.app import create_app, stop
+from bff.beacon import reports
 from bff.observability.labels import WEB_VITALS
 from bff.pdp.model import Semantic
 from bff.sessions import csrf
 from bff.settings import Settings
 from bff.web import auth, pdp, tokens
+from bff.web.forward_auth import ENVOY, FORWARDED, NGINX
 from bff.web.openapi import document
-from bff.web.originals import ENVOY, FORWARDED, NGINX
 from bff.web.policy import Policy, policy_of
 from tests.architecture.source import ROOT
 
@@ -30,12 +31,12 @@ ASKED_BY_PROXIES = frozenset(
     for profile in ("", "@{}")
 )
 BODIES: dict[str, Schema] = {
-    "/auth/logout": auth.LogoutRequest(),
-    "/auth/tokens/refresh": tokens.RefreshRequest(),
-    "/auth/tokens/exchange": tokens.ExchangeRequest(),
-    "/access/v1/evaluation": pdp.Evaluation(),
-    "/access/v1/evaluations": pdp.Evaluations(),
-    "/access/v1/invalidate": pdp.Change(),
+    "/auth/logout": auth.LogoutRequestSchema(),
+    "/auth/tokens/refresh": tokens.RefreshRequestSchema(),
+    "/auth/tokens/exchange": tokens.ExchangeRequestSchema(),
+    "/access/v1/evaluation": pdp.EvaluationSchema(),
+    "/access/v1/evaluations": pdp.EvaluationsSchema(),
+    "/access/v1/invalidate": pdp.ChangeSchema(),
 }
 
 
@@ -135,7 +136,7 @@ def test_its_numbers_and_words_are_those_of_the_code(described: dict[str, Any]) 
     assert schemas["Questions"]["properties"]["options"]["properties"][options]["enum"] == [*Semantic]
     assert schemas["Event"]["properties"]["name"]["enum"] == [*WEB_VITALS]
     report = described["paths"]["/api/v1/metrics"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert report["oneOf"][1]["maxItems"] == beacon.MOST_EVENTS
+    assert report["oneOf"][1]["maxItems"] == reports.MOST_EVENTS
     assert described["components"]["securitySchemes"]["csrf"]["name"] == csrf.HEADER
 
 

@@ -12,7 +12,7 @@ from flask import Flask
 
 from bff import settings
 from bff.app import create_app, stop
-from bff.web.originals import ENVOY, FORWARDED, NGINX
+from bff.web.forward_auth import ENVOY, FORWARDED, NGINX
 from tests.architecture import markdown
 from tests.architecture.source import ROOT
 

@@ -24,7 +24,7 @@ NESTED = {
     # Each round begins with a separator that what stands before it cannot hold, so there is one way to match.
     "bff.pdp.cedar._IDENTIFIER",
     "bff.routes.path.PLAIN_REST",
-    "bff.settings.fields._PREFIX",
+    "bff.settings.yaml_fields._PREFIX",
     "bff.web.forwarded._ELEMENT",
 }
 

@@ -9,11 +9,11 @@ import yaml
 
 from bff.observability import catalogue
 from bff.settings.environment import SERVER_VARIABLES
-from tests import watching
+from tests import prometheus_artifacts
 from tests.architecture import markdown, source
 
-PAGES = {path.stem: path.read_text() for path in sorted(watching.RUNBOOKS.glob("*.md"))}
-ALERTS = watching.alerts()
+PAGES = {path.stem: path.read_text() for path in sorted(prometheus_artifacts.RUNBOOKS.glob("*.md"))}
+ALERTS = prometheus_artifacts.alerts()
 PARTS = ["## See it", "## What to do", "## False alarms"]
 KNOWN = {metric.name for metric in catalogue.declared()}
 LABELS = {label for metric in catalogue.declared() for label in metric.labels}
@@ -21,7 +21,7 @@ LABELS = {label for metric in catalogue.declared() for label in metric.labels}
 OTHERS = {"idp_", "pdp_", "upstream_", "runbook_url", "scrape_samples_scraped"}
 CASES = [
     case
-    for path in sorted((watching.PROMETHEUS / "tests").glob("*.yml"))
+    for path in sorted((prometheus_artifacts.PROMETHEUS / "tests").glob("*.yml"))
     for case in yaml.safe_load(path.read_text())["tests"]
 ]
 
@@ -86,7 +86,7 @@ def test_what_a_page_names_exists(name: str) -> None:
     written = source.strings(source.files())
     settings = markdown.rows("configuration.md").keys() | SERVER_VARIABLES
     for each in code(PAGES[name]):
-        assert watching.metrics_of(each) <= KNOWN
+        assert prometheus_artifacts.metrics_of(each) <= KNOWN
         for module in re.findall(r"python -m ([\w.]+)", each):
             assert importlib.util.find_spec(module), each
         if re.fullmatch(r"[A-Z_]+(=\w+)?", each):
@@ -94,4 +94,4 @@ def test_what_a_page_names_exists(name: str) -> None:
         if re.fullmatch(r"[a-z]+(_[a-z]*)+", each) and each not in KNOWN | LABELS | OTHERS:
             assert each in written, f"{each}: nothing logs or counts that"
     for link in re.findall(r"\]\(([^)]+)\)", PAGES[name]):
-        assert (watching.RUNBOOKS / link).exists(), link
+        assert (prometheus_artifacts.RUNBOOKS / link).exists(), link

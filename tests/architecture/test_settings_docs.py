@@ -22,27 +22,37 @@ from bff.settings import (
     UpstreamSettings,
     VerifyProfile,
 )
-from bff.settings.environment import SERVER_VARIABLES, Environment
-from bff.settings.fields import BaseUrl, HeaderNames, Limit, Methods, PathTemplate, Size, WordList
-from bff.settings.idps import Claims, Provider
-from bff.settings.pdp import Cache, Connection, Pdp, Subject
-from bff.settings.routes import AuthzMapKeys, Route
-from bff.settings.services import Service
-from bff.settings.telemetry import Standard
-from bff.settings.verify import Profile
-from bff.settings.words import Address, FilePath, Listener, Networks, Origins, Proxies, RateLimits, Secrets, Words
+from bff.settings.env_fields import (
+    Address,
+    FilePath,
+    ListenAddress,
+    Networks,
+    Origins,
+    Proxies,
+    RateLimitList,
+    Secrets,
+    Words,
+)
+from bff.settings.environment import SERVER_VARIABLES, EnvironmentSchema
+from bff.settings.idps import ClaimsSchema, ProviderSchema
+from bff.settings.pdp import PdpCacheSchema, PdpConnectionSchema, PdpFileSchema, PdpSubjectSchema
+from bff.settings.routes import AuthzMapSchema, RouteSchema
+from bff.settings.service_schema import ServiceSchema
+from bff.settings.telemetry import OtelVariablesSchema
+from bff.settings.verify import ProfileSchema
+from bff.settings.yaml_fields import BaseUrl, HeaderNames, Limit, Methods, PathTemplate, Size, WordList
 from tests.architecture import markdown
 from tests.architecture.source import ROOT
 
 # What a reader may write, by the field's class; the first that fits.
 KINDS: list[tuple[type[fields.Field[Any]], str]] = [
-    (Listener, "address and port, or `unix:` and a path"),
+    (ListenAddress, "address and port, or `unix:` and a path"),
     (Address, "address and port"),
     (Networks, "networks"),
     (Proxies, "networks, and the word `unix`"),
     (Origins, "origins"),
     (Secrets, "base64 keys"),
-    (RateLimits, "limits"),
+    (RateLimitList, "limits"),
     (Words, "words"),
     (FilePath, "path"),
     (BaseUrl, "http or https URL"),
@@ -107,12 +117,12 @@ def limited(kind: str, validator: Any) -> str | None:
 
 
 def variables() -> dict[str, list[str]]:
-    found = Environment().fields.values()
+    found = EnvironmentSchema().fields.values()
     return {str(field.data_key): [default(field.load_default), allowed(field)] for field in found}
 
 
 def standard_variables() -> dict[str, list[str]]:
-    found = Standard().fields.values()
+    found = OtelVariablesSchema().fields.values()
     return {str(field.data_key): [default(field.load_default), allowed(field)] for field in found}
 
 
@@ -121,12 +131,12 @@ def keys_of_idps_yaml() -> dict[str, list[str]]:
         field.name: field.default for field in dataclass_fields(ProviderSettings) if field.default is not MISSING
     }
     found = {}
-    for name, field in Provider().fields.items():
+    for name, field in ProviderSchema().fields.items():
         if not isinstance(field, fields.Nested):
             value = "required" if field.required else default(defaults.get(name))
             found[field.data_key or name] = [value, allowed(field)]
     names = ClaimNames()
-    claims: Schema = Claims()
+    claims: Schema = ClaimsSchema()
     return found | {
         f"claims.{name}": [default(getattr(names, name)), allowed(field)] for name, field in claims.fields.items()
     }
@@ -149,24 +159,24 @@ def keys(prefix: str, schema: Schema, *of: type, **others: Any) -> dict[str, lis
 
 def keys_of_routes_yaml() -> dict[str, list[str]]:
     return {
-        **keys("services.", Service(), ServiceSettings, UpstreamSettings, base_url=None),
-        **keys("routes.", Route(), RouteSettings, authz="none", body_limit="10MiB"),
-        **keys("routes.authz_map.", AuthzMapKeys(), id_from=None, props=None),
+        **keys("services.", ServiceSchema(), ServiceSettings, UpstreamSettings, base_url=None),
+        **keys("routes.", RouteSchema(), RouteSettings, authz="none", body_limit="10MiB"),
+        **keys("routes.authz_map.", AuthzMapSchema(), id_from=None, props=None),
     }
 
 
 def keys_of_pdp_yaml() -> dict[str, list[str]]:
     token = dict.fromkeys(("token", "idp", "audience", "resource", "scope"))
     return {
-        **keys("connection.", Connection(), PdpSettings, **token),
-        **keys("subject.", Subject(), PdpSettings, type=PdpSettings.subject_type),
-        **keys("cache.", Cache(), PdpSettings, size=PdpSettings.cache_size),
-        **keys("", Pdp(), PdpSettings, mapping="strict"),
+        **keys("connection.", PdpConnectionSchema(), PdpSettings, **token),
+        **keys("subject.", PdpSubjectSchema(), PdpSettings, type=PdpSettings.subject_type),
+        **keys("cache.", PdpCacheSchema(), PdpSettings, size=PdpSettings.cache_size),
+        **keys("", PdpFileSchema(), PdpSettings, mapping="strict"),
     }
 
 
 def keys_of_verify_yaml() -> dict[str, list[str]]:
-    return keys("profiles.", Profile(), VerifyProfile, unauthenticated="401", authz="none")
+    return keys("profiles.", ProfileSchema(), VerifyProfile, unauthenticated="401", authz="none")
 
 
 def keys_of_yaml() -> dict[str, list[str]]:

@@ -40,8 +40,8 @@ FRAMINGS = {
 }
 VICTIMS = 4
 IMPATIENT = """
-import bff.workers
-bff.workers.STALLED = bff.workers.RECEIVE_TIMEOUT = 0.5
+import bff.server.limits
+bff.server.limits.STALL_TIMEOUT = bff.server.limits.RECEIVE_TIMEOUT = 0.5
 from gunicorn.app.wsgiapp import run
 run()
 """

@@ -14,8 +14,8 @@ import pytest
 from tests.chaos.fleet import Pod, start, wait
 from tests.peers import openid, process, redis
 from tests.peers.bff import Visitor
+from tests.peers.faulty_proxy import Proxy
 from tests.peers.redis import Watched
-from tests.peers.toxic import Proxy
 
 pytestmark = pytest.mark.e2e
 

@@ -9,7 +9,7 @@ import pytest
 from tests.contract.backends import eventually
 from tests.peers import bff, openid, process
 from tests.peers.bff import Bff, Visitor
-from tests.peers.toxic import Proxy
+from tests.peers.faulty_proxy import Proxy
 
 pytestmark = pytest.mark.e2e
 

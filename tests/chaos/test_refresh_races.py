@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bff.tokens.single_flight import LOCK_LIFE
+from bff.tokens.distributed_single_flight import LOCK_LIFE
 from tests.e2e.deployment import PATIENCE, WORKERS, Deployment, Line, lines, running
 
 pytestmark = pytest.mark.e2e

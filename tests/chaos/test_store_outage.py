@@ -11,7 +11,7 @@ import requests
 from tests.contract.backends import eventually
 from tests.peers import bff, redis
 from tests.peers.bff import Bff, Visitor
-from tests.peers.toxic import Proxy
+from tests.peers.faulty_proxy import Proxy
 
 pytestmark = pytest.mark.e2e
 

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from bff.pdp.model import NOTHING, Question, properties
+from bff.pdp.model import NOTHING, Evaluation, properties
 from tests.peers.cerbos import ROLES
 
 ADDRESS = properties({"client_address": "203.0.113.7"})
@@ -11,7 +11,7 @@ ODD = ("o'hara", 'say "hi"', "two\nlines", "älice 7%", "a/b?c#d", "\\back\\", '
 
 class Case(NamedTuple):
     about: str
-    question: Question
+    question: Evaluation
     allowed: bool
 
 
@@ -25,10 +25,10 @@ def question(
     kind: str = "user",
     context: str = ADDRESS,
     **said: Any,
-) -> Question:
+) -> Evaluation:
     """roles: None for a subject without that property. about: the resource's properties. said: the subject's others."""
     known = {**said, **({} if roles is None else {ROLES: roles})}
-    return Question(
+    return Evaluation(
         kind, subject, properties(known), action, resource[0], resource[1], properties(about or {}), context
     )
 

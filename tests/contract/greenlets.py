@@ -18,11 +18,11 @@ def main(broker: str, folder: str) -> None:
 
     import gevent
 
-    from bff.events.delivery import Delivery
-    from bff.events.kafka import Kafka
-    from bff.events.losses import Losses
+    from bff.events.drops import DroppedEvents
+    from bff.events.kafka import KafkaPublisher
     from bff.events.model import EventType
     from bff.events.outbox import LOG, Outbox
+    from bff.events.relay import OutboxRelay
     from bff.kv.sqlite import SqliteStore
     from bff.settings import KafkaSettings
     from tests.unit.events.support import LOGIN, SOURCE, sealer
@@ -35,13 +35,15 @@ def main(broker: str, folder: str) -> None:
             gevent.sleep(0.005)
 
     kv = SqliteStore(Path(folder) / "greenlets.sqlite")
-    box = Outbox(kv, sealer(), SOURCE, 1000, time.time, Losses())
+    box = Outbox(kv, sealer(), SOURCE, 1000, time.time, DroppedEvents())
     for _ in range(100):
         box.emit(EventType.LOGIN_SUCCEEDED, LOGIN)
-    delivery = Delivery(kv, box, Kafka(KafkaSettings((broker,), "g")), lambda _event: (), 3600, Losses())
+    relay = OutboxRelay(
+        kv, box, KafkaPublisher(KafkaSettings((broker,), "g")), lambda _event: (), 3600, DroppedEvents()
+    )
     ticker = gevent.spawn(tick)
-    delivery.run()
-    delivery.close()
+    relay.run()
+    relay.close()
     ticker.kill()
     pauses = [later - sooner for sooner, later in pairwise(ticks)]
     print(json.dumps({"ticks": len(ticks), "pause": max(pauses), "left": kv.log_length(LOG)}))

@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, Producer
 
-from bff.events import delivery as delivery_module
 from bff.events import kafka as kafka_module
+from bff.events import relay as delivery_module
 from bff.events.caep import SecurityEventTokens
-from bff.events.carrier import Outcome
-from bff.events.delivery import Delivery
-from bff.events.envelope import Event, enveloped
-from bff.events.kafka import CONTENT_TYPE, Kafka
-from bff.events.losses import Losses
+from bff.events.drops import DroppedEvents
+from bff.events.envelope import CloudEvent, enveloped
+from bff.events.kafka import CONTENT_TYPE, KafkaPublisher
 from bff.events.model import EventType
 from bff.events.outbox import LOGS, Outbox
+from bff.events.publisher import Outcome
+from bff.events.relay import OutboxRelay
+from bff.keys.signing import SigningKeys, generated
 from bff.kv.sqlite import SqliteStore
 from bff.settings import KafkaSettings
-from bff.signing import SigningKeys, generated
 from tests.contract.backends import eventually
 from tests.peers import certificates, lateness
 from tests.peers import kafka as kafka_peer
@@ -60,9 +60,9 @@ class Rig:
 
     def __init__(self, folder: Path, broker: kafka_peer.Kafka, patience: float) -> None:
         self.kv = SqliteStore(folder / "store.sqlite")
-        self.box = Outbox(self.kv, sealer(), SOURCE, 10_000, time.time, Losses())
-        self.carrier = Kafka(KafkaSettings((broker.address,), "t"), patience)
-        self.delivery = Delivery(self.kv, self.box, self.carrier, lambda _event: (), 3600, Losses())
+        self.box = Outbox(self.kv, sealer(), SOURCE, 10_000, time.time, DroppedEvents())
+        self.publisher = KafkaPublisher(KafkaSettings((broker.address,), "t"), patience)
+        self.relay = OutboxRelay(self.kv, self.box, self.publisher, lambda _event: (), 3600, DroppedEvents())
         self.broker = broker
         self._numbers = iter(range(1_000_000))
 
@@ -75,7 +75,7 @@ class Rig:
         self.box.flush()
         deadline = time.monotonic() + 30
         while self._waiting() and time.monotonic() < deadline:
-            self.delivery.run()
+            self.relay.run()
         return not self._waiting()
 
     def _waiting(self) -> int:
@@ -88,7 +88,7 @@ class Rig:
         return list(by_id.values())
 
     def close(self) -> None:
-        self.delivery.close()
+        self.relay.close()
         self.kv.close()
 
 
@@ -123,7 +123,7 @@ def test_what_a_consumer_reads(rig: Rig, broker: kafka_peer.Kafka) -> None:
 
 def test_security_event_tokens_travel_beside_their_events(rig: Rig, broker: kafka_peer.Kafka) -> None:
     keys = SigningKeys(json.dumps(generated("ES256", 0).private()))
-    rig.delivery._derive = SecurityEventTokens(keys, SOURCE, time.time).of
+    rig.relay._derive = SecurityEventTokens(keys, SOURCE, time.time).of
     rig.box.emit(EventType.SESSION_ENDED, {**LOGIN, "user": "u1", "reason": "logout"})
     assert rig.delivered()
     told = [(each.topic, each.key, each.event["datacontenttype"]) for each in broker.messages(TOPICS)]
@@ -163,11 +163,11 @@ def test_nothing_is_lost_and_order_is_kept(
         assert rig.delivered()
         leave(broker)
         rig.happened(20)
-        rig.delivery.run()
+        rig.relay.run()
         if patience == IMPATIENT:
             assert eventually(lambda: _failed(rig) > failed, 20)
         rig.happened(20)
-        rig.delivery.run()
+        rig.relay.run()
         come_back(broker)
         rig.happened(20)
         assert rig.delivered()
@@ -177,7 +177,7 @@ def test_nothing_is_lost_and_order_is_kept(
 
 
 def _failed(rig: Rig) -> float:
-    rig.delivery.run()
+    rig.relay.run()
     return counted("bff_kafka_messages_total", topic="t.auth", status="failed")
 
 
@@ -186,7 +186,7 @@ def test_a_worker_that_is_killed_leaves_everything_to_the_next(tmp_path: Path, b
     try:
         first.happened(10)
         broker.freeze()
-        first.delivery.run()  # they are on their way, and it does nothing more
+        first.relay.run()  # they are on their way, and it does nothing more
         second.kv.delete("lock:event-delivery")  # its lease ran out
         broker.thaw()
         assert second.delivered()
@@ -197,11 +197,11 @@ def test_a_worker_that_is_killed_leaves_everything_to_the_next(tmp_path: Path, b
 
 
 def test_a_message_that_is_too_large_is_refused_for_ever(broker: kafka_peer.Kafka) -> None:
-    carrier, outcomes = Kafka(KafkaSettings((broker.address,), "t")), list[Outcome]()
+    publisher, outcomes = KafkaPublisher(KafkaSettings((broker.address,), "t")), list[Outcome]()
     event = enveloped(EventType.LOGOUT, LOGIN, source="s" * 2_000_000, now=0, correlation_id="", traceparent=None)
-    carrier.send(event, outcomes.append, again=False)
+    publisher.send(event, outcomes.append, again=False)
     assert outcomes == [Outcome.REFUSED]
-    carrier.close()
+    publisher.close()
 
 
 def test_a_producer_at_its_end_fails_everything_and_is_replaced(
@@ -215,24 +215,24 @@ def test_a_producer_at_its_end_fails_everything_and_is_replaced(
         return made[-1]
 
     monkeypatch.setattr(kafka_module, "Producer", producer)
-    carrier, outcomes = Kafka(KafkaSettings((broker.address,), "t")), list[Outcome]()
+    publisher, outcomes = KafkaPublisher(KafkaSettings((broker.address,), "t")), list[Outcome]()
     event = enveloped(EventType.LOGOUT, LOGIN, source=SOURCE, now=0, correlation_id="", traceparent=None)
     broker.freeze()
-    carrier.send(event, outcomes.append, again=False)
-    carrier.send(event, outcomes.append, again=False)
-    carrier._error(KafkaError(KafkaError.PRODUCER_FENCED, fatal=True))
-    carrier.poll()
+    publisher.send(event, outcomes.append, again=False)
+    publisher.send(event, outcomes.append, again=False)
+    publisher._error(KafkaError(KafkaError.PRODUCER_FENCED, fatal=True))
+    publisher.poll()
     assert outcomes == [Outcome.FAILED, Outcome.FAILED]
     broker.thaw()
-    carrier.reset()
-    carrier.send(event, outcomes.append, again=True)
-    assert eventually(lambda: _polled(carrier, outcomes)[2:] == [Outcome.DELIVERED], 10)
+    publisher.reset()
+    publisher.send(event, outcomes.append, again=True)
+    assert eventually(lambda: _polled(publisher, outcomes)[2:] == [Outcome.DELIVERED], 10)
     assert len(made) == 2
-    carrier.close()
+    publisher.close()
 
 
-def _polled(carrier: Kafka, outcomes: list[Outcome]) -> list[Outcome]:
-    carrier.poll()
+def _polled(publisher: KafkaPublisher, outcomes: list[Outcome]) -> list[Outcome]:
+    publisher.poll()
     return outcomes
 
 
@@ -260,8 +260,8 @@ def test_over_tls_only_to_whom_the_authority_vouches_for(tmp_path: Path, trusted
         server.settimeout(10)
         address = f"127.0.0.1:{server.getsockname()[1]}"
         ca = (files if trusted else others).ca
-        carrier = Kafka(KafkaSettings((address,), "t", "sasl_ssl", ca, "SCRAM-SHA-256", "bff", "hidden"))
-        carrier.send(event, lambda _outcome: None, again=False)
+        publisher = KafkaPublisher(KafkaSettings((address,), "t", "sasl_ssl", ca, "SCRAM-SHA-256", "bff", "hidden"))
+        publisher.send(event, lambda _outcome: None, again=False)
         try:
             with context.wrap_socket(server.accept()[0], server_side=True) as connection:
                 asked = connection.recv(100)
@@ -270,17 +270,17 @@ def test_over_tls_only_to_whom_the_authority_vouches_for(tmp_path: Path, trusted
         except OSError:
             assert not trusted
         finally:
-            carrier.close()
+            publisher.close()
 
 
 def test_giving_up_what_is_under_way_takes_no_time(broker: kafka_peer.Kafka) -> None:
     """A worker that ends, or a greenlet's turn, waits for no broker."""
-    carrier = Kafka(KafkaSettings((broker.address,), "t"))
-    event: Event = enveloped(EventType.LOGOUT, LOGIN, source=SOURCE, now=0, correlation_id="", traceparent=None)
+    publisher = KafkaPublisher(KafkaSettings((broker.address,), "t"))
+    event: CloudEvent = enveloped(EventType.LOGOUT, LOGIN, source=SOURCE, now=0, correlation_id="", traceparent=None)
     broker.freeze()
     with lateness.measured() as taken:
         for _ in range(100):
-            carrier.send(event, lambda _outcome: None, again=False)
-            carrier.poll()
-        carrier.close()
+            publisher.send(event, lambda _outcome: None, again=False)
+            publisher.poll()
+        publisher.close()
     assert taken.seconds < 1

@@ -37,10 +37,10 @@ def add(kv: KeyValue, index: str, scores: dict[str, float]) -> None:
 
 def together(count: int, work: Callable[[int], Any]) -> list[Any]:
     """Run work(0) to work(count - 1) in as many threads, all let go at the same moment."""
-    gate = threading.Barrier(count)
+    authenticator = threading.Barrier(count)
 
     def run(number: int) -> Any:
-        gate.wait(30)
+        authenticator.wait(30)
         return work(number)
 
     with ThreadPoolExecutor(count) as pool:
@@ -539,7 +539,7 @@ class TestLock:
         patient = Stretched(kv)
         mine, yours = Lock(patient, "l", SOON), Lock(backend.open(), "l", 100)
         assert mine.acquire()
-        with mine.kept():
+        with mine.renewing():
             for _ in range(5):
                 backend.advance(SOON * STRETCH * 0.6)
                 assert patient.renewed()
@@ -549,14 +549,14 @@ class TestLock:
     def test_kept_until_the_work_fails(self, kv: KeyValue) -> None:
         mine, yours = Lock(kv, "l", 100), Lock(kv, "l", 100)
         assert mine.acquire()
-        with pytest.raises(ZeroDivisionError), mine.kept():
+        with pytest.raises(ZeroDivisionError), mine.renewing():
             raise ZeroDivisionError
         assert yours.acquire()
 
     def test_keeping_one_that_was_lost_takes_it_from_nobody(self, kv: KeyValue, backend: Backend) -> None:
         mine, yours = Lock(kv, "l", SOON), Lock(backend.open(), "l", 100)
         assert mine.acquire()
-        with mine.kept():
+        with mine.renewing():
             kv.delete("lock:l")  # as after its life, had this process been stopped
             assert yours.acquire()
             assert eventually(lambda: "kv-lock" not in {thread.name for thread in threading.enumerate()})
@@ -567,7 +567,7 @@ class TestLock:
         failing = WatchedStore(kv)
         mine, yours = Lock(failing, "l", SOON), Lock(backend.open(), "l", 100)
         assert mine.acquire()
-        with mine.kept():
+        with mine.renewing():
             failing.down = True
             assert eventually(yours.acquire)  # its life ran out
         assert yours.renew()
@@ -576,7 +576,7 @@ class TestLock:
         failing = Stretched(kv)
         mine, yours = Lock(failing, "l", SOON), Lock(backend.open(), "l", 100)
         assert mine.acquire()
-        with mine.kept():
+        with mine.renewing():
             failing.calls_left = 0
             assert eventually(lambda: failing.down)
             failing.calls_left, failing.down = None, False

@@ -14,7 +14,7 @@ def append(kv: KeyValue, *values: bytes, log: str = "l", limit: int = ROOMY) -> 
 
 
 def taken(kv: KeyValue, reader: str = "r", count: int = 100, log: str = "l") -> list[bytes] | None:
-    entries = kv.log_take(log, reader, count)
+    entries = kv.log_read(log, reader, count)
     return None if entries is None else [entry.value for entry in entries]
 
 
@@ -83,7 +83,7 @@ class TestReader:
     def test_what_was_not_acknowledged_is_there_again(self, kv: KeyValue) -> None:
         append(kv, b"1", b"2", b"3")
         kv.log_open("l", "r")
-        first = kv.log_take("l", "r", 2) or []
+        first = kv.log_read("l", "r", 2) or []
         assert kv.log_acknowledge("l", [first[1].id]) == 1
         assert kv.log_acknowledge("l", [first[1].id]) == 0
         kv.log_open("l", "r")
@@ -96,7 +96,7 @@ class TestReader:
         other = backend.open()
         append(kv, b"1", b"2", b"3")
         kv.log_open("l", "mine")
-        mine = kv.log_take("l", "mine", 1) or []
+        mine = kv.log_read("l", "mine", 1) or []
         other.log_open("l", "theirs")
         assert taken(kv, "mine") is None
         assert taken(other, "theirs") == [b"1", b"2", b"3"]
@@ -106,7 +106,7 @@ class TestReader:
     def test_an_empty_log_is_still_its_readers(self, kv: KeyValue) -> None:
         append(kv, b"1")
         kv.log_open("l", "r")
-        entries = kv.log_take("l", "r", 1) or []
+        entries = kv.log_read("l", "r", 1) or []
         kv.log_acknowledge("l", [entries[0].id])
         assert kv.log_length("l") == 0
         append(kv, b"2")
@@ -133,7 +133,7 @@ class TestBounds:
     def test_room_is_made_by_acknowledging(self, kv: KeyValue) -> None:
         append(kv, b"1", b"2", limit=2)
         kv.log_open("l", "r")
-        entries = kv.log_take("l", "r", 2) or []
+        entries = kv.log_read("l", "r", 2) or []
         assert kv.log_acknowledge("l", [entry.id for entry in entries]) == 2
         assert append(kv, b"3", b"4", limit=2) == (2, 0)
 

@@ -179,7 +179,7 @@ class StoreMachine(RuleBasedStateMachine):
     def log_take(self, reader: str, count: int, kept: bool) -> None:
         """kept: not acknowledged, which only the oldest entries are here."""
         oldest = self.model.taken == 0
-        entries, expected = self.kv.log_take("log", reader, count), self.model.log_take(reader, count)
+        entries, expected = self.kv.log_read("log", reader, count), self.model.log_take(reader, count)
         assert (None if entries is None else [entry.value for entry in entries]) == expected
         if entries and oldest and not kept:
             removed = self.model.log_acknowledge(len(entries))

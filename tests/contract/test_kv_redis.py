@@ -14,11 +14,11 @@ import pytest
 import redis
 from prometheus_client import REGISTRY
 
-from bff.breaker import Breaker, State
+from bff.breaker import Breaker, BreakerState
 from bff.errors import StoreBusy, StoreRefuses, StoreTimeout, StoreUnavailable
 from bff.kv import Batch, KeyValue
 from bff.kv.redis import RedisStore
-from bff.kv.redis_link import PATIENCE
+from bff.kv.redis_executor import PATIENCE
 from tests.contract.backends import PATIENT, RedisBackend, eventually
 from tests.contract.test_kv import Inbox, processes, together
 from tests.peers import certificates, lateness, process
@@ -117,7 +117,7 @@ class TestStopped:
             error, seconds = timed(lambda: store.get("k"))
             assert not isinstance(error, StoreTimeout)
             assert seconds < TIMEOUT
-        assert breaker.state is State.OPEN
+        assert breaker.state is BreakerState.OPEN
         seconds = sum(timed(lambda: store.set("k", b"v"))[1] for _ in range(20))
         assert seconds < TIMEOUT, "an open breaker asks nobody"
         server.start()
@@ -155,7 +155,7 @@ class TestFrozen:
             assert taken.seconds < 2 * TIMEOUT, "less what this machine was late"
         timed(hasty.ping)
         timed(hasty.ping)
-        assert breaker.state is State.OPEN
+        assert breaker.state is BreakerState.OPEN
         server.resume()
         assert eventually(lambda: works(hasty), RECOVERY)
 
@@ -199,15 +199,15 @@ def busy(store: RedisStore) -> bool:
 
 def test_a_listener_that_is_back_closes_the_breaker(store: RedisStore, server: RedisServer, breaker: Breaker) -> None:
     """Whoever hears of its return asks the store at once."""
-    asked: list[tuple[bool, State]] = []
+    asked: list[tuple[bool, BreakerState]] = []
     store.subscribe("c", lambda _message: None, lambda connected: asked.append((connected, breaker.state)))
-    assert eventually(lambda: asked[-1:] == [(True, State.CLOSED)])
+    assert eventually(lambda: asked[-1:] == [(True, BreakerState.CLOSED)])
     server.stop()
     assert eventually(lambda: len(asked) == 2)
     breaker.broken()
     breaker._probe_at = float("inf")  # no probe of another's closes it
     server.start()
-    assert eventually(lambda: asked[2:] == [(True, State.CLOSED)], 10)
+    assert eventually(lambda: asked[2:] == [(True, BreakerState.CLOSED)], 10)
 
 
 class TestBurst:
@@ -236,7 +236,7 @@ class TestBurst:
             server.resume()
             first.result()
         assert grown(before, operations("busy"))["get"] >= 1
-        assert breaker.state is State.CLOSED, "Redis has done nothing wrong"
+        assert breaker.state is BreakerState.CLOSED, "Redis has done nothing wrong"
         (line,) = [record for record in caplog.records if record.message == "store_failed"]
         assert line.__dict__["reason"] == "busy"
         store.close()
@@ -279,7 +279,7 @@ class TestFull:
                 write()
             assert caught.value.reason == "full"
         assert grown(before, operations("full")) == dict.fromkeys(writes, 1)
-        assert breaker.state is State.CLOSED
+        assert breaker.state is BreakerState.CLOSED
         (line,) = [record for record in caplog.records if record.message == "store_failed"]
         assert (line.__dict__["reason"], line.__dict__["error"]) == ("full", "OutOfMemoryError")
         assert str(full._url.hosts[0][1]) in line.__dict__["store"]
@@ -383,7 +383,7 @@ class TestRefusals:
         assert eventually(lambda: "cmd=get" not in connections(server))
         server.command("REPLICAOF", "NO", "ONE")
         assert works(store)
-        assert breaker.state is State.CLOSED, "it answered all the time"
+        assert breaker.state is BreakerState.CLOSED, "it answered all the time"
 
     def test_a_server_that_is_still_loading(self, tmp_path: Path) -> None:
         options = ["--enable-debug-command", "local", "--loading-process-events-interval-bytes", "1024"]
@@ -411,7 +411,7 @@ class TestRefusals:
             assert "OutOfMemoryError" in text
             assert "a-secret-value" not in text
         assert store.get("k") is None
-        assert breaker.state is State.CLOSED
+        assert breaker.state is BreakerState.CLOSED
 
 
 def connections(server: RedisServer) -> str:
@@ -494,7 +494,7 @@ class TestMetrics:
         store.publish("c", "m")
         store.log_append("l", [b"v"], 1)
         store.log_open("l", "r")
-        store.log_acknowledge("l", [entry.id for entry in store.log_take("l", "r", 1) or []])
+        store.log_acknowledge("l", [entry.id for entry in store.log_read("l", "r", 1) or []])
         store.log_trim("l", 1)
         store.log_length("l")
         store.window_hit("w", 1, 1)

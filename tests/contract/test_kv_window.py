@@ -31,7 +31,7 @@ def test_what_it_says(backend: Backend, kv: KeyValue) -> None:
     backend.advance(20)
     said += [hit(kv), hit(kv), hit(kv)]
     assert [(one.counted, one.hits) for one in said] == [(True, 1), (True, 2), (True, 3), (False, 3)]
-    assert [one.frees for one in said] == pytest.approx([60, 40, 40, 40], abs=2)
+    assert [one.retry_after for one in said] == pytest.approx([60, 40, 40, 40], abs=2)
 
 
 def test_what_was_refused_is_not_counted(backend: Backend, kv: KeyValue) -> None:

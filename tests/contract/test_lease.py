@@ -100,7 +100,7 @@ def test_kept_for_as_long_as_the_work_goes_on(kv: KeyValue, backend: Backend, cl
     patient = Stretched(kv)
     mine, yours = lease(patient, clock, SOON), lease(backend.open(), clock)
     assert mine.take(7) is Taken.OURS
-    with mine.kept():
+    with mine.renewing():
         for _ in range(5):
             backend.advance(SOON * STRETCH * 0.6)
             clock.now += SOON * 0.6
@@ -113,7 +113,7 @@ def test_kept_for_as_long_as_the_work_goes_on(kv: KeyValue, backend: Backend, cl
 def test_who_learns_that_it_was_lost_stops(kv: KeyValue, backend: Backend, clock: Clock) -> None:
     mine, yours = lease(kv, clock, SOON), lease(backend.open(), clock)
     assert mine.take(7) is Taken.OURS
-    with mine.kept():
+    with mine.renewing():
         kv.delete("lease:l")
         assert yours.take(7) is Taken.OURS
         assert eventually(lambda: not mine.holds()), "though the clock stands still"

@@ -8,7 +8,7 @@ import pytest
 from bff.http import HttpClient
 from bff.pdp.authzen import Authzen
 from bff.pdp.cedar import Cedar
-from bff.pdp.model import PolicyDecisionPoint, Question, Semantic, Undecided
+from bff.pdp.model import Evaluation, NoDecision, PolicyDecisionPoint, Semantic
 from tests.clock import Clock
 from tests.contract.decisions import CASES, Case, question
 from tests.flows.policy import authzen_client, read
@@ -68,7 +68,7 @@ BATCHES = [
 
 @pytest.mark.parametrize(("questions", "semantic", "expected"), BATCHES)
 def test_several_at_once(
-    pdp: PolicyDecisionPoint, questions: Sequence[Question], semantic: Semantic, expected: list[bool]
+    pdp: PolicyDecisionPoint, questions: Sequence[Evaluation], semantic: Semantic, expected: list[bool]
 ) -> None:
     assert [each.allowed for each in pdp.decide_all(questions, semantic)] == expected
 
@@ -95,7 +95,7 @@ def test_nobody_there(tmp_path: Path) -> None:
     http = HttpClient("pdp", timeout=1, whole=True)
     absent = Authzen(cerbos.prepared(tmp_path).base_url, 1, http)
     for asked in (lambda: absent.decide(YES), lambda: absent.decide_all([YES], Semantic.EXECUTE_ALL), absent.check):
-        with pytest.raises(Undecided) as caught:
+        with pytest.raises(NoDecision) as caught:
             asked()
         assert caught.value.reason in ("connection", "circuit_open")
     http.close()

@@ -19,9 +19,9 @@ from bff.sessions.tokens import Tokens
 from tests.peers import bff, openid, process, redis
 from tests.peers.bff import Bff, Visitor
 from tests.peers.clock import SharedClock
+from tests.peers.faulty_proxy import Proxy
 from tests.peers.openid import Provider
 from tests.peers.redis import RedisServer
-from tests.peers.toxic import Proxy
 
 WORKERS = 4
 COMMAND = (*bff.COMMAND[:-1], "tests.e2e.tokens:app")

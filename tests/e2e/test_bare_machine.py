@@ -10,7 +10,7 @@ import pytest
 
 from tests.peers import debian, process
 from tests.peers.bff import Visitor
-from tests.peers.stranger import ROOT
+from tests.peers.document_runner import ROOT
 
 pytestmark = pytest.mark.e2e
 

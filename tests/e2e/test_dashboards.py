@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import watching
-from tests.e2e.driven import Watched, watched
+from tests import prometheus_artifacts
+from tests.e2e.generated_traffic import Watched, watched
 from tests.peers import install
-from tests.watching import Expression
+from tests.prometheus_artifacts import Expression
 
 pytestmark = pytest.mark.e2e
 
@@ -79,19 +79,19 @@ def unfiltered(expression: Expression) -> str:
 
 
 def test_every_panel_and_every_rule_returns_data(fleet: Watched) -> None:
-    silent = [each for each in watching.expressions() if not numbers(fleet, unfiltered(each))]
+    silent = [each for each in prometheus_artifacts.expressions() if not numbers(fleet, unfiltered(each))]
     assert not silent
 
 
 def test_every_metric_that_is_asked_for_was_there(fleet: Watched) -> None:
-    asked = {name for each in watching.expressions() for name in watching.metrics_of(each.text)}
+    asked = {name for each in prometheus_artifacts.expressions() for name in prometheus_artifacts.metrics_of(each.text)}
     names = {each["metric"]["__name__"] for each in fleet.prometheus.query('count by (__name__) ({job="bff"})')}
     seen = {re.sub(r"_(bucket|count|sum)$", "", name) for name in names}
     assert asked - seen <= {FAULTS}
 
 
 def test_every_recording_rule_has_recorded(fleet: Watched) -> None:
-    records = [rule["record"] for rule in watching.rules() if "record" in rule]
+    records = [rule["record"] for rule in prometheus_artifacts.rules() if "record" in rule]
     assert [record for record in records if not numbers(fleet, record)] == []
 
 
@@ -114,10 +114,12 @@ def test_an_alert_goes_all_the_way(fleet: Watched) -> None:
     (told, *_) = [each for each in fleet.webhook.alerts if each["labels"]["alertname"] == ALERT]
     assert (told["status"], told["labels"]["job"], told["labels"]["reason"]) == ("firing", "bff", "killed")
     assert told["annotations"]["summary"] == "Workers of bff die: killed"
-    assert (watching.ROOT / told["annotations"]["runbook_url"]).exists()
+    assert (prometheus_artifacts.ROOT / told["annotations"]["runbook_url"]).exists()
 
 
-@pytest.mark.parametrize("case", sorted((watching.PROMETHEUS / "tests").glob("*.yml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "case", sorted((prometheus_artifacts.PROMETHEUS / "tests").glob("*.yml")), ids=lambda path: path.name
+)
 def test_promtool_agrees(case: Path) -> None:
     promtool = install.debian("promtool", "prometheus")
     result = subprocess.run([promtool, "test", "rules", case], capture_output=True, text=True, check=False)
@@ -126,6 +128,6 @@ def test_promtool_agrees(case: Path) -> None:
 
 def test_promtool_accepts_the_configuration() -> None:
     promtool = install.debian("promtool", "prometheus")
-    file = watching.PROMETHEUS / "prometheus.yml"
+    file = prometheus_artifacts.PROMETHEUS / "prometheus.yml"
     result = subprocess.run([promtool, "check", "config", file], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr

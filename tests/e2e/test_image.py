@@ -19,8 +19,8 @@ import yaml
 
 from tests.peers import image, install, process, proxies, redis
 from tests.peers.bff import Visitor
+from tests.peers.document_runner import ROOT
 from tests.peers.image import Image
-from tests.peers.stranger import ROOT
 
 pytestmark = pytest.mark.e2e
 

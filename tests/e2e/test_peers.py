@@ -21,8 +21,8 @@ from joserfc.jwk import ECKey, KeySet
 from joserfc.jwt import Token
 
 from tests.peers import openid, process
+from tests.peers.faulty_proxy import Proxy
 from tests.peers.openid import Browser, Provider
-from tests.peers.toxic import Proxy
 
 pytestmark = pytest.mark.e2e
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import install, process, stranger
+from tests.peers import document_runner, install, process
 from tests.peers.bff import Visitor
-from tests.peers.stranger import Block, Shell
+from tests.peers.document_runner import Block, Shell
 
 pytestmark = pytest.mark.e2e
 
-README = stranger.ROOT / "README.md"
-QUICKSTART = stranger.ROOT / "docs" / "quickstart.md"
+README = document_runner.ROOT / "README.md"
+QUICKSTART = document_runner.ROOT / "docs" / "quickstart.md"
 # Of the README these are only looked at: test_make_run.py serves, and a suite that runs itself has no end.
 TRIED = {"make ": "make --dry-run ", ".venv/bin/gunicorn ": ".venv/bin/gunicorn --check-config "}
 BEGINNINGS = f"^(?:{'|'.join(map(re.escape, TRIED))})"
@@ -62,10 +62,10 @@ def have(packages: Block) -> None:
 def followed(folder: Path) -> Iterator[Followed]:
     text = QUICKSTART.read_text()
     ports = ports_of(text)
-    blocks = stranger.blocks(stranger.elsewhere(text, ports))
+    blocks = document_runner.blocks(document_runner.elsewhere(text, ports))
     said: list[str] = []
     others = frozenset(process.survivors())
-    with stranger.following(folder) as (checkout, shell):
+    with document_runner.following(folder) as (checkout, shell):
         for block in blocks:
             if block.word == "packages":
                 have(block)
@@ -78,10 +78,10 @@ def followed(folder: Path) -> Iterator[Followed]:
 
 
 def test_the_commands_of_the_readme_are_commands(folder: Path) -> None:
-    commands = [block.text for block in stranger.blocks(README.read_text()) if block.commands]
+    commands = [block.text for block in document_runner.blocks(README.read_text()) if block.commands]
     assert len(commands) > 2
     (folder / "readme").mkdir()
-    with stranger.following(folder / "readme") as (_, shell):
+    with document_runner.following(folder / "readme") as (_, shell):
         for text in commands:
             shell.run(re.sub(BEGINNINGS, lambda found: TRIED[found[0]], text, flags=re.MULTILINE))
 
@@ -93,7 +93,7 @@ def test_a_script_without_a_session_is_told_why(followed: Followed) -> None:
 
 
 def test_a_person_logs_in_and_is_greeted_by_name(followed: Followed) -> None:
-    (promised,) = [block.text for block in stranger.blocks(QUICKSTART.read_text()) if block.language == "text"]
+    (promised,) = [block.text for block in document_runner.blocks(QUICKSTART.read_text()) if block.language == "text"]
     with Visitor(followed.site) as alice:
         sent = alice.open(f"{followed.site}/reports")
         assert (sent.status_code, sent.headers["Location"].partition("?")[0]) == (302, f"{followed.site}/auth/login")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz import examples
 from tests.peers import whatwg
-from tests.unit import test_return_url as ours
+from tests.unit.login import test_return_url as ours
 
 pytestmark = pytest.mark.e2e
 

@@ -9,25 +9,25 @@ import pytest
 
 from bff import settings, settings_check
 from bff.pdp.cedar import Cedar
-from bff.pdp.model import Question, properties
+from bff.pdp.model import Evaluation, properties
 from tests.flows.policy import read
-from tests.peers import stranger
+from tests.peers import document_runner
 
 pytestmark = pytest.mark.e2e
 
-GUIDE = (stranger.ROOT / "docs" / "routes-and-policies.md").read_text()
+GUIDE = (document_runner.ROOT / "docs" / "routes-and-policies.md").read_text()
 ROW = re.compile(r"^\| *([a-z, ]*?) *\| (read|change) \| *(\d*) *\| (yes|no)(?:: (.*?))? \|$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def written(folder: Path) -> Iterator[Path]:
     """The guide's files, after its commands have printed what it says."""
-    blocks = stranger.blocks(GUIDE)
+    blocks = document_runner.blocks(GUIDE)
     files, commands = [block for block in blocks if block.file], [block for block in blocks if block.commands]
     assert len(files) == 3
     assert len(commands) == 3
     expected = [block.text for block in blocks if block.word == "output"]
-    with stranger.following(folder) as (checkout, shell):
+    with document_runner.following(folder) as (checkout, shell):
         (checkout / "guide" / "policies").mkdir(parents=True)
         for block in files:
             (checkout / block.file).write_text(block.text)
@@ -51,6 +51,6 @@ def test_the_policies_answer_as_the_table_says(written: Path) -> None:
         assert (decision.allowed, decision.reason) == (answer == "yes", reason), (roles, action, quantity)
 
 
-def question(roles: list[str], action: str, quantity: str) -> Question:
+def question(roles: list[str], action: str, quantity: str) -> Evaluation:
     about: dict[str, Any] = {"quantity": int(quantity)} if quantity else {}
-    return Question("user", "alice", properties({"roles": roles}), action, "order", "7", properties(about))
+    return Evaluation("user", "alice", properties({"roles": roles}), action, "order", "7", properties(about))

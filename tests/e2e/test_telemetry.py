@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.peers import bff, lateness, openid, otlp, process, proxies, redis, stranger
+from tests.peers import bff, document_runner, lateness, openid, otlp, process, proxies, redis
 from tests.peers.bff import Bff, Visitor
 from tests.peers.otlp import Collector, Span
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.e2e
 
 openmetrics_families: Callable[[str], Iterable[Metric]] = openmetrics_parser.text_string_to_metric_families
 WORKERS = 4
-PAGE = stranger.ROOT / "docs" / "traced-request.md"
+PAGE = document_runner.ROOT / "docs" / "traced-request.md"
 VERIFIED = 60
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{CALLER}-01"
@@ -226,7 +226,9 @@ def test_what_a_request_does_is_part_of_it(story: Story, entry: str, chain: list
         assert parents, f"{name} below {entry}"
 
 
-@pytest.mark.parametrize("tree", [block.text for block in stranger.blocks(PAGE.read_text()) if block.word == "spans"])
+@pytest.mark.parametrize(
+    "tree", [block.text for block in document_runner.blocks(PAGE.read_text()) if block.word == "spans"]
+)
 def test_the_documented_trace_is_the_real_one(story: Story, tree: str) -> None:
     """docs/traced-request.md; indentation says what is below what."""
     above: list[list[Span]] = []

@@ -21,7 +21,7 @@ app = create_app(services=build(_settings, clock=SharedClock(Path(os.environ["TE
 @app.get("/test/token")
 def token() -> Response:
     """What opens ?service=, by default the session's own token: everything about it but its value."""
-    usable = services().tokens.keeper.ensure_token(g.session, request.args.get("service", settings.USER_TOKEN))
+    usable = services().tokens.service.ensure_token(g.session, request.args.get("service", settings.USER_TOKEN))
     assert usable is not None
     end = usable.token.expires_at
     return jsonify(

@@ -11,12 +11,12 @@ from werkzeug.routing import Rule
 from bff.dev.in_process import WsgiApp
 from bff.settings import Settings
 from tests.clock import Clock
+from tests.flows.assertions import Witness
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import Site, SiteFactory, site
 from tests.flows.provider import OpenIdProvider
 from tests.flows.token_use import TokenSites
-from tests.flows.witness import Witness
 from tests.unit.events.support import valid
 
 

@@ -21,7 +21,7 @@ from bff.services import Services
 from bff.settings import Settings
 from tests.clock import Clock
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.provider import OpenIdProvider
 from tests.flows.registration import SECRET
 from tests.flows.store import WatchedStore
@@ -116,7 +116,7 @@ def site(
         monotonic=clock,
         wait=lambda _seconds: None,
         later=lambda work: work(),
-        upstream=lambda config, _watcher: WsgiUpstream(config, _app(behind or {}, config.base_url)),
+        upstream=lambda config, _disconnects: WsgiUpstream(config, _app(behind or {}, config.base_url)),
     )
     app = create_app(services=services)
     hosts[BFF] = app.wsgi_app

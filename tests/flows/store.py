@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bff.errors import StoreUnavailable
-from bff.kv import Appended, Batch, Entry, Get, Hit, IndexScore, KeyValue, Subscription
+from bff.kv import Appended, Batch, Get, Hit, IndexScore, KeyValue, LogEntry, Subscription
 
 
 class WatchedStore:
@@ -78,9 +78,9 @@ class WatchedStore:
         self._up()
         self.inner.log_open(log, reader)
 
-    def log_take(self, log: str, reader: str, count: int) -> list[Entry] | None:
+    def log_read(self, log: str, reader: str, count: int) -> list[LogEntry] | None:
         self._up()
-        return self.inner.log_take(log, reader, count)
+        return self.inner.log_read(log, reader, count)
 
     def log_acknowledge(self, log: str, ids: Sequence[str]) -> int:
         self._up()

@@ -15,7 +15,7 @@ from bff.events.model import EventType
 from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, ISSUER, NEW_KEY, OLD_KEY, SESSION, Site, SiteFactory, balanced
 from tests.flows.registration import SECRET
 

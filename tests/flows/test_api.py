@@ -7,10 +7,10 @@ import pytest
 from werkzeug.test import Client
 from werkzeug.wrappers import Response
 
-from bff.http import AnswerBroken
+from bff.http import ResponseTruncated
 from tests.flows.api import ROUTES, ApiSites, call, refusal
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, SESSION, Site, SiteFactory
 
 
@@ -285,10 +285,10 @@ def test_head_has_the_headers_only(alice: Browser, api: ApiSites) -> None:
 def test_an_answer_that_breaks_off_breaks_off(alice: Browser, api: ApiSites) -> None:
     def broken() -> Any:
         yield b"half"
-        raise AnswerBroken("connection")
+        raise ResponseTruncated("connection")
 
     api.orders.then(200, broken())
-    with pytest.raises(AnswerBroken):
+    with pytest.raises(ResponseTruncated):
         alice.fetch("/api/orders")
     assert api.orders.closed == 1
 

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Request, Response
 
 from tests.flows.api import ApiSites, call
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import Site, SiteFactory
 from tests.flows.provider import reply
 

@@ -14,7 +14,7 @@ from werkzeug.test import Client, TestResponse
 from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, NEW_KEY, OLD_KEY, Site, SiteFactory, site
 from tests.flows.issued import BACKCHANNEL, access_token, logout_token
 from tests.flows.provider import REMOVED, Answer, OpenIdProvider, html, raising

@@ -19,15 +19,15 @@ from prometheus_client import REGISTRY, generate_latest
 from werkzeug.test import run_wsgi_app
 from werkzeug.wrappers import Response
 
-from bff.beacon import LONGEST
+from bff.beacon.reports import LONGEST
 from bff.errors import RateLimited
 from bff.observability.logs import Formatter
 from bff.web.javascript import MODULE
 from tests.clock import Clock
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, Site, SiteFactory, site
 from tests.fuzz import examples
-from tests.unit.delicate import PERSONAL, PERSONAL_NAMES, SECRET_NAMES, SECRETS, random_text, spelt
+from tests.unit.sensitive_texts import PERSONAL, PERSONAL_NAMES, SECRET_NAMES, SECRETS, random_text, spelt
 
 PATH = "/api/v1/metrics"
 MANY = int(os.environ.get("SOAK_SERIES", "1000"))

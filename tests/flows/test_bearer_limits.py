@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 
 from tests.clock import Clock
 from tests.flows.api import ApiSites
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, Site, SiteFactory
 from tests.flows.issued import access_token
 from tests.flows.provider import reply

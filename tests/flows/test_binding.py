@@ -3,7 +3,7 @@
 import pytest
 
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, ISSUER, Site, SiteFactory, to_callback
 
 BINDING = "bff_session_binding_failures_total"

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 from bff.errors import BadGateway
 from tests.flows.api import ROUTES, ApiSites, call, refusal
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import Site, SiteFactory
 
 ONE = ROUTES.replace("request_headers: [X-Tenant]", "request_headers: [X-Tenant], max_concurrent: 1")

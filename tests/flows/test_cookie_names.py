@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from bff.oidc.attempts import MOST_ATTEMPTS
+from bff.login.transaction import MOST_ATTEMPTS
 from bff.settings import Settings
 from bff.settings.cookies import END_SESSION, HOST_HTTP, LOGIN, ROUNDS, SESSION
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, ISSUER, Site, SiteFactory, begin, log_out, login, proof, to_callback
 
 NAME = HOST_HTTP + SESSION

@@ -20,19 +20,20 @@ from joserfc.jwk import RSAKey
 from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from bff import beacon, sensitive
+from bff.beacon import reports as beacon
+from bff.beacon import sensitive
+from bff.login.return_url import ReturnUrls
+from bff.login.transaction import surplus_transactions
 from bff.observability import logs, traces
 from bff.oidc import jwt
-from bff.oidc.attempts import surplus_attempts
-from bff.oidc.return_url import ReturnUrls
 from bff.routes import AuthzMapping, check_query, decoded_path
 from bff.routes.content import json_body, parameters
 from bff.routes.jsonpath import Selector
 from bff.settings import AuthzMap
 from bff.web import forwarded, problem
 from bff.web.bearer import bearer_token
-from bff.web.client import Clients
-from bff.web.originals import Original
+from bff.web.client_address import ClientAddressResolver
+from bff.web.forward_auth import OriginalRequest
 from tests.clock import Clock
 from tests.flows.browser import Browser
 from tests.flows.internet import BFF, Site, SiteFactory, proof, site
@@ -85,7 +86,10 @@ def encoded(content: bytes) -> str:
 
 
 RETURNS = ReturnUrls("https://app.example", ["https://other.example"])
-CLIENTS = [Clients((), unix_sockets=True), Clients((), unix_sockets=True, header="Forwarded")]
+CLIENTS = [
+    ClientAddressResolver((), unix_sockets=True),
+    ClientAddressResolver((), unix_sockets=True, header="Forwarded"),
+]
 TYPED = AuthzMapping(AuthzMap("o", "a", None, (("a", "$.body.a? | number"), ("q", "$.query.q?"))))
 WIDE = Selector("$.body..a")
 READERS: dict[str, Callable[[str], object]] = {
@@ -116,11 +120,12 @@ READERS: dict[str, Callable[[str], object]] = {
     "a media type": lambda text: json_body(b"{}", text, text),
     "a body searched through": lambda text: WIDE.all({"body": json_body(text.encode(), "application/json", "")}),
     "Accept": lambda text: problem.is_navigation({"HTTP_ACCEPT": text}),
-    "nginx' question": lambda text: Original.of({"PATH_INFO": "/auth/verify/nginx", "HTTP_X_ORIGINAL_URL": text}),
-    "Envoy's question": lambda text: Original.of(
+    "nginx' question": lambda text: OriginalRequest.of({"PATH_INFO": "/auth/verify/nginx", "HTTP_X_ORIGINAL_URL":
+    text}), "Envoy's question": lambda text: OriginalRequest.of(
         {"PATH_INFO": "/auth/verify/envoy/" + text, "RAW_URI": "/auth/verify/envoy/" + text, "REQUEST_METHOD": "GET"}
     ),
-    "attempts": lambda text: surplus_attempts({f"bff_login_{number:016x}": text for number in range(len(text) // 40)}),
+    "attempts": lambda text: surplus_transactions({f"bff_login_{number:016x}": text for number in range(len(text) //
+    40)}),
 }  # fmt: skip
 PIECES = (
     "4-", "4 ", "4.", "4", "%2D4", "%25", "%", "%2525", "%C3", "a@", "@a.", "://:", "basic a ", "bearer a", "a=",

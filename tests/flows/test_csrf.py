@@ -4,7 +4,7 @@ import pytest
 
 from bff.settings.cookies import CSRF
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, Site, SiteFactory, login
 
 VIOLATIONS = "bff_csrf_violations_total"

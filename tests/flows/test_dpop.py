@@ -12,8 +12,8 @@ from joserfc.jwk import Key
 from bff.oidc.dpop import thumbprint
 from tests.clock import Clock
 from tests.flows.browser import Browser
+from tests.flows.counters import Counters
 from tests.flows.dpop_provider import DpopProvider
-from tests.flows.instruments import Counters
 from tests.flows.internet import ISSUER, Site, begin, log_out, login, to_callback
 from tests.flows.provider import REMOVED
 from tests.flows.token_use import TokenSites, by_service, held, post, refusal, session_key, used

@@ -8,7 +8,7 @@ import pytest
 
 from bff.crypto import digest
 from bff.errors import StoreUnavailable
-from bff.events.model import EVENTS, EventType, Kept
+from bff.events.model import EVENTS, Durability, EventType
 from bff.events.outbox import LOG, SAMPLED
 from tests.clock import Clock
 from tests.flows.browser import Browser
@@ -161,7 +161,7 @@ def _away(_store: object) -> None:
 def test_without_brokers_they_are_in_the_log(bff: Site, browser: Browser, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="bff.events")
     login(browser)
-    bff.services.events.delivery.run()
+    bff.services.events.relay.run()
     written = [record.__dict__["cloudevent"]["type"] for record in caplog.records if record.name == "bff.events"]
     assert written == ["session.created", "auth.login.succeeded"]
     assert bff.store.log_length(LOG) == 0
@@ -180,7 +180,7 @@ def test_nobody_is_named(bff: Site, browser: Browser) -> None:
 
 def test_what_any_stranger_can_cause_is_never_durable(new_site: SiteFactory) -> None:
     """A table in plain sight: whoever makes one of these durable lets strangers write to the store."""
-    durable = {event for event in EventType if EVENTS[event].kept({}) is Kept.DURABLE}
+    durable = {event for event in EventType if EVENTS[event].durability({}) is Durability.DURABLE}
     assert durable == {
         EventType.AUTHZ_DECISION,
         EventType.LOGIN_SUCCEEDED,

@@ -9,7 +9,7 @@ from typing import Any
 from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import NEW_KEY, OLD_KEY, SiteFactory, balanced, log_out, login, proof, to_callback
 
 DESTROYED = "bff_sessions_destroyed_total"

@@ -7,7 +7,7 @@ from werkzeug.test import TestResponse
 
 from bff.settings.cookies import CSRF
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, ISSUER, SESSION, Site, proof
 
 PATH = "/auth/frontchannel-logout"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bff import draining
+from bff.server import draining
 from tests.clock import Clock
 from tests.flows.browser import Browser
 from tests.flows.internet import Site, SiteFactory

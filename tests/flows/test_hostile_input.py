@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 
 from tests.clock import Clock
 from tests.flows.browser import ON_VERIFY_BIND, QUESTIONS, VERIFY_BIND
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, OTHER_APP, SESSION, Site, site
 from tests.fuzz import examples
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.flows.api import ROUTES, ApiSites
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, ISSUER, Site, SiteFactory, proof
 
 SPA = "https://spa.app.example"
@@ -123,7 +123,7 @@ def test_our_pages_still_need_a_proof_to_change(alice: Browser, headers: dict[st
 def test_a_refused_request_is_no_use(bff: Site, alice: Browser) -> None:
     bff.clock.now += 600
     alice.send("GET", "/auth/tokens", site("cross-site"))
-    bff.services.gate.flush()
+    bff.services.authenticator.flush()
     idle = alice.fetch("/auth/session?touch=false").get_json()["idle_expires_in"]
     assert idle == bff.services.settings.sessions.idle_timeout - 600
 

@@ -8,8 +8,8 @@ import pytest
 from joserfc import jws
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
-from bff import keys
-from bff.signing import PUBLISHED_BEFORE
+from bff.keys import key_file
+from bff.keys.signing import PUBLISHED_BEFORE
 from tests.clock import Clock
 from tests.flows.internet import ISSUER, Site, SiteFactory, login, to_callback
 from tests.flows.provider import OpenIdProvider
@@ -60,7 +60,7 @@ def test_every_registrations_keys_are_published_once(new_site: SiteFactory, tmp_
 @pytest.fixture
 def file(tmp_path: Path, clock: Clock) -> Path:
     path = tmp_path / "client-keys.json"
-    path.write_text(keys.new("ES256", clock()))
+    path.write_text(key_file.new("ES256", clock()))
     return path
 
 
@@ -91,7 +91,7 @@ def test_logins_while_a_key_is_replaced(new_site: SiteFactory, file: Path, clock
     (old,) = (key["kid"] for key in published(bff))
     assert signed_with(bff) == old
 
-    keys.rotate(file, 2, clock())
+    key_file.rotate(file, 2, clock())
     under_way = bff.browser()
     callback = to_callback(under_way)
     after = signing_site(new_site, file, bff)
@@ -107,7 +107,7 @@ def test_logins_while_a_key_is_replaced(new_site: SiteFactory, file: Path, clock
     assert signed_with(after) == new
 
     clock.now += 30 * 24 * 3600
-    keys.rotate(file, 2, clock())
+    key_file.rotate(file, 2, clock())
     last = signing_site(new_site, file, after)
     last.idp.client.public_key = fetched(last)
     assert signed_with(last) == new
@@ -119,6 +119,6 @@ def test_a_key_that_signs_unpublished_is_refused(new_site: SiteFactory, file: Pa
     bff = signing_site(new_site, file)
     bff.idp.client.public_key = fetched(bff)
     bff.logged_in()
-    file.write_text(keys.new("ES256", clock()))
+    file.write_text(key_file.new("ES256", clock()))
     after = signing_site(new_site, file, bff)
     assert login(after.browser()).status_code == 400

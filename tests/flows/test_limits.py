@@ -10,7 +10,7 @@ from bff.web.provider_logout import FORM
 from tests.clock import Clock
 from tests.flows.api import ApiSites, call
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import Site, SiteFactory
 
 Ask = Callable[[Browser], TestResponse]

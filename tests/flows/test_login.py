@@ -5,11 +5,11 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from bff.oidc.attempts import COOKIE_PREFIX
+from bff.login.transaction import COOKIE_PREFIX
 from bff.sessions.token_store import CODE_LIFE, REVOCATION_INDEX
 from tests.clock import Clock
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, ISSUER, OTHER_APP, SESSION, Site, SiteFactory, begin, login, to_callback
 
 

@@ -6,11 +6,11 @@ import pytest
 import requests
 from werkzeug.wrappers import Response
 
+from tests.flows.assertions import ECHO, Witness
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import Site, login
 from tests.flows.provider import REMOVED, Answer, html, raising, reply
-from tests.flows.witness import ECHO, Witness
 
 
 def huge() -> Response:

@@ -11,13 +11,13 @@ import pytest
 import requests
 
 from bff.crypto import digest
-from bff.oidc.attempts import COOKIE_PREFIX
+from bff.login.transaction import COOKIE_PREFIX
 from tests.clock import Clock
+from tests.flows.assertions import ECHO, Witness, come_back, with_query
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, ISSUER, SESSION, Site, begin, login, to_callback
 from tests.flows.provider import raising
-from tests.flows.witness import ECHO, Witness, come_back, with_query
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ import requests
 from joserfc.jwk import Key
 from werkzeug.wrappers import Request, Response
 
-from bff.oidc.flow import LONGEST
-from bff.oidc.kept import RETRY_AFTER
+from bff.lib.stale_cache import RETRY_AFTER
+from bff.login.flow import LONGEST
 from tests.clock import Clock
+from tests.flows.assertions import Witness
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import Site, SiteFactory, begin, login
 from tests.flows.provider import REMOVED, Answer, OpenIdProvider, html, raising, reply
-from tests.flows.witness import Witness
 
 
 def test_unknown_keys_are_looked_up_at_most_every_ten_seconds(bff: Site, clock: Clock) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from joserfc.jwk import Key, RSAKey
 
+from tests.flows.assertions import Witness
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import Site, login
 from tests.flows.provider import REMOVED, OpenIdProvider
 from tests.flows.tokens import Sign, assembled, compact, unsigned
-from tests.flows.witness import Witness
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, ISSUER, OTHER_APP, SESSION, Site, SiteFactory
 
 LOCAL, OWN = "http://localhost:8000", "http://127.0.0.1:8000"

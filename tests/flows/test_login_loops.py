@@ -7,10 +7,10 @@ import pytest
 
 from bff.settings.cookies import ROUNDS
 from bff.web.rounds import MEMORY, MOST_ROUNDS, SUSPICIOUS
+from tests.flows.assertions import come_back
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import ISSUER, SESSION, Site, SiteFactory, begin, log_out, login, to_callback
-from tests.flows.witness import come_back
 
 PAGE = "/orders"
 LOGGED = "login_loop"

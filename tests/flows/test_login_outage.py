@@ -4,12 +4,12 @@ import pytest
 import requests
 from werkzeug.test import TestResponse
 
-from bff.oidc.attempts import COOKIE_PREFIX
+from bff.login.transaction import COOKIE_PREFIX
 from bff.oidc.reachable import ASKED_AGAIN_AFTER
+from tests.flows.assertions import come_back
 from tests.flows.browser import Browser
 from tests.flows.internet import ISSUER, Site, begin, log_out, login, to_callback
 from tests.flows.provider import Answer, html, raising
-from tests.flows.witness import come_back
 
 ENDPOINTS = ("discovery", "token", "jwks", "authorize")
 AWAY = {

@@ -8,10 +8,10 @@ import pytest
 from joserfc import jws
 from joserfc.jwk import ECKey, Key
 
-from bff.oidc.attempts import COOKIE_PREFIX
+from bff.login.transaction import COOKIE_PREFIX
 from tests.clock import Clock
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import Site, SiteFactory, begin, login
 from tests.flows.provider import REMOVED, html
 

@@ -6,13 +6,13 @@ from urllib.parse import quote, urlsplit
 import pytest
 from werkzeug.test import TestResponse
 
-from bff.oidc.attempts import COOKIE_PREFIX, MOST_ATTEMPTS
+from bff.login.transaction import COOKIE_PREFIX, MOST_ATTEMPTS
 from tests.clock import Clock
+from tests.flows.assertions import come_back, with_query
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, SESSION, Site, SiteFactory, begin, to_callback
 from tests.flows.provider import html
-from tests.flows.witness import come_back, with_query
 
 PAGE = "/orders?page=2&sort=name"
 HOME_AGAIN = f'href="{BFF}/auth/login?return_to={quote(PAGE, safe="")}&amp;idp=default"'

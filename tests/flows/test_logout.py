@@ -10,11 +10,11 @@ from joserfc.jwk import ECKey
 from werkzeug.test import Client, TestResponse
 from werkzeug.wrappers import Response
 
-from bff.oidc.logout import COOKIE as TICKET_COOKIE
+from bff.login.logout import COOKIE as TICKET_COOKIE
 from bff.settings.cookies import CSRF
 from tests.clock import Clock
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, ISSUER, SESSION, Site, SiteFactory, log_out, login, proof
 from tests.flows.provider import REMOVED, Answer, html, raising
 

@@ -8,7 +8,7 @@ from joserfc.jwk import Key
 
 from tests.clock import Clock
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, ISSUER, Site, SiteFactory, begin, login, to_callback
 from tests.flows.provider import OpenIdProvider
 from tests.flows.registration import SECRET

@@ -16,7 +16,7 @@ from bff.sessions.model import EndReason
 from bff.sessions.token_store import CODE_LIFE
 from tests.clock import Clock
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, ISSUER, Site, SiteFactory, log_out, login, proof, site, to_callback
 from tests.flows.one_grant import OneGrant
 from tests.flows.provider import html
@@ -59,12 +59,12 @@ def time_out(bff: Site, browser: Browser) -> None:
 
 def end_by_operator(bff: Site, browser: Browser) -> None:
     (session,) = bff.services.directory.latest(1)
-    bff.services.gate.end(session.session, EndReason.REVOKED, by="operator")
+    bff.services.authenticator.end(session.session, EndReason.REVOKED, by="operator")
 
 
 def be_ended_by_the_provider(bff: Site, browser: Browser) -> None:
     (session,) = bff.services.directory.latest(1)
-    bff.services.gate.end(session.session, EndReason.BACKCHANNEL)
+    bff.services.authenticator.end(session.session, EndReason.BACKCHANNEL)
 
 
 def lose_the_refresh_token(bff: Site, browser: Browser) -> None:
@@ -196,7 +196,7 @@ class Person(RuleBasedStateMachine):
         self.clock.now += seconds
         for which in self.alive:
             assert self.browsers[which].verify().status_code == 200
-        self.bff.services.gate.flush()
+        self.bff.services.authenticator.flush()
         self.pending.clear()  # its code is of no use after a minute
 
     @precondition(lambda self: self.alive)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bff.errors import StoreRefuses
-from bff.sessions.gate import Client
+from bff.sessions.authenticator import ClientFingerprint
 from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.browser import Browser
@@ -73,7 +73,9 @@ def test_what_was_revoked_meanwhile_is_refused_when_it_is_back(new_site: SiteFac
 
 
 def taken_back(bff: Site, browser: Browser) -> int:
-    session = bff.services.gate.admit(f"{SESSION}={real(browser)}", Client("203.0.113.7", "")).session
+    session = bff.services.authenticator.authenticate(
+        f"{SESSION}={real(browser)}", ClientFingerprint("203.0.113.7", "")
+    ).session
     path = f"/auth/sessions/{session.reference}"
     return browser.fetch(path, method="DELETE", headers=proof(browser)).status_code
 

@@ -10,7 +10,7 @@ from bff.settings.cookies import CSRF
 from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import SESSION, Site, SiteFactory, balanced, log_out, proof
 
 DESTROYED = "bff_sessions_destroyed_total"
@@ -69,7 +69,7 @@ def test_last_seen_moves_with_use(bff: Site, clock: Clock) -> None:
     here, there = bff.logged_in(), bff.logged_in()
     clock.now += 600
     assert there.verify().status_code == 200
-    bff.services.gate.flush()
+    bff.services.authenticator.flush()
     clock.now += 30
     seen = {each["id"]: int(clock.now) - each["last_seen"] for each in listed(here)}
     assert seen == {own(here): 0, own(there): 30}
@@ -109,7 +109,7 @@ def test_of_very_many_the_latest_used_are_listed(bff: Site, clock: Clock, monkey
         made.append(bff.logged_in())
         clock.now += 60
     assert made[0].verify().status_code == 200
-    bff.services.gate.flush()
+    bff.services.authenticator.flush()
     content = made[0].fetch("/auth/sessions").get_json()
     assert [each["id"] for each in content["sessions"]] == [own(made[2]), own(made[0])]
     assert content["more"] is True

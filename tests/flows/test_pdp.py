@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from bff.pdp.cedar import NOT_PERMITTED
-from bff.pdp.guard import WHY
+from bff.pdp.enforcement import WHY
 from bff.pdp.model import Cause
 from bff.settings import OnError
 from bff.web.pdp import LONGEST, MOST
 from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, Site, SiteFactory, proof
 from tests.flows.issued import access_token
 from tests.flows.policy import asked, policies, services_own_token, with_pdp

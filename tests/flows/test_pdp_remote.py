@@ -11,7 +11,7 @@ from werkzeug.wrappers import Request, Response
 from bff.dev.in_process import WsgiTransport
 from bff.settings import ServiceSettings, TokenKind
 from tests.clock import Clock
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import ISSUER, Site, site
 from tests.flows.policy import with_pdp
 from tests.flows.provider import OpenIdProvider

@@ -7,7 +7,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, Site, login
 
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}

@@ -9,7 +9,7 @@ from bff.kv.sqlite import SqliteStore
 from bff.sessions.resets import EPOCH
 from tests.clock import Clock
 from tests.contract.backends import eventually
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import Site, SiteFactory, balanced
 
 RESETS = "bff_store_resets_total"

@@ -14,7 +14,7 @@ from bff.rotation import INDEX, LIFE, PERIOD
 from bff.services import longest_life
 from bff.sessions.records import hot
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, ISSUER, NEW_KEY, OLD_KEY, SESSION, Site, log_out, proof, to_callback
 from tests.flows.issued import logout_token
 from tests.flows.token_use import TokenSites, used
@@ -126,8 +126,8 @@ def waiting(site: Site) -> int:
 def delivered(site: Site) -> bool:
     """Whether nothing is left when this instance has had its turn."""
     for _ in range(3):
-        site.services.events.delivery.run()
-    site.services.events.delivery.close()
+        site.services.events.relay.run()
+    site.services.events.relay.close()
     return not waiting(site)
 
 

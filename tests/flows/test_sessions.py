@@ -5,7 +5,7 @@ import pytest
 from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import NEW_KEY, OLD_KEY, SESSION, Site, SiteFactory, balanced, log_out
 
 DESTROYED = "bff_sessions_destroyed_total"
@@ -51,7 +51,7 @@ def test_use_extends_it_up_to_the_lifetime(new_site: SiteFactory, clock: Clock, 
     for _ in range(4):
         clock.now += 499
         assert browser.verify().status_code == 200
-        bff.services.gate.flush()
+        bff.services.authenticator.flush()
     clock.now += 3
     assert browser.verify().status_code == 200
     keep_cookie(browser)
@@ -81,7 +81,7 @@ def test_the_sweep_ends_what_nobody_asks_for_any_more(new_site: SiteFactory, clo
     bff.logged_in()
     clock.now += 500
     assert used.verify().status_code == 200
-    bff.services.gate.flush()
+    bff.services.authenticator.flush()
     assert bff.services.store.sweep() == 0
     clock.now += 100
     assert bff.services.store.sweep() == 1
@@ -134,7 +134,7 @@ def test_asking_who_am_i_counts_as_use_unless_it_says_otherwise(
     browser = bff.logged_in()
     clock.now += 3000
     browser.fetch(f"/auth/session{query}")
-    bff.services.gate.flush()
+    bff.services.authenticator.flush()
     clock.now += 1000
     assert browser.fetch("/auth/session?touch=false").get_json()["authenticated"] is extends
 
@@ -155,7 +155,7 @@ def test_use_is_recorded_at_most_once_a_minute(
     for _ in range(60):
         clock.now += 2
         assert browser.verify().status_code == 200
-        bff.services.gate.flush()
+        bff.services.authenticator.flush()
     assert 1 <= len([line for line in bff.store.writes if "IndexAdd" in line]) <= 2
 
 
@@ -175,9 +175,9 @@ def test_what_could_not_be_recorded_is_recorded_later(bff: Site, clock: Clock) -
     assert browser.verify().status_code == 200
     bff.store.down = True
     with pytest.raises(Exception, match="out of order"):
-        bff.services.gate.flush()
+        bff.services.authenticator.flush()
     bff.store.down = False
-    bff.services.gate.flush()
+    bff.services.authenticator.flush()
     clock.now += 3500
     assert browser.verify().status_code == 200
 
@@ -187,7 +187,7 @@ def test_an_ended_session_is_not_brought_back_by_its_last_use(bff: Site, clock: 
     clock.now += 100
     assert browser.verify().status_code == 200
     assert log_out(browser).status_code == 200
-    bff.services.gate.flush()
+    bff.services.authenticator.flush()
     assert bff.active() == 0
     assert balanced(bff, counters)
 

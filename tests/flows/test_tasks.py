@@ -133,7 +133,7 @@ def test_the_refresh_sweep_stops_between_two_sessions(token_site: TokenSites, cl
     browsers = [bff.logged_in() for _ in range(5)]
     clock.now += 400
     assert {browser.verify().status_code for browser in browsers} == {200}
-    bff.services.gate.flush()
+    bff.services.authenticator.flush()
     clock.now += 150
     asked = bff.idp.count("token")
     sweep = job(bff, "token_refresh")

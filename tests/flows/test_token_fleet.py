@@ -10,13 +10,13 @@ import pytest
 import requests
 from werkzeug.wrappers import Response
 
-from bff.oidc.issued import Issued
+from bff.oidc.token_response import TokenResponse
 from bff.sessions.token_store import CODE_LIFE
 from bff.sessions.tokens import Tokens
 from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import Site, balanced, log_out, login
 from tests.flows.provider import Answer, html, raising
 from tests.flows.token_use import TokenSites, by_service, held, post, refusal, session_key, used
@@ -133,7 +133,7 @@ def test_a_race_that_looks_like_a_rejection(at_work: Site, clock: Clock, counter
         session = at_work.services.store.find(key)
         assert session is not None
         content: dict[str, Any] = original(form).get_json()
-        issued = at_work.services.tokens.refresher.endpoint.reader.read(content, token_type="Bearer")
+        issued = at_work.services.tokens.refresher.endpoint.reader.parse(content, token_type="Bearer")
         at_work.services.token_store.update(key, lambda old: _with(old, issued))
         return original(form)  # a second use
 
@@ -143,7 +143,7 @@ def test_a_race_that_looks_like_a_rejection(at_work: Site, clock: Clock, counter
     assert counters.gained("bff_sessions_destroyed_total") == {}
 
 
-def _with(old: Tokens, issued: Issued) -> Tokens:
+def _with(old: Tokens, issued: TokenResponse) -> Tokens:
     assert issued.access is not None
     return replace(old, access=issued.access, refresh_token=issued.refresh_token)
 
@@ -259,7 +259,7 @@ def test_who_is_at_work_never_waits(at_work: Site, clock: Clock, counters: Count
     first = used(busy)
     clock.now += 400
     assert busy.verify().status_code == 200
-    at_work.services.gate.flush()
+    at_work.services.authenticator.flush()
     clock.now += 150
     at_work.services.tokens.sweep.run()
     assert at_work.idp.count("token") == 2 + 1
@@ -287,7 +287,7 @@ def test_the_sweep_while_the_provider_is_down(at_work: Site, clock: Clock, count
     browser = at_work.logged_in()
     clock.now += 400
     assert browser.verify().status_code == 200
-    at_work.services.gate.flush()
+    at_work.services.authenticator.flush()
     clock.now += 120
     at_work.idp.break_endpoint("token", html(500))
     at_work.services.tokens.sweep.run()
@@ -304,7 +304,7 @@ def test_the_sweep_meets_a_rejection(at_work: Site, clock: Clock, counters: Coun
     browser = at_work.logged_in()
     clock.now += 400
     assert browser.verify().status_code == 200
-    at_work.services.gate.flush()
+    at_work.services.authenticator.flush()
     clock.now += 120
     at_work.idp.later_grants.end_families()
     at_work.services.tokens.sweep.run()

@@ -6,11 +6,11 @@ import pytest
 from werkzeug.wrappers import Response
 
 from tests.clock import Clock
-from tests.flows.instruments import Counters
+from tests.flows.assertions import ECHO
+from tests.flows.counters import Counters
 from tests.flows.internet import Site, login
 from tests.flows.provider import REMOVED, Answer, html, reply
 from tests.flows.token_use import held, refusal, session_key, used
-from tests.flows.witness import ECHO
 
 FAULTS = "bff_token_response_faults_total"
 FAILED = "bff_token_refresh_failed_total"

@@ -12,7 +12,7 @@ from bff.errors import StoreUnavailable
 from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, Site, balanced
 from tests.flows.provider import REMOVED, Answer, html, raising, reply
 from tests.flows.token_use import TokenSites, by_service, held, post, refusal, session_key, used
@@ -330,7 +330,7 @@ def test_the_store_goes_down_while_the_provider_answers(
     second = used(browser)
     assert second != first
     at_work.store.down = False
-    at_work.services.tokens.unsaved.write()
+    at_work.services.tokens.pending_writes.write()
     assert used(browser) == second
     clock.now += EXPIRED
     assert used(browser) not in (first, second)
@@ -341,11 +341,11 @@ def test_the_store_goes_down_while_the_provider_answers(
 
 def test_two_who_write_what_could_not_be_written(at_work: Site, browser: Browser, clock: Clock) -> None:
     """A request and the background job do it at the same moment."""
-    unsaved, store = at_work.services.tokens.unsaved, at_work.services.token_store
+    pending_writes, store = at_work.services.tokens.pending_writes, at_work.services.token_store
     session = at_work.services.store.find(session_key(browser))
     assert session is not None
     at_work.store.down = True
-    assert unsaved.save(session, lambda tokens: tokens, None) is None  # type: ignore[arg-type]  # nothing is lost
+    assert pending_writes.save(session, lambda tokens: tokens, None) is None  # type: ignore[arg-type]  # nothing is lost
     at_work.store.down = False
     original = store.update
     nested: list[str] = []
@@ -353,11 +353,11 @@ def test_two_who_write_what_could_not_be_written(at_work: Site, browser: Browser
     def update(key: str, change: Callable[[Any], Any]) -> Any:
         if not nested:
             nested.append(key)
-            unsaved.write()
+            pending_writes.write()
         return original(key, change)
 
     store.update = update  # type: ignore[method-assign]
-    unsaved.write()
+    pending_writes.write()
     assert nested == [session.key]
 
 

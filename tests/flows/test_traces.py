@@ -16,7 +16,7 @@ from tests.flows.browser import VERIFY_BIND, Browser
 from tests.flows.internet import BFF, ISSUER, Site, SiteFactory, login, site
 from tests.flows.policy import with_pdp
 from tests.flows.provider import OpenIdProvider
-from tests.recorded import Recorded, recording
+from tests.recorded_spans import Recorded, recording
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "b7ad6b7169203331"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{CALLER}-01", f"00-{TRACE}-{CALLER}-00"

@@ -5,7 +5,7 @@ import logging
 import pytest
 from werkzeug.test import EnvironBuilder
 
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, Site, SiteFactory
 
 METRIC = "bff_untrusted_forwarding_total"

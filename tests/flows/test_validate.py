@@ -17,7 +17,7 @@ from bff.oidc.jwt import parse
 from bff.oidc.key_questions import MOST
 from bff.web.bearer import bearer_token
 from tests.clock import Clock
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, ISSUER, Site, SiteFactory, login
 from tests.flows.issued import BACKCHANNEL, access_token, logout_token
 from tests.flows.provider import REMOVED, Answer, OpenIdProvider, html, raising, reply
@@ -298,7 +298,7 @@ def remembered(bff: Site, token: str, monkeypatch: pytest.MonkeyPatch) -> bool:
         raise AssertionError("parsed again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("bff.oidc.bearer.parse", unable)
+        patch.setattr("bff.bearer.tokens.parse", unable)
         return validate(bff, token).status_code == 200
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.clock import Clock
 from tests.contract.backends import eventually
 from tests.flows.browser import Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, OTHER_APP, SESSION, Site, SiteFactory, login
 from tests.flows.provider import REMOVED
 

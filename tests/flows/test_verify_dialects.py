@@ -11,9 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from werkzeug.test import EnvironBuilder, TestResponse
 
-from bff.observability.access_log import JsonLogger
+from bff.server.access_log import JsonLogger
 from tests.flows.browser import ON_VERIFY_BIND, VERIFY_BIND, Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, OTHER_APP, Site, SiteFactory
 
 PAGE = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}

@@ -10,7 +10,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from bff import settings
 from bff.web.listener import VerifyListener
 from tests.flows.browser import ON_VERIFY_BIND, VERIFY_BIND, Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import Site, SiteFactory
 
 PUBLIC = {"bff.listener": ("127.0.0.1", 8000)}

@@ -8,7 +8,7 @@ import pytest
 
 from bff import settings, settings_check
 from tests.flows.browser import ON_VERIFY_BIND, VERIFY_BIND, Browser
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import BFF, SESSION, Site, SiteFactory
 from tests.flows.token_use import post
 

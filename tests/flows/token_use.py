@@ -41,7 +41,7 @@ class TokenSites:
 
 
 def use(service: str) -> Response:
-    usable = services().tokens.keeper.ensure_token(g.session, service)
+    usable = services().tokens.service.ensure_token(g.session, service)
     if usable is None:
         return jsonify(token=None)
     return jsonify(token=usable.token.value, type=usable.token.token_type, bound=usable.key is not None)

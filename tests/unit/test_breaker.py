@@ -3,7 +3,7 @@ import threading
 import pytest
 from prometheus_client import REGISTRY
 
-from bff.breaker import Breaker, State
+from bff.breaker import Breaker, BreakerState
 from tests.clock import Clock
 
 
@@ -27,7 +27,7 @@ def fail(breaker: Breaker, times: int) -> None:
 
 
 def test_starts_closed(breaker: Breaker) -> None:
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED
     assert breaker.allow()
 
 
@@ -35,7 +35,7 @@ def test_opens_at_the_limit_and_not_before(breaker: Breaker) -> None:
     fail(breaker, 2)
     assert breaker.allow()
     fail(breaker, 1)
-    assert breaker.state is State.OPEN
+    assert breaker.state is BreakerState.OPEN
     assert not breaker.allow()
 
 
@@ -43,7 +43,7 @@ def test_only_failures_in_a_row_count(breaker: Breaker) -> None:
     fail(breaker, 2)
     breaker.succeeded()
     fail(breaker, 2)
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED
 
 
 def test_lets_one_probe_through(breaker: Breaker, clock: Clock) -> None:
@@ -51,7 +51,7 @@ def test_lets_one_probe_through(breaker: Breaker, clock: Clock) -> None:
     clock.now += 0.99
     assert not breaker.allow()
     clock.now += 0.01
-    assert breaker.state is State.HALF_OPEN
+    assert breaker.state is BreakerState.HALF_OPEN
     assert [breaker.allow() for _ in range(5)] == [True, False, False, False, False]
 
 
@@ -60,10 +60,10 @@ def test_a_good_probe_closes(breaker: Breaker, clock: Clock) -> None:
     clock.now += 1
     assert breaker.allow()
     breaker.succeeded()
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED
     assert all(breaker.allow() for _ in range(5))
     fail(breaker, 2)
-    assert breaker.state is State.CLOSED, "the count starts anew"
+    assert breaker.state is BreakerState.CLOSED, "the count starts anew"
 
 
 def test_a_bad_probe_opens_for_another_period(breaker: Breaker, clock: Clock) -> None:
@@ -72,7 +72,7 @@ def test_a_bad_probe_opens_for_another_period(breaker: Breaker, clock: Clock) ->
     assert breaker.allow()
     clock.now += 0.5
     breaker.failed()
-    assert breaker.state is State.OPEN
+    assert breaker.state is BreakerState.OPEN
     clock.now += 0.99
     assert not breaker.allow()
     clock.now += 0.01
@@ -86,7 +86,7 @@ def test_a_lost_probe_is_replaced(breaker: Breaker, clock: Clock) -> None:
     clock.now += 1
     assert [breaker.allow(), breaker.allow()] == [True, False]
     breaker.succeeded()
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED
 
 
 def test_a_late_failure_does_not_prolong_the_opening(breaker: Breaker, clock: Clock) -> None:
@@ -103,7 +103,7 @@ def test_doubts_ask_to_be_settled_and_open_nothing(breaker: Breaker) -> None:
     breaker.succeeded()
     assert [breaker.doubted() for _ in range(3)] == [False, False, True], "only doubts in a row count"
     breaker.broken()
-    assert breaker.state is State.OPEN
+    assert breaker.state is BreakerState.OPEN
 
 
 def test_a_probes_doubt_is_settled_at_once(breaker: Breaker, clock: Clock) -> None:
@@ -114,12 +114,12 @@ def test_a_probes_doubt_is_settled_at_once(breaker: Breaker, clock: Clock) -> No
     assert breaker.allow()
     assert breaker.doubted()
     breaker.broken()
-    assert (breaker.state, openings()) == (State.OPEN, before + 1)
+    assert (breaker.state, openings()) == (BreakerState.OPEN, before + 1)
     clock.now += 1
     assert breaker.allow()
     assert breaker.doubted()
     breaker.succeeded()
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED
 
 
 def test_counts_one_opening_per_outage(breaker: Breaker, clock: Clock) -> None:

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bff.settings import FORWARDED
-from bff.web.client import LONGEST, Clients
+from bff.web.client_address import LONGEST, ClientAddressResolver
 from bff.web.untrusted import UntrustedForwarding
 
 TRUSTED = [ip_network("127.0.0.0/8"), ip_network("::1"), ip_network("10.0.0.0/8"), ip_network("2001:db8:aa::/48")]
-CLIENTS = Clients(TRUSTED)
-RFC_7239 = Clients(TRUSTED, header=FORWARDED)
-SOCKET_FILE = Clients(TRUSTED, unix_sockets=True)
+CLIENTS = ClientAddressResolver(TRUSTED)
+RFC_7239 = ClientAddressResolver(TRUSTED, header=FORWARDED)
+SOCKET_FILE = ClientAddressResolver(TRUSTED, unix_sockets=True)
 
 
 def address(peer: str, forwarded: str | None = None) -> str:
@@ -79,7 +79,7 @@ def test_a_very_long_header_is_read_from_its_right_end() -> None:
 
 def test_with_no_trusted_proxy_no_header_counts() -> None:
     environ = {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "192.0.2.1"}
-    assert Clients([]).of(environ).address == "127.0.0.1"
+    assert ClientAddressResolver([]).of(environ).address == "127.0.0.1"
 
 
 @pytest.mark.parametrize("missing", range(len("192.0.2.1") + 1))
@@ -99,7 +99,7 @@ def longest(first: str) -> str:
 
 
 @pytest.mark.parametrize(("clients", "other"), [(CLIENTS, "HTTP_FORWARDED"), (RFC_7239, "HTTP_X_FORWARDED_FOR")])
-def test_other_forwarding_headers_are_not_read(clients: Clients, other: str) -> None:
+def test_other_forwarding_headers_are_not_read(clients: ClientAddressResolver, other: str) -> None:
     environ = {"REMOTE_ADDR": "10.0.0.1", "HTTP_X_REAL_IP": "192.0.2.1"}
     for value in ("for=192.0.2.1", "192.0.2.1"):
         assert clients.of({**environ, other: value}).address == "10.0.0.1"
@@ -181,7 +181,7 @@ def test_a_very_long_forwarded_is_read_from_its_right_end(length: int) -> None:
     ],
 )
 def test_who_came_through_a_socket_file(
-    clients: Clients, environ: dict[str, str], expected: str, trusted: bool
+    clients: ClientAddressResolver, environ: dict[str, str], expected: str, trusted: bool
 ) -> None:
     assert clients.of(environ).address == expected
     assert clients.trusts_peer(environ) is trusted
@@ -219,7 +219,7 @@ WRITTEN = ["for=192.0.2.1", 'for="192.0.2.1:80";proto=https', 'proto=https;for=1
 
 @given(parts, hostile)
 def test_no_forwarded_raises(peer: str, header: str) -> None:
-    for clients in (RFC_7239, Clients(TRUSTED, unix_sockets=True, header=FORWARDED)):
+    for clients in (RFC_7239, ClientAddressResolver(TRUSTED, unix_sockets=True, header=FORWARDED)):
         found: Any = clients.of({"REMOTE_ADDR": peer, "HTTP_FORWARDED": header}).address
         assert isinstance(found, str)
 
@@ -275,6 +275,6 @@ def test_untrusted_forwarding_is_logged_once_a_minute(caplog: pytest.LogCaptureF
     ],
 )
 def test_the_log_names_a_network_and_nobody(caplog: pytest.LogCaptureFixture, peer: str, network: str) -> None:
-    UntrustedForwarding(Clients([])).note({"REMOTE_ADDR": peer, "HTTP_FORWARDED": "for=203.0.113.9"})
+    UntrustedForwarding(ClientAddressResolver([])).note({"REMOTE_ADDR": peer, "HTTP_FORWARDED": "for=203.0.113.9"})
     (record,) = caplog.records
     assert (record.levelname, vars(record)["network"]) == ("WARNING", network)

@@ -280,7 +280,7 @@ def test_post_is_sent_once(upstream: Upstream, client: HttpClient, answer: Answe
 @pytest.mark.parametrize("answer", [broken(2), failing(503, 2)], ids=["broken", "503"])
 def test_post_is_repeated_when_the_caller_says_so(upstream: Upstream, client: HttpClient, answer: Answer) -> None:
     url = upstream.on("/revoke", answer)
-    assert client.post_form(url, {"token": "x"}, target="t", repeatable=True).ok
+    assert client.post_form(url, {"token": "x"}, target="t", idempotent=True).ok
     assert (upstream.calls["POST /revoke"], upstream.last_body) == (3, b"token=x")
 
 
@@ -292,7 +292,7 @@ def test_each_attempt_proves_anew_who_sends_it(upstream: Upstream, client: HttpC
         return {**form, "assertion": number}, {"X-Proof": number}
 
     url = upstream.on("/revoke", failing(503, 1))
-    assert client.post_form(url, {"token": "x"}, target="t", prove=prove, repeatable=True).ok
+    assert client.post_form(url, {"token": "x"}, target="t", prove=prove, idempotent=True).ok
     assert (upstream.last_body, upstream.last_headers["x-proof"]) == (b"token=x&assertion=1", "1")
 
 
@@ -423,7 +423,7 @@ def test_somebodys_words_open_no_breaker_for_everybody(
     url = poisoned(upstream, FAULTS[fault])
     for _ in range(12):
         with contextlib.suppress(UpstreamError):
-            asking.post_json(url, {"a": "poison"}, target="t", repeatable=repeatable, foreign=True)
+            asking.post_json(url, {"a": "poison"}, target="t", idempotent=repeatable, foreign=True)
     patiently(lambda: answers.append(asking.post_json(url, {"a": "b"}, target="t", foreign=True)))
     assert answers[0].ok
     asking.close()

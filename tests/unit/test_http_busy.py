@@ -14,10 +14,10 @@ from bff.bulkhead import Bulkhead
 from bff.dev.in_process import WsgiTransport
 from bff.errors import UpstreamError
 from bff.http import HttpClient, Response
-from bff.http.deadline import ends_by, left
-from bff.pdp.model import Cause, Undecided
+from bff.lib.deadline import ends_by, left
+from bff.pdp.model import Cause, NoDecision
 from tests.clock import Clock
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 
 URL = "http://127.0.0.1:8000/"
 REJECTED = "bff_bulkhead_rejections_total"
@@ -114,4 +114,4 @@ def test_a_deadline_is_of_one_thread(clock: Clock) -> None:
 
 
 def test_requests_can_make_a_policy_decision_point_busy_so_that_is_no_outage() -> None:
-    assert Undecided("busy").cause is Cause.MISTAKE
+    assert NoDecision("busy").cause is Cause.MISTAKE

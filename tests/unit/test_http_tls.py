@@ -12,7 +12,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from bff.errors import UpstreamError
 from bff.http import HttpClient
 from bff.http import tls as client_tls
-from bff.http.tls import Files
+from bff.http.tls import CertificateFiles
 from tests.peers import certificates, tls
 from tests.peers.certificates import Certificates
 
@@ -120,6 +120,6 @@ def test_a_folder_of_those_who_are_trusted(files: Certificates, tmp_path: Path) 
     folder = tmp_path / "trusted"
     folder.mkdir()
     shutil.copy(files.ca, folder / "ca.pem")
-    context = Files(folder).context()
+    context = CertificateFiles(folder).context()
     assert context.check_hostname
     assert context.get_ca_certs() == [], "each is read when it is needed"

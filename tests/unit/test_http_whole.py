@@ -126,7 +126,7 @@ SLOW: dict[str, Speak] = {
 @pytest.mark.parametrize("speak", SLOW.values(), ids=SLOW)
 def test_no_call_takes_longer_than_it_may(client: HttpClient, serve: Callable[[Speak], Server], speak: Speak) -> None:
     url = serve(speak).url
-    seconds, outcome = timed(lambda: client.post_json(url, {}, target="t", repeatable=True))
+    seconds, outcome = timed(lambda: client.post_json(url, {}, target="t", idempotent=True))
     assert seconds < LATEST
     assert outcome in ("timeout", "answered"), "answered is a 503, which is no success"
 

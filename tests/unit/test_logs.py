@@ -124,7 +124,7 @@ def test_tracebacks_are_redacted(log: tuple[logging.Logger, Lines]) -> None:
     [
         "session_ended",
         "GET /auth/login 200",
-        "bff.kv.redis_link",
+        "bff.kv.redis_executor",
         "2026-01-01T00:00:00+00:00",
         "0123456789abcdef01234567",  # a session's reference
         "basic",

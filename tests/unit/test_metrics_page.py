@@ -14,9 +14,9 @@ from prometheus_client.samples import Exemplar
 
 from bff.errors import StoreUnavailable
 from bff.observability.exposition import ActiveSessions, MetricsPage, metrics_app
-from bff.observability.fleet import BuildInfo
 from bff.observability.multiprocess.exemplars import NAME as EXEMPLARS
 from bff.observability.multiprocess.exemplars import ExemplarFile
+from bff.observability.process_metrics import BuildInfo
 from tests.clock import Clock
 from tests.unit.support import counted
 from tests.unit.value_files import Process, Samples, Scrapers, counter, expected, histogram, samples

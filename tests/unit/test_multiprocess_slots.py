@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bff import metrics_folder
 from bff.observability.multiprocess import folder as shared_folder
 from bff.observability.multiprocess import growing, values
 from bff.observability.multiprocess.files import entry, header
 from bff.observability.multiprocess.slots import Slot, held
+from bff.server import metrics_folder
 from tests.fuzz import examples
 from tests.unit.value_files import (
     Place,

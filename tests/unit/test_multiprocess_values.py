@@ -22,10 +22,10 @@ from prometheus_client import Histogram as ClientHistogram
 from prometheus_client import values as client_values
 from prometheus_client.metrics import MetricWrapperBase
 
+from bff.observability.fast_metrics import Counter, Histogram
 from bff.observability.multiprocess import folder as shared_folder
 from bff.observability.multiprocess import values
 from bff.observability.multiprocess.files import header
-from bff.observability.quick import Counter, Histogram
 from tests.fuzz import examples
 from tests.unit.value_files import Scrapers, samples, scraped
 

@@ -9,7 +9,7 @@ from bff import ratelimit
 from bff.crypto import Keyring
 from bff.errors import RateLimited, StoreUnavailable
 from bff.kv.sqlite import SqliteStore
-from bff.ratelimit import Quota, RateLimits, client_of
+from bff.ratelimit import Quota, RateLimiter, client_of
 from bff.settings import RateLimit
 from tests.clock import Clock
 from tests.flows.store import WatchedStore
@@ -29,17 +29,17 @@ def store(tmp_path: Path, clock: Clock) -> WatchedStore:
     return WatchedStore(SqliteStore(tmp_path / "store.sqlite", clock))
 
 
-def worker(store: WatchedStore, clock: Clock, *limits: RateLimit) -> RateLimits:
+def worker(store: WatchedStore, clock: Clock, *limits: RateLimit) -> RateLimiter:
     mac = Keyring([b"k" * 32]).mac("rate-limit")
-    return RateLimits(limits or (OPEN, CLOSED), store, mac, lambda client: f"of {client}", clock)
+    return RateLimiter(limits or (OPEN, CLOSED), store, mac, lambda client: f"of {client}", clock)
 
 
 @pytest.fixture
-def made(store: WatchedStore, clock: Clock) -> RateLimits:
+def made(store: WatchedStore, clock: Clock) -> RateLimiter:
     return worker(store, clock)
 
 
-def allowed(made: RateLimits, address: str = ALICE, name: str = "beacon") -> bool:
+def allowed(made: RateLimiter, address: str = ALICE, name: str = "beacon") -> bool:
     try:
         made.by_address(name, address)
     except RateLimited:
@@ -47,13 +47,13 @@ def allowed(made: RateLimits, address: str = ALICE, name: str = "beacon") -> boo
     return True
 
 
-def test_so_many_and_no_more(made: RateLimits) -> None:
+def test_so_many_and_no_more(made: RateLimiter) -> None:
     assert [allowed(made) for _ in range(5)] == [True, True, True, False, False]
     assert allowed(made, BOB)
     assert allowed(made, name="login")
 
 
-def test_what_was_given_back_is_not_counted_again(made: RateLimits) -> None:
+def test_what_was_given_back_is_not_counted_again(made: RateLimiter) -> None:
     assert [allowed(made) for _ in range(3)] == [True] * 3
     made.give_back("beacon", ALICE)
     assert [allowed(made) for _ in range(2)] == [True, False]
@@ -63,14 +63,14 @@ def test_what_was_given_back_is_not_counted_again(made: RateLimits) -> None:
     assert [allowed(made, BOB) for _ in range(5)] == [True] * 4 + [False]
 
 
-def test_no_more_is_given_back_than_the_limit_has(made: RateLimits) -> None:
+def test_no_more_is_given_back_than_the_limit_has(made: RateLimiter) -> None:
     for _ in range(9):
         made.give_back("beacon", ALICE)
     assert [allowed(made) for _ in range(7)] == [True] * 6 + [False]
 
 
 def test_what_was_given_back_is_remembered_of_so_many_clients(
-    made: RateLimits, monkeypatch: pytest.MonkeyPatch
+    made: RateLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ratelimit, "MOST_GIVEN_BACK", 2)
     for number in range(5):
@@ -78,7 +78,7 @@ def test_what_was_given_back_is_remembered_of_so_many_clients(
     assert len(made._given_back._left) == 2
 
 
-def test_the_window_moves(made: RateLimits, clock: Clock) -> None:
+def test_the_window_moves(made: RateLimiter, clock: Clock) -> None:
     assert allowed(made)
     clock.now += 30
     assert [allowed(made) for _ in range(3)] == [True, True, False]
@@ -105,14 +105,14 @@ def test_workers_share_a_limit(store: WatchedStore, clock: Clock) -> None:
     assert sum(allowed(one) for one in fleet * 4) == 3
 
 
-def test_a_session_is_the_same_wherever_it_comes_from(made: RateLimits) -> None:
+def test_a_session_is_the_same_wherever_it_comes_from(made: RateLimiter) -> None:
     assert [made.by_session("beacon", "s1") is not None for _ in range(3)] == [True] * 3
     with pytest.raises(RateLimited):
         made.by_session("beacon", "s1")
     assert made.by_session("beacon", "s2") is not None
 
 
-def test_what_is_left(made: RateLimits, clock: Clock) -> None:
+def test_what_is_left(made: RateLimiter, clock: Clock) -> None:
     assert made.by_address("beacon", ALICE) == Quota(OPEN, 2, 60)
     clock.now += 12.4
     quota = made.by_address("beacon", ALICE)
@@ -120,7 +120,7 @@ def test_what_is_left(made: RateLimits, clock: Clock) -> None:
     assert quota.headers() == [("RateLimit-Policy", '"beacon";q=3;w=60'), ("RateLimit", '"beacon";r=1;t=48')]
 
 
-def test_when_to_come_again(made: RateLimits, clock: Clock) -> None:
+def test_when_to_come_again(made: RateLimiter, clock: Clock) -> None:
     assert [allowed(made) for _ in range(3)] == [True] * 3
     clock.now += 12.4
     with pytest.raises(RateLimited) as refused:
@@ -137,7 +137,7 @@ def test_when_to_come_again(made: RateLimits, clock: Clock) -> None:
     assert allowed(made)
 
 
-def test_about_who_goes_on_asking_the_store_is_not_asked(made: RateLimits, store: WatchedStore, clock: Clock) -> None:
+def test_about_who_goes_on_asking_the_store_is_not_asked(made: RateLimiter, store: WatchedStore, clock: Clock) -> None:
     assert [allowed(made) for _ in range(100)].count(True) == 3
     assert len(store.hits) == 4, "three that were let through, and the first that was not"
     assert not allowed(made, "192.0.2.1")
@@ -147,14 +147,14 @@ def test_about_who_goes_on_asking_the_store_is_not_asked(made: RateLimits, store
     assert len(store.hits) == 9
 
 
-def test_a_violation_is_counted_each_time(made: RateLimits) -> None:
+def test_a_violation_is_counted_each_time(made: RateLimiter) -> None:
     before = counted("bff_rate_limit_hits_total", limit="beacon")
     assert [allowed(made, "192.0.2.77") for _ in range(7)].count(False) == 4
     assert counted("bff_rate_limit_hits_total", limit="beacon") - before == 4
     assert counted("bff_rate_limit_violations_total", client_id="of 192.0.2.77") == 4
 
 
-def test_with_the_store_away_each_limit_does_what_it_says(made: RateLimits, store: WatchedStore) -> None:
+def test_with_the_store_away_each_limit_does_what_it_says(made: RateLimiter, store: WatchedStore) -> None:
     assert [allowed(made) for _ in range(4)] == [True, True, True, False]
     store.down = True
     assert [made.by_address("beacon", BOB) for _ in range(5)] == [None] * 5
@@ -167,7 +167,7 @@ def test_with_the_store_away_each_limit_does_what_it_says(made: RateLimits, stor
     assert allowed(made, BOB, "login")
 
 
-def test_the_store_holds_no_address(made: RateLimits, store: WatchedStore) -> None:
+def test_the_store_holds_no_address(made: RateLimiter, store: WatchedStore) -> None:
     made.by_address("beacon", ALICE)
     made.by_session("login", "session-key")
     assert not [name for name in store.hits if ALICE in name or "session-key" in name]

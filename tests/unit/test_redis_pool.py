@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from bff.kv import redis_link
+from bff.kv import redis_executor
 from bff.kv.redis_pool import MasterPool
 from tests.contract.backends import eventually
 
@@ -119,7 +119,7 @@ def test_a_listeners_peer_that_vanished_is_noticed_within_a_second() -> None:
     class Listening:
         stopped = threading.Event()
 
-    link: Any = redis_link.RedisLink.__new__(redis_link.RedisLink)
+    link: Any = redis_executor.RedisExecutor.__new__(redis_executor.RedisExecutor)
     link._clock, link._pool = lambda: clock[0], None
     with pytest.raises(redis.TimeoutError):
         link._receive(Listening(), silent := Silent())

@@ -10,7 +10,7 @@ from typing import Any
 import bff
 from bff.http.client import Response, _Request
 from bff.http.response_head import parse
-from bff.sessions.gate import Client
+from bff.sessions.authenticator import ClientFingerprint
 
 HIDDEN = frozenset({
     "access_token", "address", "arn", "bearer", "body", "claims", "client_key", "client_secret", "cookie",
@@ -20,10 +20,10 @@ HIDDEN = frozenset({
 })  # fmt: skip
 """Names of fields that hold such things. One that is called so, and holds none, stands in ORDINARY."""
 ORDINARY = {
-    "bff.beacon.Event": {"value"},  # a measurement that is counted
+    "bff.beacon.reports.BeaconEvent": {"value"},  # a measurement that is counted
     "bff.events.model.Declaration": {"fields"},  # of an event's data, by name
     "bff.events.outbox._Waiting": {"sealed"},  # encrypted
-    "bff.http.tls.Files": {"key"},  # where it is
+    "bff.http.tls.CertificateFiles": {"key"},  # where it is
     "bff.observability.multiprocess.keys.Key": {"raw"},  # a series' name
     "bff.proxy.challenges.Challenge": {"parameters"},  # of a WWW-Authenticate, which is for everybody
     "bff.settings.model.ClaimNames": {"email", "permissions", "roles"},  # what providers call them
@@ -78,7 +78,7 @@ def test_no_value_shows_what_is_secret_or_somebodys() -> None:
 
 def test_the_test_sees_what_is_shown() -> None:
     made = dataclasses.make_dataclass("Made", ["secret", ("other", str, dataclasses.field(repr=False))])
-    assert (shown(made), shown(Client)) == ({"secret"}, set())
+    assert (shown(made), shown(ClientFingerprint)) == ({"secret"}, set())
 
 
 def test_calls_and_answers_show_no_credentials() -> None:

@@ -28,7 +28,7 @@ from bff.settings import AuthzMap, Files, RouteSettings, VerifyProfile
 from bff.settings.environment import VARIABLES
 from bff.settings.pdp import policy_files
 from bff.settings_check import EX_CONFIG, MASK, InvalidSettings, listener_problems, masked, problems, report
-from tests.peers import certificates, stranger
+from tests.peers import certificates, document_runner
 
 ROOT = Path(__file__).parents[2]
 KEY, ANOTHER, THIRD = (base64.b64encode(hashlib.sha256(name).digest()).decode() for name in (b"k", b"l", b"m"))
@@ -435,7 +435,7 @@ def test_the_command_prints_every_problem_and_exits_with_78(tmp_path: Path) -> N
 
 
 def test_the_readmes_own_recipe_is_without_a_complaint(tmp_path: Path) -> None:
-    blocks = stranger.blocks((ROOT / "README.md").read_text())
+    blocks = document_runner.blocks((ROOT / "README.md").read_text())
     (recipe,) = [block.text for block in blocks if "ENVIRONMENT=production" in block.text]
     exports = [line for line in recipe.splitlines() if line.startswith("export ")]
 

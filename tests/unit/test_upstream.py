@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bff.errors import BadGateway, BFFError, BodyTooLarge, ClientGone, UpstreamTimeout, UpstreamUnavailable
-from bff.http import AnswerBroken, HttpUpstream, Incoming, Outgoing, Watcher
+from bff.http import DisconnectMonitor, HttpUpstream, ResponseTruncated, UpstreamRequest, UpstreamResponse
 from bff.settings import UpstreamSettings
 from tests.clock import Clock
 from tests.unit.support import counted
@@ -126,20 +126,20 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def watcher() -> Iterator[Watcher]:
-    with closing(Watcher()) as watcher:
-        yield watcher
+def disconnects() -> Iterator[DisconnectMonitor]:
+    with closing(DisconnectMonitor()) as disconnects:
+        yield disconnects
 
 
 @pytest.fixture
-def upstream(server: Server, watcher: Watcher, clock: Clock) -> Iterator[HttpUpstream]:
+def upstream(server: Server, disconnects: DisconnectMonitor, clock: Clock) -> Iterator[HttpUpstream]:
     settings = UpstreamSettings("orders", f"http://127.0.0.1:{server.port}/base")
-    with closing(HttpUpstream(settings, watcher, clock=clock, wait=lambda _: None, random=lambda: 0.0)) as upstream:
+    with closing(HttpUpstream(settings, disconnects, clock=clock, wait=lambda _: None, random=lambda: 0.0)) as upstream:
         yield upstream
 
 
-def outgoing(method: str = "GET", target: str = "/x", *, timeout: float = PATIENT, **options: Any) -> Outgoing:
-    return Outgoing(method, target, options.pop("headers", {}), timeout, **options)
+def outgoing(method: str = "GET", target: str = "/x", *, timeout: float = PATIENT, **options: Any) -> UpstreamRequest:
+    return UpstreamRequest(method, target, options.pop("headers", {}), timeout, **options)
 
 
 def replies(*answers: bytes) -> Script:
@@ -154,7 +154,7 @@ def replies(*answers: bytes) -> Script:
     return script
 
 
-def body(answer: Incoming) -> bytes:
+def body(answer: UpstreamResponse) -> bytes:
     with closing(answer):
         return b"".join(answer)
 
@@ -301,7 +301,7 @@ def test_a_half_read_answer_takes_its_connection_along(server: Server, upstream:
 )
 def test_an_answer_that_breaks_off_is_no_whole_one(server: Server, upstream: HttpUpstream, rest: bytes) -> None:
     server.then(replies(rest))
-    with pytest.raises(AnswerBroken):
+    with pytest.raises(ResponseTruncated):
         body(upstream.send(outgoing()))
 
 
@@ -322,7 +322,7 @@ def reset(peer: Peer) -> None:
     peer.reset()
 
 
-def status_of(upstream: HttpUpstream, request: Outgoing) -> int | type[BFFError]:
+def status_of(upstream: HttpUpstream, request: UpstreamRequest) -> int | type[BFFError]:
     try:
         with closing(upstream.send(request)) as answer:
             return answer.status
@@ -351,7 +351,7 @@ def test_no_answer(server: Server, upstream: HttpUpstream, script: Script, error
     assert server.connections == 1, "a request that may have been acted upon is not repeated"
 
 
-def test_a_service_that_refuses_connections_is_tried_once_more(watcher: Watcher, clock: Clock) -> None:
+def test_a_service_that_refuses_connections_is_tried_once_more(disconnects: DisconnectMonitor, clock: Clock) -> None:
     started: list[Server] = []
 
     def wait(seconds: float) -> None:
@@ -363,17 +363,17 @@ def test_a_service_that_refuses_connections_is_tried_once_more(watcher: Watcher,
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     settings = UpstreamSettings("orders", f"http://127.0.0.1:{port}")
-    with closing(HttpUpstream(settings, watcher, clock=clock, wait=wait, random=lambda: 0.0)) as upstream:
+    with closing(HttpUpstream(settings, disconnects, clock=clock, wait=wait, random=lambda: 0.0)) as upstream:
         assert status_of(upstream, outgoing("POST")) == 200
     started[0].close()
 
 
-def test_a_service_that_is_not_there(watcher: Watcher, clock: Clock) -> None:
+def test_a_service_that_is_not_there(disconnects: DisconnectMonitor, clock: Clock) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         settings = UpstreamSettings("orders", f"http://127.0.0.1:{closed.getsockname()[1]}")
         waits: list[float] = []
-        with closing(HttpUpstream(settings, watcher, clock=clock, wait=waits.append)) as upstream:
+        with closing(HttpUpstream(settings, disconnects, clock=clock, wait=waits.append)) as upstream:
             assert status_of(upstream, outgoing()) is BadGateway
     assert len(waits) == 1
 
@@ -401,13 +401,13 @@ def test_an_address_that_is_broken_shuts_none_of_the_others(server: Server, upst
 
 
 @pytest.fixture
-def away(watcher: Watcher, clock: Clock) -> Iterator[tuple[HttpUpstream, int]]:
+def away(disconnects: DisconnectMonitor, clock: Clock) -> Iterator[tuple[HttpUpstream, int]]:
     """A service that is not there, and its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     settings = UpstreamSettings("orders", f"http://127.0.0.1:{port}")
-    with closing(HttpUpstream(settings, watcher, clock=clock, wait=lambda _: None)) as upstream:
+    with closing(HttpUpstream(settings, disconnects, clock=clock, wait=lambda _: None)) as upstream:
         yield upstream, port
 
 
@@ -463,7 +463,9 @@ def test_what_this_process_runs_short_of_is_no_services_fault(
         (outgoing("GET", body=iter([b"x"])), 1),
     ],
 )
-def test_only_what_may_be_repeated_is(server: Server, upstream: HttpUpstream, request_: Outgoing, sent: int) -> None:
+def test_only_what_may_be_repeated_is(
+    server: Server, upstream: HttpUpstream, request_: UpstreamRequest, sent: int
+) -> None:
     """The service reads the request and dies, so nobody knows what it has done."""
 
     def dies(peer: Peer) -> None:
@@ -519,7 +521,7 @@ def test_a_client_who_goes_away_ends_the_call(
     timer = threading.Timer(0.05, theirs.close)
     timer.start()
     start = time.monotonic()
-    with ours, suppress(ClientGone, AnswerBroken):
+    with ours, suppress(ClientGone, ResponseTruncated):
         body(upstream.send(outgoing(streaming=True), ours))
         assert b"event-stream" in begun, "only there a cut is an end like any other"
     timer.join()

@@ -7,7 +7,7 @@ from itertools import chain, repeat
 import pytest
 
 from bff.errors import BadGateway, BFFError, UpstreamTimeout
-from bff.http import AnswerBroken, HttpUpstream, Incoming
+from bff.http import HttpUpstream, ResponseTruncated, UpstreamResponse
 from tests.peers.framed import ALONE, BROKEN, CHUNKED, PLAIN, READ, REFUSED
 from tests.unit.test_upstream import (
     OK,
@@ -15,18 +15,18 @@ from tests.unit.test_upstream import (
     Server,
     body,
     clock,
+    disconnects,
     outgoing,
     replies,
     server,
     status_of,
     upstream,
-    watcher,
 )
 
-__all__ = ["clock", "server", "upstream", "watcher"]
+__all__ = ["clock", "disconnects", "server", "upstream"]
 
 
-def length_of(answer: Incoming) -> list[str]:
+def length_of(answer: UpstreamResponse) -> list[str]:
     return [value for name, value in answer.headers if name.lower() == "content-length"]
 
 
@@ -52,7 +52,7 @@ def test_no_answer(server: Server, upstream: HttpUpstream, case: str) -> None:
 def test_broken_off(server: Server, upstream: HttpUpstream, case: str) -> None:
     """What has begun cannot become an error; it must not look whole either."""
     server.then(replies(BROKEN[case]), replies(OK))
-    with pytest.raises(AnswerBroken):
+    with pytest.raises(ResponseTruncated):
         body(upstream.send(outgoing()))
     assert body(upstream.send(outgoing())) == b"ok"
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection
 from flask import Blueprint
 
 from bff.dev.provider import server
-from bff.dev.provider.registry import Client
-from bff.dev.provider.storage import Records, SigningKey
+from bff.dev.provider.registry import RegisteredClient
+from bff.dev.provider.storage import ProviderRecords, SigningKey
 from bff.dev.provider.views import Views
 from bff.kv import KeyValue
 from bff.settings import ProviderSettings
@@ -28,6 +28,6 @@ def blueprint(
 ) -> Blueprint:
     """Everything below the issuer's path. settings: the BFF's registration at this provider. return_origins: where a
     login may lead on to besides base_url."""
-    client = Client(settings.client_id, settings.client_secret or "", base_url, settings.scopes)
-    built = server.build(settings.issuer, client, Records(kv), SigningKey(kv), clock)
+    client = RegisteredClient(settings.client_id, settings.client_secret or "", base_url, settings.scopes)
+    built = server.build(settings.issuer, client, ProviderRecords(kv), SigningKey(kv), clock)
     return Views(built, clock, return_origins).blueprint()

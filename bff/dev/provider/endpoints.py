@@ -12,22 +12,22 @@ from authlib.oidc.core import UserInfoEndpoint
 from authlib.oidc.rpinitiated import EndSessionEndpoint
 from joserfc.jwk import KeySet
 
-from bff.dev.provider.registry import BASIC, Client, claims
-from bff.dev.provider.storage import Grant, Records, SigningKey
+from bff.dev.provider.registry import BASIC, RegisteredClient, claims
+from bff.dev.provider.storage import Grant, ProviderRecords, SigningKey
 from bff.errors import InvalidReturnUrl
-from bff.oidc.return_url import ReturnUrls
+from bff.login.return_url import ReturnUrls
 
 
 @dataclass(frozen=True)
-class AccessToken:
+class IssuedToken:
     """One that lives: the store forgets it when it expires, and its grant when that is revoked."""
 
     grant: Grant
-    client: Client | None
+    client: RegisteredClient | None
     scope: str
     exp: int
 
-    def get_client(self) -> Client | None:
+    def get_client(self) -> RegisteredClient | None:
         return self.client
 
     def get_user(self) -> Grant:
@@ -44,17 +44,17 @@ class AccessToken:
 
 
 class AccessTokens(BearerTokenValidator):
-    def __init__(self, records: Records, client: Client) -> None:
+    def __init__(self, records: ProviderRecords, client: RegisteredClient) -> None:
         super().__init__()
         self._records = records
         self._client = client
 
-    def authenticate_token(self, token_string: str) -> AccessToken | None:
+    def authenticate_token(self, token_string: str) -> IssuedToken | None:
         record, grant = self._records.get("access", token_string), self._records.grant_of(token_string)
-        return AccessToken(grant, self._client, **record) if record and grant else None
+        return IssuedToken(grant, self._client, **record) if record and grant else None
 
 
-class UserInfo(UserInfoEndpoint):
+class UserInfoResponse(UserInfoEndpoint):
     def generate_user_info(self, grant: Grant, scope: str) -> dict[str, Any]:
         return claims(grant.sub, scope)
 
@@ -64,19 +64,19 @@ class Introspection(IntrospectionEndpoint):
 
     CLIENT_AUTH_METHODS = (BASIC,)
 
-    def __init__(self, issuer: str, client: Client, tokens: AccessTokens) -> None:
+    def __init__(self, issuer: str, client: RegisteredClient, tokens: AccessTokens) -> None:
         super().__init__()
         self._issuer = issuer
         self._client = client
         self._tokens = tokens
 
-    def query_token(self, token_string: str, _token_type_hint: str | None) -> AccessToken | None:
+    def query_token(self, token_string: str, _token_type_hint: str | None) -> IssuedToken | None:
         return self._tokens.authenticate_token(token_string)
 
-    def check_permission(self, _token: AccessToken, _client: Client, _request: object) -> bool:
+    def check_permission(self, _token: IssuedToken, _client: RegisteredClient, _request: object) -> bool:
         return True  # the provider has one client
 
-    def introspect_token(self, token: AccessToken) -> dict[str, Any]:
+    def introspect_token(self, token: IssuedToken) -> dict[str, Any]:
         """`roles` where the token's scopes include them; names and addresses are for UserInfo."""
         said = claims(token.grant.sub, token.scope)
         return {
@@ -123,7 +123,7 @@ class EndSession(EndSessionEndpoint):
     def end_session(self, asked: Any) -> None:
         self.server.records.drop("login", (asked.id_token_claims or {}).get("sid", ""))
 
-    def _is_valid_post_logout_redirect_uri(self, _client: Client, uri: str) -> bool:
+    def _is_valid_post_logout_redirect_uri(self, _client: RegisteredClient, uri: str) -> bool:
         """Authlib compares with registered addresses; in development any page of this origin will do."""
         try:
             return self._landing.checked(uri).startswith(self._origin)

@@ -17,7 +17,7 @@ from authlib.oidc.core.grants import OpenIDCode, OpenIDToken
 from joserfc.jwk import KeySet
 
 from bff.crypto import random_id
-from bff.dev.provider.registry import BASIC, Client, claims
+from bff.dev.provider.registry import BASIC, RegisteredClient, claims
 from bff.dev.provider.storage import CODE_LIFE, Grant, Login, SigningKey
 
 ID_TOKEN_LIFE = 300
@@ -68,7 +68,7 @@ class CodeGrant(AuthorizationCodeGrant):
         }
         self.server.records.put("code", code, record, CODE_LIFE)
 
-    def query_authorization_code(self, code: str, _client: Client) -> Code | None:
+    def query_authorization_code(self, code: str, _client: RegisteredClient) -> Code | None:
         grant, record = self.server.records.take_once("code", code)
         return Code(grant, **record) if record and grant else None
 
@@ -113,10 +113,10 @@ class IdToken(OpenIDToken):
         self._key = key
         self._clock = clock
 
-    def resolve_client_private_key(self, _client: Client) -> KeySet:
+    def resolve_client_private_key(self, _client: RegisteredClient) -> KeySet:
         return self._key.key_set()
 
-    def get_client_claims(self, client: Client) -> dict[str, Any]:
+    def get_client_claims(self, client: RegisteredClient) -> dict[str, Any]:
         now = int(self._clock())
         return {"iss": self._issuer, "aud": client.client_id, "iat": now, "exp": now + ID_TOKEN_LIFE}
 

@@ -16,7 +16,7 @@ GRANT_TYPES = ("authorization_code", "refresh_token")
 
 
 @dataclass(frozen=True)
-class User:
+class DemoUser:
     sub: str
     name: str
     email: str
@@ -26,8 +26,8 @@ class User:
 USERS = {
     user.sub: user
     for user in (
-        User("alice", "Alice Adams", "alice@example.test", ("admin", "staff")),
-        User("bob", "Bob Brown", "bob@example.test", ("staff",)),
+        DemoUser("alice", "Alice Adams", "alice@example.test", ("admin", "staff")),
+        DemoUser("bob", "Bob Brown", "bob@example.test", ("staff",)),
     )
 }
 
@@ -45,7 +45,7 @@ def claims(sub: str, scope: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Client(ClientMixin):
+class RegisteredClient(ClientMixin):
     client_id: str
     secret: str = field(repr=False)
     origin: str

@@ -11,15 +11,20 @@ from authlib.oauth2.rfc6749 import InvalidClientError, InvalidRequestError
 from authlib.oauth2.rfc9207 import IssuerParameter
 from flask import Response
 
-from bff.dev.provider.endpoints import AccessTokens, EndSession, Introspection, Revocation, UserInfo
+from bff.dev.provider.endpoints import AccessTokens, EndSession, Introspection, Revocation, UserInfoResponse
 from bff.dev.provider.grants import CodeGrant, IdToken, IdTokenForCode, Pkce, RefreshGrant
-from bff.dev.provider.registry import Client
-from bff.dev.provider.storage import ACCESS_TOKEN_LIFE, GRANT_LIFE, Grant, Login, Records, SigningKey
+from bff.dev.provider.registry import RegisteredClient
+from bff.dev.provider.storage import ACCESS_TOKEN_LIFE, GRANT_LIFE, Grant, Login, ProviderRecords, SigningKey
 
 
-class Server(AuthorizationServer):
+class ProviderServer(AuthorizationServer):
     def __init__(
-        self, issuer: str, client: Client, records: Records, key: SigningKey, clock: Callable[[], float]
+        self,
+        issuer: str,
+        client: RegisteredClient,
+        records: ProviderRecords,
+        key: SigningKey,
+        clock: Callable[[], float],
     ) -> None:
         super().__init__()
         self.issuer = issuer
@@ -31,7 +36,7 @@ class Server(AuthorizationServer):
         self.register_extension(self._issuer_parameter)
         self.register_token_generator("default", _new_token)
 
-    def query_client(self, client_id: str) -> Client | None:
+    def query_client(self, client_id: str) -> RegisteredClient | None:
         return self.client if client_id == self.client.client_id else None
 
     def save_token(self, token: Mapping[str, str], _request: object) -> None:
@@ -68,15 +73,17 @@ class _Issuer(IssuerParameter):
         return self._issuer
 
 
-def build(issuer: str, client: Client, records: Records, key: SigningKey, clock: Callable[[], float]) -> Server:
+def build(
+    issuer: str, client: RegisteredClient, records: ProviderRecords, key: SigningKey, clock: Callable[[], float]
+) -> ProviderServer:
     # At level DEBUG Authlib writes whole tokens to its log.
     logging.getLogger("authlib").setLevel(logging.INFO)
-    server = Server(issuer, client, records, key, clock)
+    server = ProviderServer(issuer, client, records, key, clock)
     server.register_grant(CodeGrant, [Pkce(), IdTokenForCode(issuer, key, clock)])
     server.register_grant(RefreshGrant, [IdToken(issuer, key, clock)])
     tokens, bearer = AccessTokens(records, client), ResourceProtector()
     bearer.register_token_validator(tokens)
-    server.register_endpoint(UserInfo(server, bearer))
+    server.register_endpoint(UserInfoResponse(server, bearer))
     server.register_endpoint(Introspection(issuer, client, tokens))
     server.register_endpoint(Revocation)
     server.register_endpoint(EndSession(client.origin, key))

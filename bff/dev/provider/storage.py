@@ -57,7 +57,7 @@ def grant_id(secret: str) -> str:
     return secret.partition(".")[0]
 
 
-class Records:
+class ProviderRecords:
     """JSON by kind and secret name; the store sees only the name's digest, so its dump opens nothing."""
 
     def __init__(self, kv: KeyValue) -> None:

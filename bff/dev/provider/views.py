@@ -14,7 +14,7 @@ from werkzeug.datastructures import Headers
 from bff.crypto import digest, random_id
 from bff.dev.provider.metadata import metadata
 from bff.dev.provider.registry import USERS
-from bff.dev.provider.server import Server
+from bff.dev.provider.server import ProviderServer
 from bff.dev.provider.storage import FORM_LIFE, Login
 from bff.web.policy import policy
 from bff.web.security_headers import page_policy
@@ -23,7 +23,7 @@ COOKIE = "dev_idp_session"
 
 
 class Views:
-    def __init__(self, server: Server, clock: Callable[[], float], return_origins: Collection[str]) -> None:
+    def __init__(self, server: ProviderServer, clock: Callable[[], float], return_origins: Collection[str]) -> None:
         """return_origins: where a login may lead on to besides the BFF."""
         self._server = server
         self._records = server.records

@@ -18,7 +18,7 @@ from bff.observability.multiprocess.folder import Found, value_files
 from bff.observability.multiprocess.keys import parse_key
 from bff.observability.multiprocess.mending import mend
 from bff.observability.multiprocess.page import Family, Layout
-from bff.observability.multiprocess.totals import Column, Table, gauges, total
+from bff.observability.multiprocess.totals import Column, ValueTable, gauges, total
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class _Summed:
     """All files of one type that is added up, and the sums."""
 
     def __init__(self, typ: str) -> None:
-        self.layout = Layout(typ, Table())
+        self.layout = Layout(typ, ValueTable())
         self.columns: dict[Found, Column] = {}
         self.totals: tuple[float, ...] = ()
 
@@ -43,13 +43,13 @@ class _Gauges:
     """All gauges. Their series may go: a `live` one does with its process."""
 
     def __init__(self) -> None:
-        self.layout = Layout("gauge", Table())
+        self.layout = Layout("gauge", ValueTable())
         self.totals: tuple[float, ...] = ()
 
     def combine(self, files: Iterable[ValueFile]) -> None:
         found, helps = gauges(files)
         if self.layout.table.rows != list(found):
-            self.layout = Layout("gauge", Table())
+            self.layout = Layout("gauge", ValueTable())
             for series in found:
                 self.layout.table.row(series, helps[series.metric])
             self.layout.extend()

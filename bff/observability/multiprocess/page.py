@@ -10,7 +10,7 @@ from prometheus_client.samples import Exemplar, Sample
 from prometheus_client.utils import floatToGoString
 
 from bff.observability.multiprocess.keys import BOUND, Labels, Series
-from bff.observability.multiprocess.totals import Table, pick
+from bff.observability.multiprocess.totals import ValueTable, pick
 
 Line = tuple[str, Labels]
 Values = tuple[float, ...]
@@ -143,7 +143,7 @@ class Family:
 class Layout:
     """The families of one type, extended as the table grows."""
 
-    def __init__(self, typ: str, table: Table) -> None:
+    def __init__(self, typ: str, table: ValueTable) -> None:
         self.table = table
         self._type = typ
         self._laid_out = 0

@@ -16,7 +16,7 @@ from bff.observability.multiprocess.keys import Series
 _ABSENT = -1  # also the place of the zero that is put behind a file's values
 
 
-class Table:
+class ValueTable:
     """Rows for the series of one type, in the order in which they were first seen; rows are never removed."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Column:
         self._arrange: Callable[[Sequence[float]], tuple[float, ...]] | None = None
         self._twice: list[tuple[int, int]] = []
 
-    def take_keys(self, table: Table) -> None:
+    def take_keys(self, table: ValueTable) -> None:
         self._rows += [table.row(key.series, key.help) for key in self._file.keys[len(self._rows) :]]
 
     def values(self, size: int) -> Iterator[tuple[float, ...]]:

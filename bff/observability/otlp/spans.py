@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from bff.observability.otlp.shown import shown
+from bff.observability.otlp.attribute_filter import filtered
 from bff.settings import TelemetrySettings
 
 SIGNAL = "spans"
@@ -18,7 +18,7 @@ Lost = Callable[[str, int], None]
 """Told the signal, and how much of it is lost."""
 
 
-class Room:
+class QueueSlots:
     """How many spans wait or are just being sent."""
 
     def __init__(self, size: int) -> None:
@@ -26,21 +26,21 @@ class Room:
         self._lock = threading.Lock()
         self._taken = 0
 
-    def enter(self) -> bool:
+    def acquire(self) -> bool:
         with self._lock:
             if self._taken >= self._size:
                 return False
             self._taken += 1
             return True
 
-    def leave(self, number: int) -> int:
+    def release(self, number: int) -> int:
         """How many could leave: those who were cleared out have left already."""
         with self._lock:
             left = min(number, self._taken)
             self._taken -= left
             return left
 
-    def clear(self) -> int:
+    def close(self) -> int:
         """Let everybody leave, and nobody in any more; how many there were."""
         with self._lock:
             left, self._taken, self._size = self._taken, 0, 0
@@ -48,17 +48,17 @@ class Room:
 
 
 class CountedExporter(SpanExporter):
-    def __init__(self, exporter: SpanExporter, room: Room, lost: Lost) -> None:
+    def __init__(self, exporter: SpanExporter, slots: QueueSlots, lost: Lost) -> None:
         self._exporter = exporter
-        self._room = room
+        self._slots = slots
         self._lost = lost
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = SpanExportResult.FAILURE
         try:
-            result = self._exporter.export([shown(span) for span in spans])
+            result = self._exporter.export([filtered(span) for span in spans])
         finally:
-            left = self._room.leave(len(spans))
+            left = self._slots.release(len(spans))
             if left and result is not SpanExportResult.SUCCESS:
                 self._lost(SIGNAL, left)
         return result
@@ -69,9 +69,9 @@ class CountedExporter(SpanExporter):
 
 class BoundedProcessor(BatchSpanProcessor):
     def __init__(self, exporter: SpanExporter, settings: TelemetrySettings, lost: Lost) -> None:
-        self._room = Room(settings.spans_queue)
+        self._slots = QueueSlots(settings.spans_queue)
         self._lost = lost
-        self._exporter = CountedExporter(exporter, self._room, lost)
+        self._exporter = CountedExporter(exporter, self._slots, lost)
         super().__init__(
             self._exporter,
             max_queue_size=settings.spans_queue,
@@ -80,13 +80,13 @@ class BoundedProcessor(BatchSpanProcessor):
         )
 
     def on_end(self, span: ReadableSpan) -> None:
-        if self._room.enter():
+        if self._slots.acquire():
             super().on_end(span)
         else:
             self._lost(SIGNAL, 1)
 
     def give_up(self) -> None:
         """Count what was not sent as lost, and break off what can be; nothing is taken any more."""
-        if left := self._room.clear():
+        if left := self._slots.close():
             self._lost(SIGNAL, left)
             self._exporter.shutdown()

@@ -8,12 +8,12 @@ from jsonschema import Draft202012Validator
 
 from bff.crypto import Keyring, Sealer
 from bff.events import catalogue
-from bff.events.carrier import Outcome, Settled
-from bff.events.delivery import Delivery
-from bff.events.envelope import Event
-from bff.events.losses import Losses
+from bff.events.drops import DroppedEvents
+from bff.events.envelope import CloudEvent
 from bff.events.model import EVENTS, EventType
 from bff.events.outbox import LOGS, Outbox
+from bff.events.publisher import Outcome, Settled
+from bff.events.relay import OutboxRelay
 from bff.kv import KeyValue
 from tests.clock import Clock
 
@@ -39,34 +39,34 @@ def sealer() -> Sealer:
 
 
 def outbox(kv: KeyValue, clock: Clock, limit: int = LIMIT) -> Outbox:
-    return Outbox(kv, sealer(), SOURCE, limit, clock, Losses(clock))
+    return Outbox(kv, sealer(), SOURCE, limit, clock, DroppedEvents(clock))
 
 
-def kept(kv: KeyValue, box: Outbox, *logs: str) -> list[Event]:
+def kept(kv: KeyValue, box: Outbox, *logs: str) -> list[CloudEvent]:
     """Everything in the store, of each log the oldest first; whoever reads is no longer the reader."""
     entries = []
     for log in logs or LOGS:
         kv.log_open(log, "a test")
-        entries += kv.log_take(log, "a test", 100_000) or []
+        entries += kv.log_read(log, "a test", 100_000) or []
     return [event for event in map(box.read, entries) if event is not None]
 
 
 class Told:
-    """bff.events.carrier.Carrier: keeps what was sent, and settles when a test says so.
+    """bff.events.publisher.EventPublisher: keeps what was sent, and settles when a test says so.
 
     settles: what is said of each event at once; None for nothing yet.
     """
 
     def __init__(self, settles: Outcome | None = Outcome.DELIVERED) -> None:
         self.settles = settles
-        self.sent: list[Event] = []
+        self.sent: list[CloudEvent] = []
         self.again: list[bool] = []
         self.open: list[Settled] = []
         self.due: list[tuple[Settled, Outcome]] = []
         self.resets = 0
         self.closed = False
 
-    def send(self, event: Event, settled: Settled, *, again: bool) -> None:
+    def send(self, event: CloudEvent, settled: Settled, *, again: bool) -> None:
         self.sent.append(event)
         self.again.append(again)
         if self.settles is None:
@@ -93,10 +93,10 @@ class Told:
         return [event.content["data"].get("session") or event.content["type"] for event in self.sent]
 
 
-def delivery(kv: KeyValue, box: Outbox, carrier: Told, clock: Clock, max_age: float = 3600) -> Delivery:
+def relay(kv: KeyValue, box: Outbox, publisher: Told, clock: Clock, max_age: float = 3600) -> OutboxRelay:
     """Time passes while it waits."""
 
     def wait(seconds: float) -> None:
         clock.now += seconds
 
-    return Delivery(kv, box, carrier, lambda _event: (), max_age, Losses(clock), clock, wait)
+    return OutboxRelay(kv, box, publisher, lambda _event: (), max_age, DroppedEvents(clock), clock, wait)

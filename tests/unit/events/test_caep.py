@@ -8,9 +8,9 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from bff.events.caep import EVENT_TYPES, MEDIA_TYPE, SecurityEventTokens
-from bff.events.envelope import Event, enveloped
+from bff.events.envelope import CloudEvent, enveloped
 from bff.events.model import EventType, Topic
-from bff.signing import SigningKeys, generated
+from bff.keys.signing import SigningKeys, generated
 from tests.clock import Clock
 from tests.unit.events.support import SOURCE
 
@@ -25,11 +25,11 @@ def keys(request: pytest.FixtureRequest) -> SigningKeys:
     return SigningKeys(json.dumps(key.private()))
 
 
-def event(event_type: EventType, **data: Any) -> Event:
+def event(event_type: EventType, **data: Any) -> CloudEvent:
     return enveloped(event_type, {**WHO, **data}, source=SOURCE, now=HAPPENED, correlation_id="c-1", traceparent=None)
 
 
-def token(made: Event, keys: SigningKeys) -> tuple[dict[str, Any], dict[str, Any]]:
+def token(made: CloudEvent, keys: SigningKeys) -> tuple[dict[str, Any], dict[str, Any]]:
     """Header and claims, verified."""
     algorithm = keys.all[0].algorithm
     published: Any = {"keys": keys.public()}
@@ -113,7 +113,7 @@ def test_a_session_that_ended(keys: SigningKeys) -> None:
         ),
     ],
 )
-def test_what_each_event_says(told: Event, name: str, payload: dict[str, Any]) -> None:
+def test_what_each_event_says(told: CloudEvent, name: str, payload: dict[str, Any]) -> None:
     keys = SigningKeys(json.dumps(generated("ES256", 0).private()))
     made = SecurityEventTokens(keys, SOURCE, Clock()).of(told)
     _, claims = token(made[0], keys)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bff.events.envelope import Event, enveloped, from_bytes, parsed, timestamp
+from bff.events.envelope import CloudEvent, enveloped, from_bytes, parsed, timestamp
 from bff.events.model import EVENTS, LONGEST, MARK, EventType, Topic
 from tests.unit.events.support import LOGIN, SOURCE, valid
 from tests.unit.support import counted
@@ -17,7 +17,9 @@ from tests.unit.support import counted
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def made(event_type: EventType, data: dict[str, Any], correlation_id: str = "c-1", trace: str | None = None) -> Event:
+def made(
+    event_type: EventType, data: dict[str, Any], correlation_id: str = "c-1", trace: str | None = None
+) -> CloudEvent:
     return enveloped(
         event_type, data, source=SOURCE, now=1_800_000_000.1239, correlation_id=correlation_id, traceparent=trace
     )

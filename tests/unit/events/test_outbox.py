@@ -10,7 +10,7 @@ import pytest
 from bff.errors import StoreUnavailable
 from bff.events import outbox as outbox_module
 from bff.events import sample as sample_module
-from bff.events.model import EVENTS, MARK, EventType, Origin
+from bff.events.model import EVENTS, MARK, EventOrigin, EventType
 from bff.events.outbox import LOG, SAMPLED, SHARE, Outbox
 from bff.events.sample import PER_SECOND
 from bff.kv import Appended
@@ -155,7 +155,7 @@ class TestOfStrangers:
 
     def test_nobody_waits_for_the_store(self, kv: WatchedStore, box: Outbox) -> None:
         for event_type in EventType:
-            if EVENTS[event_type].origin is Origin.STRANGER:
+            if EVENTS[event_type].origin is EventOrigin.STRANGER:
                 box.emit(event_type, {})
         assert kv.writes == []
 
@@ -203,7 +203,7 @@ class TestBounds:
     def test_the_store_holds_nothing_that_can_be_read(self, kv: WatchedStore, box: Outbox) -> None:
         login(box, "a-session")
         kv.log_open(LOG, "r")
-        assert b"a-session" not in (kv.log_take(LOG, "r", 1) or [])[0].value
+        assert b"a-session" not in (kv.log_read(LOG, "r", 1) or [])[0].value
 
 
 class TestStoreAway:

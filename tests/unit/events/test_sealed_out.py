@@ -5,25 +5,25 @@ import logging
 import pytest
 
 from bff.crypto import Keyring
-from bff.events.carrier import Outcome
-from bff.events.delivery import TRIM_EVERY, Delivery
-from bff.events.losses import Losses
+from bff.events.drops import DroppedEvents
 from bff.events.model import EventType
 from bff.events.outbox import LOG, SAMPLED, Outbox
+from bff.events.publisher import Outcome
+from bff.events.relay import TRIM_EVERY, OutboxRelay
 from bff.events.sealed_out import FIRST_TERM, LONGEST_TERM, REST
 from bff.kv import KeyValue
 from tests.clock import Clock
 from tests.flows.store import WatchedStore
-from tests.unit.events.support import LIMIT, LOGIN, SOURCE, Told, delivery
+from tests.unit.events.support import LIMIT, LOGIN, SOURCE, Told, relay
 from tests.unit.support import counted
 
 SEALED_OUT = "bff_outbox_sealed_out"
 
 
-def instance(kv: KeyValue, clock: Clock, secret: bytes) -> tuple[Outbox, Told, Delivery]:
-    box = Outbox(kv, Keyring([secret * 32]).sealer("outbox"), SOURCE, LIMIT, clock, Losses(clock))
-    carrier = Told()
-    return box, carrier, delivery(kv, box, carrier, clock)
+def instance(kv: KeyValue, clock: Clock, secret: bytes) -> tuple[Outbox, Told, OutboxRelay]:
+    box = Outbox(kv, Keyring([secret * 32]).sealer("outbox"), SOURCE, LIMIT, clock, DroppedEvents(clock))
+    publisher = Told()
+    return box, publisher, relay(kv, box, publisher, clock)
 
 
 def happened(box: Outbox, *sessions: str) -> None:
@@ -31,7 +31,7 @@ def happened(box: Outbox, *sessions: str) -> None:
         box.emit(EventType.LOGIN_SUCCEEDED, {**LOGIN, "session": session})
 
 
-def run(clock: Clock, seconds: float, *deliveries: Delivery) -> None:
+def run(clock: Clock, seconds: float, *deliveries: OutboxRelay) -> None:
     """Each of them has its turn every second."""
     end = clock.now + seconds
     while clock.now < end:
@@ -71,18 +71,18 @@ def test_while_both_go_on(kv: WatchedStore, clock: Clock) -> None:
 def test_a_pod_that_is_ahead_in_a_rotation(kv: WatchedStore, clock: Clock) -> None:
     """One that has the new key only; then the delivering worker gets it."""
     new, _, _ = instance(kv, clock, b"n")
-    old, carrier, behind = instance(kv, clock, b"o")
+    old, publisher, behind = instance(kv, clock, b"o")
     happened(new, "1")
     happened(old, "2")
     run(clock, 60, behind)
-    assert carrier.ids() == ["2"]
+    assert publisher.ids() == ["2"]
     assert kv.log_length(LOG) == 1
     behind.close()
     sealer = Keyring([b"n" * 32, b"o" * 32]).sealer("outbox")
-    both = Outbox(kv, sealer, SOURCE, LIMIT, clock, Losses(clock))
-    carrier = Told()
-    run(clock, 1, delivery(kv, both, carrier, clock))
-    assert (carrier.ids(), kv.log_length(LOG)) == (["1"], 0)
+    both = Outbox(kv, sealer, SOURCE, LIMIT, clock, DroppedEvents(clock))
+    publisher = Told()
+    run(clock, 1, relay(kv, both, publisher, clock))
+    assert (publisher.ids(), kv.log_length(LOG)) == (["1"], 0)
 
 
 def test_what_is_not_ours_is_not_read_again_and_again(
@@ -90,7 +90,7 @@ def test_what_is_not_ours_is_not_read_again_and_again(
 ) -> None:
     """A key that is gone for good: one line, few readings, and our own events go on."""
     gone, _, _ = instance(kv, clock, b"1")
-    box, carrier, only = instance(kv, clock, b"2")
+    box, publisher, only = instance(kv, clock, b"2")
     happened(gone, "lost", "forgotten")
     opened: list[str] = []
     log_open = kv.inner.log_open
@@ -105,7 +105,7 @@ def test_what_is_not_ours_is_not_read_again_and_again(
         happened(box, name)
         run(clock, 1, only)
     run(clock, REST + 1, only)
-    assert carrier.ids() == names
+    assert publisher.ids() == names
     assert counted(SEALED_OUT) == 2
     assert opened.count(LOG) <= 2 + 600 // LONGEST_TERM + 6, "each pause is twice as long as the last"
     said = [record.levelno for record in caplog.records if record.message == "events_sealed_out"]

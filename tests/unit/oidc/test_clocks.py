@@ -6,15 +6,15 @@ from typing import cast
 import pytest
 from joserfc.jwk import RSAKey
 
+from bff.bearer.tokens import ACTIVE_LIFE, JWT_LIFE, BearerTokens
 from bff.dev.in_process import WsgiTransport
 from bff.errors import InvalidToken
 from bff.http import HttpClient
-from bff.oidc.bearer import ACTIVE_LIFE, JWT_LIFE, BearerTokens
 from bff.oidc.id_token import validate_id_token
 from bff.oidc.jwt import TokenInvalid
 from bff.oidc.key_questions import MOST
 from bff.oidc.provider import KEYS_LIFE, METADATA_LIFE, Provider
-from bff.ratelimit import RateLimits
+from bff.ratelimit import RateLimiter
 from bff.settings.model import ProviderSettings
 from tests.clock import Clock
 from tests.flows.internet import BFF
@@ -62,7 +62,7 @@ class Unlimited:
 
 @pytest.fixture
 def bearers(machine: Machine) -> BearerTokens:
-    limits = cast(RateLimits, Unlimited())
+    limits = cast(RateLimiter, Unlimited())
     return BearerTokens({"x": machine.provider}, "x", BFF, limits, machine.wall, machine.monotonic)
 
 

@@ -6,14 +6,14 @@ import pytest
 from joserfc.jwk import RSAKey
 from werkzeug.wrappers import Request, Response
 
+from bff.bearer.introspection import introspected
 from bff.dev.in_process import WsgiTransport
 from bff.errors import ProviderUnavailable
 from bff.http import HttpClient
 from bff.oidc.dpop import Dpop
-from bff.oidc.introspection import introspected
-from bff.oidc.issued import Reader
 from bff.oidc.provider import CALL_LIMIT, Provider
 from bff.oidc.token_endpoint import REFRESH, RequestFailed, TokenEndpoint
+from bff.oidc.token_response import TokenResponseParser
 from bff.oidc.userinfo import UserInfo
 from bff.sessions.tokens import AccessToken, Tokens
 from bff.settings.model import ProviderSettings
@@ -28,7 +28,7 @@ ACCESS = AccessToken("a", 0.0)
 
 
 def token(provider: Provider, clock: Clock) -> None:
-    endpoint = TokenEndpoint(Dpop(clock), Reader(60, clock))
+    endpoint = TokenEndpoint(Dpop(clock), TokenResponseParser(60, clock))
     with pytest.raises(RequestFailed, match="timeout"):
         endpoint.request(provider, REFRESH, {"refresh_token": "r"})
 

@@ -18,9 +18,9 @@ from bff.dev.in_process import WsgiTransport
 from bff.http import HttpClient, Response
 from bff.oidc import dpop
 from bff.oidc.dpop import Dpop
-from bff.oidc.issued import Reader
 from bff.oidc.provider import Provider
 from bff.oidc.token_endpoint import REFRESH, GrantRefused, TokenEndpoint
+from bff.oidc.token_response import TokenResponseParser
 from bff.sessions.tokens import AccessToken
 from bff.settings.model import ProviderSettings
 from tests.clock import Clock
@@ -191,7 +191,7 @@ class TestTheTokenEndpoint:
 
     @pytest.fixture
     def endpoint(self, proofs: Dpop, clock: Clock) -> TokenEndpoint:
-        return TokenEndpoint(proofs, Reader(300, clock))
+        return TokenEndpoint(proofs, TokenResponseParser(300, clock))
 
     def test_a_nonce_is_learned_and_kept(
         self, idp: DemandingProvider, provider: Provider, endpoint: TokenEndpoint

@@ -20,7 +20,7 @@ from bff.oidc.jwt import TokenInvalid, parse
 from bff.oidc.provider import Provider
 from bff.settings.model import SIGNING_ALGORITHMS, ProviderSettings
 from tests.clock import Clock
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.provider import OpenIdProvider
 from tests.flows.tokens import compact
 from tests.fuzz import examples

@@ -5,21 +5,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bff.errors import StoreUnavailable
-from bff.pdp.model import Decision, Question, Semantic, Undecided, properties
+from bff.pdp.model import Decision, Evaluation, NoDecision, Semantic, properties
 
 ALLOW, DENY = Decision(True), Decision(False, "Not you.")
 
 
-def question(what: str = "7", who: str = "alice", resource: str = "orders", **more: Any) -> Question:
-    return Question("user", who, properties({"roles": ["clerk"]}), "read", resource, what, **more)
+def question(what: str = "7", who: str = "alice", resource: str = "orders", **more: Any) -> Evaluation:
+    return Evaluation("user", who, properties({"roles": ["clerk"]}), "read", resource, what, **more)
 
 
 class Told:
-    """A PolicyDecisionPoint: DENY about the id `secret`, ALLOW about others, Undecided while failing. It counts what
+    """A PolicyDecisionPoint: DENY about the id `secret`, ALLOW about others, NoDecision while failing. It counts what
     it is asked; `entered` and `go` make it wait."""
 
     def __init__(self) -> None:
-        self.asked: list[Question] = []
+        self.asked: list[Evaluation] = []
         self.batches: list[tuple[int, Semantic]] = []
         self.correlation_ids: list[str] = []
         self.failing = ""
@@ -28,17 +28,19 @@ class Told:
         self.go = threading.Event()
         self.go.set()
 
-    def decide(self, question: Question, correlation_id: str = "") -> Decision:
+    def decide(self, question: Evaluation, correlation_id: str = "") -> Decision:
         self.asked.append(question)
         self.correlation_ids.append(correlation_id)
         decision = DENY if question.resource_id in {"secret", *self.changed} else ALLOW
         self.entered.release()
         assert self.go.wait(5)
         if self.failing:
-            raise Undecided(self.failing)
+            raise NoDecision(self.failing)
         return decision
 
-    def decide_all(self, questions: Sequence[Question], semantic: Semantic, correlation_id: str = "") -> list[Decision]:
+    def decide_all(
+        self, questions: Sequence[Evaluation], semantic: Semantic, correlation_id: str = ""
+    ) -> list[Decision]:
         self.batches.append((len(questions), semantic))
         decisions = []
         for each in questions:

@@ -14,7 +14,7 @@ from urllib3 import HTTPResponse
 from bff.http import HttpClient, Response
 from bff.pdp.authzen import LONGEST_REASON, METADATA, Authzen, Credential
 from bff.pdp.credential import FixedBearer
-from bff.pdp.model import Decision, Semantic, Undecided, properties
+from bff.pdp.model import Decision, NoDecision, Semantic, properties
 from tests.clock import Clock
 from tests.unit.pdp.support import question
 
@@ -102,7 +102,7 @@ def made(pdp: Pdp, clock: Clock, credential: Credential | None = None, base_url:
 
 
 def undecided(ask: Callable[[], object]) -> str:
-    with pytest.raises(Undecided) as caught:
+    with pytest.raises(NoDecision) as caught:
         ask()
     return caught.value.reason
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bff.pdp.cedar import LONGEST_REASON, NOT_PERMITTED, Cedar, problems
-from bff.pdp.model import Decision, Question, Undecided, properties
+from bff.pdp.model import Decision, Evaluation, NoDecision, properties
 from tests.flows.policy import policies, read
 from tests.fuzz import examples
 
@@ -32,8 +32,8 @@ def question(
     resource: dict[str, Any] | None = None,
     context: dict[str, Any] | None = None,
     **parts: str,
-) -> Question:
-    asked = Question(
+) -> Evaluation:
+    asked = Evaluation(
         "user",
         "alice",
         properties(subject or {}),
@@ -46,8 +46,8 @@ def question(
     return asked._replace(**parts)
 
 
-def undecided(pdp: Cedar, asked: Question) -> str:
-    with pytest.raises(Undecided) as caught:
+def undecided(pdp: Cedar, asked: Evaluation) -> str:
+    with pytest.raises(NoDecision) as caught:
         pdp.decide(asked)
     return caught.value.reason
 
@@ -73,7 +73,7 @@ SEEN = [
 
 
 @pytest.mark.parametrize(("condition", "asked"), SEEN)
-def test_what_a_policy_sees(folder: Path, condition: str, asked: Question) -> None:
+def test_what_a_policy_sees(folder: Path, condition: str, asked: Evaluation) -> None:
     assert cedar(folder, f"permit(principal, action, resource) when {{ {condition} }};").decide(asked) == Decision(True)
 
 
@@ -88,7 +88,7 @@ def test_the_correlation_id_is_not_for_policies(folder: Path) -> None:
     assert not pdp.decide(question(), "correlation-1").allowed
 
 
-UNSAYABLE: dict[str, Question] = {
+UNSAYABLE: dict[str, Evaluation] = {
     "null": question(resource={"a": None}),
     "null within": question(resource={"a": [{"b": None}]}),
     "a fraction": question(resource={"a": 1.5}),
@@ -117,7 +117,7 @@ UNSAYABLE: dict[str, Question] = {
 
 
 @pytest.mark.parametrize("asked", UNSAYABLE.values(), ids=UNSAYABLE)
-def test_what_cedar_cannot_say_is_not_decided(folder: Path, asked: Question) -> None:
+def test_what_cedar_cannot_say_is_not_decided(folder: Path, asked: Evaluation) -> None:
     assert undecided(cedar(folder, EVERYTHING), asked) == "properties"
 
 
@@ -167,7 +167,7 @@ def test_hostile_questions_are_decided_or_not_but_nothing_else(
         question(said, about, about, resource_type=kind, resource_id=f"{name}."),
         question(said, about, about, action=name, resource_id="8"),
     ):
-        with suppress(Undecided):
+        with suppress(NoDecision):
             assert not narrow.decide(asked).allowed
 
 

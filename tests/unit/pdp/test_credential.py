@@ -7,17 +7,17 @@ from typing import Any, cast
 
 import pytest
 
-from bff.background import Background
 from bff.errors import TokenUnavailable
 from bff.http import Response
+from bff.lib.background import Background
 from bff.oidc import dpop
 from bff.oidc.dpop import Dpop
-from bff.pdp.credential import RENEWED_AFTER, OwnToken
-from bff.pdp.model import Undecided
+from bff.pdp.credential import RENEWED_AFTER, ClientCredentialsBearer
+from bff.pdp.model import NoDecision
 from bff.sessions.tokens import AccessToken
 from bff.settings import ServiceSettings, TokenKind
-from bff.tokens.client_credentials import OwnTokens
-from bff.tokens.source import Usable
+from bff.tokens.client_credentials import ClientCredentialsTokens
+from bff.tokens.source import BoundToken
 from tests.clock import Clock
 
 URL = "https://pdp.example/access/v1/evaluation"
@@ -26,7 +26,7 @@ REFUSED = Response(401, {}, b"")
 
 
 class Tokens:
-    """As OwnTokens: it issues a new one each time, which is fresh for a minute and lives for two."""
+    """As ClientCredentialsTokens: it issues a new one each time, which is fresh for a minute and lives for two."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -36,14 +36,14 @@ class Tokens:
         self.go = threading.Event()
         self.go.set()
 
-    def ensure(self, session: None, service: ServiceSettings, refused: AccessToken | None = None) -> Usable:
+    def ensure(self, session: None, service: ServiceSettings, refused: AccessToken | None = None) -> BoundToken:
         assert self.go.wait(5)
         if self.failing:
             raise TokenUnavailable
         self.issued += 1
         now = self._clock()
         kind = "DPoP" if self.key else "Bearer"
-        return Usable(AccessToken(f"t{self.issued}", now + 60, now + 120, token_type=kind), self.key)
+        return BoundToken(AccessToken(f"t{self.issued}", now + 60, now + 120, token_type=kind), self.key)
 
     renew = ensure
 
@@ -60,8 +60,8 @@ def tokens(clock: Clock) -> Tokens:
 
 def credential(
     tokens: Tokens, clock: Clock, later: Callable[[Callable[[], None]], None] = lambda work: work()
-) -> OwnToken:
-    return OwnToken(cast(OwnTokens, tokens), SERVICE, Dpop(clock), later, clock, clock)
+) -> ClientCredentialsBearer:
+    return ClientCredentialsBearer(cast(ClientCredentialsTokens, tokens), SERVICE, Dpop(clock), later, clock, clock)
 
 
 def shown(headers: Any) -> str:
@@ -88,7 +88,7 @@ def test_a_provider_that_is_away_while_a_token_lives(tokens: Tokens, clock: Cloc
     clock.now += 119
     assert shown(own.headers(URL, 1)) == "Bearer t1"
     clock.now += 1
-    with pytest.raises(Undecided, match="token"):
+    with pytest.raises(NoDecision, match="token"):
         own.headers(URL, 1)
 
 
@@ -96,7 +96,7 @@ def test_nobody_waits_longer_than_they_may_and_one_fetch_is_for_all(tokens: Toke
     background = Background()
     own = credential(tokens, clock, background)
     tokens.go.clear()
-    with pytest.raises(Undecided, match="token"):
+    with pytest.raises(NoDecision, match="token"):
         own.headers(URL, 0.05)
     with ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(own.headers, URL, 5) for _ in range(4)]
@@ -120,7 +120,9 @@ def test_a_refused_token_is_renewed_but_not_again_and_again(tokens: Tokens, cloc
 @pytest.mark.parametrize("back", [0, 30, 3600])
 def test_a_clock_that_is_set_back_puts_off_no_renewal(tokens: Tokens, clock: Clock, back: float) -> None:
     passed = Clock(50.0)
-    own = OwnToken(cast(OwnTokens, tokens), SERVICE, Dpop(clock), lambda work: work(), clock, passed)
+    own = ClientCredentialsBearer(
+        cast(ClientCredentialsTokens, tokens), SERVICE, Dpop(clock), lambda work: work(), clock, passed
+    )
     own.headers(URL, 1)
     assert shown(own.others(URL, REFUSED, 1)) == "Bearer t2"
     clock.now -= back
@@ -132,7 +134,7 @@ def test_a_renewal_that_fails(tokens: Tokens, clock: Clock) -> None:
     own = credential(tokens, clock)
     own.headers(URL, 1)
     tokens.failing = True
-    with pytest.raises(Undecided, match="token"):
+    with pytest.raises(NoDecision, match="token"):
         own.others(URL, REFUSED, 1)
 
 

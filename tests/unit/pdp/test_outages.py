@@ -17,16 +17,16 @@ from bff.errors import (
 from bff.oidc.dpop import Dpop
 from bff.pdp.authzen import METADATA
 from bff.pdp.cedar import Cedar
-from bff.pdp.credential import OwnToken
-from bff.pdp.model import Asked, Cause, Undecided, properties
+from bff.pdp.credential import ClientCredentialsBearer
+from bff.pdp.model import Cause, NoDecision, ResourceAction, properties
 from bff.settings import OnError, ServiceSettings, TokenKind
 from tests.clock import Clock
 from tests.flows.policy import read
 from tests.unit.pdp.support import Told, question
 from tests.unit.pdp.test_authzen import BAD, BASE, ONE, Answer, Pdp, breaks, made, says, times_out
 from tests.unit.pdp.test_cedar import UNSAYABLE
-from tests.unit.pdp.test_guard import ABOUT, ALICE, Sink
-from tests.unit.pdp.test_guard import made as guarded
+from tests.unit.pdp.test_enforcement import ABOUT, ALICE, Sink
+from tests.unit.pdp.test_enforcement import made as guarded
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def clock() -> Clock:
 
 
 def cause(ask: Any) -> Cause:
-    with pytest.raises(Undecided) as caught:
+    with pytest.raises(NoDecision) as caught:
         ask()
     return caught.value.cause
 
@@ -130,36 +130,36 @@ class Failing:
 )
 def test_a_token_that_cannot_be_had(clock: Clock, error: Exception, expected: Cause) -> None:
     service = ServiceSettings("pdp", TokenKind.CLIENT_CREDENTIALS)
-    own = OwnToken(cast(Any, Failing(error)), service, Dpop(clock), lambda work: work(), clock, clock)
+    own = ClientCredentialsBearer(cast(Any, Failing(error)), service, Dpop(clock), lambda work: work(), clock, clock)
     assert cause(lambda: own.headers(BASE, 1)) is expected
 
 
 @pytest.mark.parametrize(
     ("undecided", "passes", "code"),
     [
-        (Undecided("timeout"), True, ""),
-        (Undecided("connection"), True, ""),
-        (Undecided("circuit_open"), True, ""),
-        (Undecided("bad_response", Cause.OUTAGE), True, ""),
-        (Undecided("bad_response", Cause.QUESTION), False, "property_invalid"),
-        (Undecided("properties"), False, "property_invalid"),
-        *[(Undecided(each), False, "error") for each in ("bad_response", "refused", "policy", "type", "token", "new")],
+        (NoDecision("timeout"), True, ""),
+        (NoDecision("connection"), True, ""),
+        (NoDecision("circuit_open"), True, ""),
+        (NoDecision("bad_response", Cause.OUTAGE), True, ""),
+        (NoDecision("bad_response", Cause.QUESTION), False, "property_invalid"),
+        (NoDecision("properties"), False, "property_invalid"),
+        *[(NoDecision(each), False, "error") for each in ("bad_response", "refused", "policy", "type", "token", "new")],
     ],
 )
-def test_who_passes_without_a_decision(undecided: Undecided, passes: bool, code: str) -> None:
+def test_who_passes_without_a_decision(undecided: NoDecision, passes: bool, code: str) -> None:
     pdp, sink = Told(), Sink()
-    guard = guarded(pdp, sink, OnError.ALLOW)
+    enforcement = guarded(pdp, sink, OnError.ALLOW)
 
     def decide(*_: Any) -> Any:
         raise undecided
 
     pdp.decide = decide  # type: ignore[assignment,method-assign]
-    asked = Asked("orders", "read", "7")
+    asked = ResourceAction("orders", "read", "7")
     if passes:
-        guard.require(ALICE, asked, **ABOUT)
+        enforcement.enforce(ALICE, asked, **ABOUT)
     else:
         with pytest.raises(AccessDenied) as caught:
-            guard.require(ALICE, asked, **ABOUT)
+            enforcement.enforce(ALICE, asked, **ABOUT)
         assert caught.value.code == code
         assert "moment" not in caught.value.detail, "it lasts"
     event = sink.last()

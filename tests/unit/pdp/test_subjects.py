@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bff.oidc.access_token import AccessToken
+from bff.bearer.access_token import BearerClaims
 from bff.pdp.model import Subject
 from bff.pdp.subjects import Subjects
 from bff.sessions.model import User
@@ -17,8 +17,8 @@ PROVIDERS = (
 ALICE = User("alice", "alice", "Alice", "a@example.com", ("clerk",), ("orders.read",))
 
 
-def token(idp: str = "main", client_id: str = "spa", sub: str = "alice") -> AccessToken:
-    return AccessToken(
+def token(idp: str = "main", client_id: str = "spa", sub: str = "alice") -> BearerClaims:
+    return BearerClaims(
         sub, "https://a.example", idp, f"auth:account:{idp}:{sub}", client_id, (), (), ("clerk",), ("orders.read",),
         None, None,
     )  # fmt: skip

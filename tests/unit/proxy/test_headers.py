@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bff.proxy.headers import PASSED, Origin, RequestHeaders, within_trace
+from bff.proxy.headers import PASSED, BaseOrigin, RequestHeaders, within_trace
 
-ORIGIN = Origin.of("https://app.example:8443")
+ORIGIN = BaseOrigin.of("https://app.example:8443")
 OURS = {"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded"}
 
 
@@ -61,7 +61,7 @@ def test_what_is_told_about_the_client_is_ours(key: str) -> None:
 
 
 def test_an_address_with_colons_is_quoted() -> None:
-    headers = RequestHeaders((), Origin.of("http://app.example")).of({}, "2001:db8::1")
+    headers = RequestHeaders((), BaseOrigin.of("http://app.example")).of({}, "2001:db8::1")
     assert headers["Forwarded"] == 'for="[2001:db8::1]";host=app.example;proto=http'
     assert headers["X-Forwarded-For"] == "2001:db8::1"
 

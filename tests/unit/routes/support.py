@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bff.routes import Table
+from bff.routes import RouteTable
 from bff.settings import AuthzMap, RouteSettings
 
 
@@ -13,8 +13,8 @@ def route(path: str, name: str = "", **values: Any) -> RouteSettings:
     return RouteSettings(name or path, path, "s", **values)
 
 
-def table(*paths: str, **values: Any) -> Table:
-    return Table([route(path, **values) for path in paths])
+def table(*paths: str, **values: Any) -> RouteTable:
+    return RouteTable([route(path, **values) for path in paths])
 
 
 def asking(path: str, id_from: str | None = None, /, **props: str) -> RouteSettings:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bff.errors import AccessDenied
-from bff.pdp.model import Asked
+from bff.pdp.model import ResourceAction
 from bff.routes import AuthzMapping
 from bff.routes.jsonpath import Selector
 from bff.settings import AuthzMap
@@ -26,7 +26,7 @@ def ask(
     body: bytes | None = None,
     content_type: str = JSON,
     encoding: str = "",
-) -> Asked:
+) -> ResourceAction:
     mapping = AuthzMapping(AuthzMap("orders", "write", id_from, tuple((props or {}).items())))
     return mapping.asked(params or {}, query, body, content_type, encoding)
 
@@ -59,7 +59,7 @@ def denied(*args: Any, **values: Any) -> str:
     ],
 )
 def test_the_id(id_from: str | None, request_: dict[str, Any], expected: str) -> None:
-    assert ask(id_from, **request_) == Asked("orders", "write", expected)
+    assert ask(id_from, **request_) == ResourceAction("orders", "write", expected)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bff.routes import Table, problems
+from bff.routes import RouteTable, problems
 from bff.settings import RouteSettings
 from tests.unit.routes.support import asking, route
 
@@ -237,7 +237,7 @@ def _narrower(one: str, other: str) -> str | None:
 def test_ten_times_as_many_routes_are_ten_times_the_work() -> None:
     """Compiling them. Work is counted in calls of functions, which no busy machine changes."""
     few, many = routes_of(20), routes_of(200)
-    assert calls(lambda: Table(many)) < 11 * calls(lambda: Table(few))
+    assert calls(lambda: RouteTable(many)) < 11 * calls(lambda: RouteTable(few))
 
 
 def test_comparing_them_costs_a_few_calls_for_each_pair() -> None:

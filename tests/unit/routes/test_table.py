@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bff.errors import AmbiguousTarget, BFFError, MethodNotAllowed, NoSuchRoute
-from bff.routes import Table, check_query
+from bff.routes import RouteTable, check_query
 from bff.routes.problems import problems
 from tests.unit.routes.support import route, table
 
@@ -119,7 +119,7 @@ def test_a_path_is_not_compared_with_what_must_be_encoded(path: str) -> None:
 
 
 def test_methods_are_those_of_the_most_specific_path() -> None:
-    table = Table(
+    table = RouteTable(
         [
             route("/api/{x}", "any", methods="GET POST DELETE"),
             route("/api/a", "read", methods="GET"),
@@ -141,7 +141,7 @@ def test_methods_are_those_of_the_most_specific_path() -> None:
 
 
 def test_names_belong_to_the_route_and_not_to_the_path() -> None:
-    table = Table([route("/api/{a}", "one", methods="GET"), route("/api/{b}", "two", methods="POST")])
+    table = RouteTable([route("/api/{a}", "one", methods="GET"), route("/api/{b}", "two", methods="POST")])
     assert table.match("GET", "/api/7").params() == {"a": "7"}
     assert table.match("POST", "/api/7").params() == {"b": "7"}
 
@@ -223,7 +223,9 @@ PATHS = st.one_of(
     st.binary(max_size=30).map(lambda raw: "/api/x/" + quote(raw, safe="")),
     st.binary(max_size=40).map(lambda raw: raw.decode("latin-1")),
 )
-EVERYTHING = Table([route("/api/{x}/*", preserve_path=True), route("/api/{x}", preserve_path=True), route("/api/")])
+EVERYTHING = RouteTable(
+    [route("/api/{x}/*", preserve_path=True), route("/api/{x}", preserve_path=True), route("/api/")]
+)
 
 
 @given(PATHS)

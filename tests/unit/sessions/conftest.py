@@ -10,22 +10,22 @@ import pytest
 from bff.crypto import Keyring
 from bff.events.audit import Audit
 from bff.kv.sqlite import SqliteStore
+from bff.sessions.authenticator import ClientFingerprint, SessionAuthenticator
 from bff.sessions.binding import binding_of
 from bff.sessions.cache import SessionCache
 from bff.sessions.directory import Directory
-from bff.sessions.gate import Client, Gate
 from bff.sessions.model import Session, User
-from bff.sessions.records import Records
+from bff.sessions.records import SessionRecords
 from bff.sessions.store import SessionStore
 from bff.sessions.token_store import TokenStore
 from bff.sessions.tokens import AccessToken, Tokens
 from bff.settings import SessionSettings
 from tests.clock import Clock
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.store import WatchedStore
 from tests.unit.support import NoEvents
 
-CLIENT = Client("203.0.113.7", "a browser")
+CLIENT = ClientFingerprint("203.0.113.7", "a browser")
 COOKIE = "bff_session"
 SECRET = b"s" * 32
 
@@ -37,11 +37,11 @@ class Layer:
     clock: Clock
     kv: WatchedStore
     tokens: TokenStore
-    records: Records
+    records: SessionRecords
     directory: Directory
     store: SessionStore
     cache: SessionCache
-    gate: Gate
+    authenticator: SessionAuthenticator
 
     def create(self, sub: str = "alice", *, sid: str = "", idp: str = "default") -> tuple[str, Session]:
         """(the Cookie header, the session)."""
@@ -70,7 +70,7 @@ def _layer(path: Path, clock: Clock, secrets: tuple[bytes, ...], changes: dict[s
     kv = WatchedStore(SqliteStore(path, clock))
     tokens = TokenStore(kv, Keyring(secrets), clock, login_timeout=900)
     audit = Audit(NoEvents(), Keyring(secrets).mac("audit-user"))
-    records = Records(kv, Keyring(secrets))
+    records = SessionRecords(kv, Keyring(secrets))
     store = SessionStore(kv, records, settings, clock, tokens, audit)
     cache = SessionCache(store, kv, settings, clock, clock)
     return Layer(
@@ -81,7 +81,7 @@ def _layer(path: Path, clock: Clock, secrets: tuple[bytes, ...], changes: dict[s
         Directory(kv, records, clock),
         store,
         cache,
-        Gate(cache, store, audit, settings, COOKIE, clock, clock),
+        SessionAuthenticator(cache, store, audit, settings, COOKIE, clock, clock),
     )
 
 

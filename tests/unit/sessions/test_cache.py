@@ -10,7 +10,7 @@ import pytest
 from bff.sessions.model import EndReason
 from tests.clock import Clock
 from tests.contract.backends import eventually
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.unit.sessions.conftest import Layer, Worker
 
 LOOKUPS = "bff_session_cache_total"

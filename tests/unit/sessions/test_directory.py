@@ -7,7 +7,7 @@ import pytest
 from bff.crypto import digest
 from bff.sessions.model import EndReason, Session, session_from_bytes, session_to_bytes
 from bff.sessions.store import UNCOUNTED_INDEX
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.unit.sessions.conftest import SECRET, Layer, Worker
 
 DESTROYED = "bff_sessions_destroyed_total"

@@ -7,7 +7,7 @@ import pytest
 from bff.errors import SessionEnded, StoreBusy, StoreRefuses, StoreUnavailable
 from bff.sessions.model import EndReason, Session, User
 from tests.clock import Clock
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.unit.sessions.conftest import CLIENT, Layer, Worker
 
 LOOKUPS = "bff_session_cache_total"
@@ -184,10 +184,12 @@ def test_a_store_that_may_be_well_is_not_away(warm: Layer, clock: Clock, answer:
 
 
 ENDS: dict[str, Callable[[Layer, Session], object]] = {
-    "logout": lambda layer, session: layer.gate.end(session, EndReason.LOGOUT),
-    "logout everywhere": lambda layer, session: layer.gate.end_all_of(session, EndReason.LOGOUT_EVERYWHERE),
-    "another login": lambda layer, session: layer.gate.discard(session),
-    "other roles": lambda layer, session: layer.gate.change_user(session, User("alice", "alice", roles=("x",))),
+    "logout": lambda layer, session: layer.authenticator.end(session, EndReason.LOGOUT),
+    "logout everywhere": lambda layer, session: layer.authenticator.end_all_of(session, EndReason.LOGOUT_EVERYWHERE),
+    "another login": lambda layer, session: layer.authenticator.discard(session),
+    "other roles": lambda layer, session: layer.authenticator.change_user(
+        session, User("alice", "alice", roles=("x",))
+    ),
 }
 
 
@@ -207,28 +209,28 @@ def test_everywhere_means_the_persons_other_sessions_too(warm: Layer) -> None:
     session, other = known(warm), known(warm)
     lost(warm)
     with pytest.raises(StoreUnavailable):
-        warm.gate.end_all_of(session, EndReason.LOGOUT_EVERYWHERE)
+        warm.authenticator.end_all_of(session, EndReason.LOGOUT_EVERYWHERE)
     assert not passes(warm, other)
 
 
 def test_verify_answers_nothing_of_it_where_it_must_not_ask(warm: Layer) -> None:
     cookie, _ = warm.create()
-    warm.gate.admit(cookie, CLIENT)
+    warm.authenticator.authenticate(cookie, CLIENT)
     lost(warm)
-    assert not warm.gate.knows(cookie, CLIENT)
-    assert warm.gate.admit(cookie, CLIENT).session.user.sub == "alice"
+    assert not warm.authenticator.answerable_locally(cookie, CLIENT)
+    assert warm.authenticator.authenticate(cookie, CLIENT).session.user.sub == "alice"
 
 
 def test_use_is_recorded_when_the_store_is_back(warm: Layer, clock: Clock) -> None:
     cookie, session = warm.create()
-    warm.gate.admit(cookie, CLIENT)
+    warm.authenticator.authenticate(cookie, CLIENT)
     clock.now += 300
     lost(warm)
-    warm.gate.admit(cookie, CLIENT)
+    warm.authenticator.authenticate(cookie, CLIENT)
     with pytest.raises(StoreUnavailable):
-        warm.gate.flush()
+        warm.authenticator.flush()
     warm.kv.down = False
-    warm.gate.flush()
+    warm.authenticator.flush()
     found = warm.store.find(session.key)
     assert found is not None
     assert found.expires_at == clock() + 3600

@@ -14,7 +14,7 @@ from bff.sessions.records import EXPIRY_INDEX
 from bff.sessions.store import SessionStore
 from bff.sessions.tokens import AccessToken, Tokens
 from tests.clock import Clock
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.unit.sessions.conftest import CLIENT, SECRET, Layer, Worker
 
 NEW_SECRET = b"n" * 32
@@ -90,7 +90,7 @@ def test_an_end_leaves_nothing_behind_but_tokens_to_revoke(sessions: Layer) -> N
     sessions.store.end(session, EndReason.LOGOUT)
     assert sessions.kv.inner.get(f"hot:{session.key}") is None
     (due,) = sessions.tokens.due_for_revocation(9)
-    sessions.tokens.settle(due, sessions.tokens.read(session.key))
+    sessions.tokens.mark_revoked(due, sessions.tokens.read(session.key))
     assert sessions.tokens.due_for_revocation(9) == []
     assert sessions.kv.inner.get(f"cold:{session.key}") is None
     for index in sessions.records.indexes(session):

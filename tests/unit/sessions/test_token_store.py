@@ -9,7 +9,7 @@ import pytest
 from bff.errors import StoreUnavailable
 from bff.kv import Batch
 from bff.sessions.model import EndReason, Session
-from bff.sessions.token_store import REFRESH_INDEX, REVOCATION_INDEX, DueRevocation, Held, TokenStore
+from bff.sessions.token_store import REFRESH_INDEX, REVOCATION_INDEX, DueRevocation, TokenStore, VersionedTokens
 from bff.sessions.tokens import AccessToken, Tokens
 from tests.clock import Clock
 from tests.unit.sessions.conftest import SECRET, Layer, Worker
@@ -20,7 +20,7 @@ def session(sessions: Layer) -> Session:
     return sessions.create()[1]
 
 
-def held(store: TokenStore, session: Session) -> Held:
+def held(store: TokenStore, session: Session) -> VersionedTokens:
     found = store.read(session.key)
     assert found is not None
     return found
@@ -198,7 +198,7 @@ class TestTheQueueOfRevocations:
 
     def test_settled(self, sessions: Layer, session: Session) -> None:
         sessions.store.end(session, EndReason.LOGOUT)
-        sessions.tokens.settle(DueRevocation(session.key, 0), held(sessions.tokens, session))
+        sessions.tokens.mark_revoked(DueRevocation(session.key, 0), held(sessions.tokens, session))
         assert revocations(sessions) == {}
         assert sessions.tokens.read(session.key) is None
 
@@ -206,13 +206,13 @@ class TestTheQueueOfRevocations:
         sessions.store.end(session, EndReason.LOGOUT)
         found = held(sessions.tokens, session)
         sessions.tokens.replace(session.key, found, renamed(found.tokens, "newer"))
-        sessions.tokens.settle(DueRevocation(session.key, 0), found)
+        sessions.tokens.mark_revoked(DueRevocation(session.key, 0), found)
         assert set(revocations(sessions)) == {f"0:{session.key}"}
         assert held(sessions.tokens, session).tokens.access.value == "newer"
 
     def test_postponed(self, sessions: Layer, session: Session, clock: Clock) -> None:
         sessions.store.end(session, EndReason.LOGOUT)
-        sessions.tokens.postpone(DueRevocation(session.key, 0), 8)
+        sessions.tokens.retry_later(DueRevocation(session.key, 0), 8)
         assert revocations(sessions) == {f"1:{session.key}": clock() + 8}
         assert sessions.tokens.due_for_revocation(10) == []
         clock.now += 8

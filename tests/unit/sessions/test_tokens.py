@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bff.errors import BFFError, TokenExpired, TokenRefused, TokenUnavailable
-from bff.oidc.issued import Issued
 from bff.oidc.token_endpoint import GrantRefused, RequestFailed
-from bff.sessions.token_store import DueRevocation, Held
+from bff.oidc.token_response import TokenResponse
+from bff.sessions.token_store import DueRevocation, VersionedTokens
 from bff.sessions.tokens import AccessToken, Tokens, tokens_from_bytes, tokens_to_bytes
-from bff.tokens.source import Usable
-from bff.tokens.source import answered as as_an_answer
+from bff.tokens.source import BoundToken
+from bff.tokens.source import grant_errors_as_http as as_an_answer
 
 ACCESS = AccessToken("secret-1", 10.0, 20.0, "openid", "DPoP")
 TOKENS = Tokens(
@@ -76,9 +76,9 @@ def test_another_token_is_not_the_same() -> None:
     [
         ACCESS,
         TOKENS,
-        Held(b"secret-6", TOKENS),
-        Usable(ACCESS, "secret-4"),
-        Issued(ACCESS, "secret-2", "secret-3"),
+        VersionedTokens(b"secret-6", TOKENS),
+        BoundToken(ACCESS, "secret-4"),
+        TokenResponse(ACCESS, "secret-2", "secret-3"),
         DueRevocation("secret-7", 0),
     ],
     ids=lambda each: type(each).__name__,

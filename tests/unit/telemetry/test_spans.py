@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from bff.observability.otlp.shown import shown
-from bff.observability.otlp.spans import BoundedProcessor, CountedExporter, Room
+from bff.observability.otlp.attribute_filter import filtered
+from bff.observability.otlp.spans import BoundedProcessor, CountedExporter, QueueSlots
 from bff.settings import TelemetrySettings
 
 SECRET = "eyJhbGciOiJub25lIn0.a-secret"
@@ -37,7 +37,7 @@ def span(kind: SpanKind = SpanKind.SERVER, **attributes: object) -> ReadableSpan
 
 
 def test_what_is_listed_is_shown() -> None:
-    found = shown(span(http__route="/auth/login", http__response__status_code=302, bff__outcome="allowed"))
+    found = filtered(span(http__route="/auth/login", http__response__status_code=302, bff__outcome="allowed"))
     assert found.attributes == {
         "http.route": "/auth/login", "http.response.status_code": 302, "bff.outcome": "allowed",
     }  # fmt: skip
@@ -57,14 +57,14 @@ def test_what_is_listed_is_shown() -> None:
     ],
 )  # fmt: skip
 def test_what_is_not_listed_is_not(kind: SpanKind, name: str) -> None:
-    assert shown(span(kind, **{name: SECRET})).attributes == {}
+    assert filtered(span(kind, **{name: SECRET})).attributes == {}
 
 
 @pytest.mark.parametrize("name", ["server.address", "server.port", "url.full"])
 def test_a_host_is_shown_of_calls_only(name: str) -> None:
     """Of a request to us it is whatever the client sent."""
-    assert shown(span(SpanKind.SERVER, **{name: "x"})).attributes == {}
-    assert shown(span(SpanKind.CLIENT, **{name: "x"})).attributes
+    assert filtered(span(SpanKind.SERVER, **{name: "x"})).attributes == {}
+    assert filtered(span(SpanKind.CLIENT, **{name: "x"})).attributes
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_host_is_shown_of_calls_only(name: str) -> None:
     ],
 )
 def test_addresses_are_shown_without_query(url: str) -> None:
-    assert shown(span(SpanKind.CLIENT, url__full=url)).attributes == {"url.full": "https://idp.example:8443/token"}
+    assert filtered(span(SpanKind.CLIENT, url__full=url)).attributes == {"url.full": "https://idp.example:8443/token"}
 
 
 @given(
@@ -84,7 +84,7 @@ def test_addresses_are_shown_without_query(url: str) -> None:
     names=st.lists(st.text("abcdehlpqrstu._", min_size=1).filter(lambda name: not name.startswith("bff."))),
 )
 def test_no_other_word_gets_out(kind: SpanKind, names: list[str]) -> None:
-    found = shown(span(kind, **dict.fromkeys(names, SECRET)))
+    found = filtered(span(kind, **dict.fromkeys(names, SECRET)))
     assert SECRET not in f"{found.to_json()}{found.events}{found.links}{found.status.description}"
     assert "knows" not in f"{found.get_span_context()}"
 
@@ -190,21 +190,21 @@ def test_what_waits_when_the_process_ends_is_lost_once() -> None:
 def test_an_exporter_is_asked_for_what_is_shown() -> None:
     exporter = Sent()
     exporter.going.set()
-    CountedExporter(exporter, Room(1), Lost()).export([span(url__path=SECRET)])
+    CountedExporter(exporter, QueueSlots(1), Lost()).export([span(url__path=SECRET)])
     assert [each.attributes for each in exporter.spans] == [{}]
 
 
 @given(st.lists(st.one_of(st.just("enter"), st.integers(1, 5), st.just("clear")), max_size=40))
 def test_room_is_never_overdrawn(steps: list[str | int]) -> None:
-    room, inside, closed = Room(3), 0, False
+    room, inside, closed = QueueSlots(3), 0, False
     for step in steps:
         if step == "enter":
-            assert room.enter() == (inside < 3 and not closed)
+            assert room.acquire() == (inside < 3 and not closed)
             inside = min(3, inside + 1) if not closed else inside
         elif step == "clear":
-            assert room.clear() == inside
+            assert room.close() == inside
             inside, closed = 0, True
         else:
             left = min(int(step), inside)
-            assert room.leave(int(step)) == left
+            assert room.release(int(step)) == left
             inside -= left

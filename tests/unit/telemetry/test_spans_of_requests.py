@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from opentelemetry.trace import INVALID_SPAN, SpanKind, StatusCode, get_current_span
 
 from bff.observability import traces
-from tests.recorded import recording
+from tests.recorded_spans import recording
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE}-{CALLER}-01"

@@ -156,7 +156,7 @@ def test_what_cannot_be_started_is_logged(new: New, caplog: pytest.LogCaptureFix
 
 def test_baggage_is_not_read(new: New, collector: Collector) -> None:
     new(collector.grpc_url, OTEL_PROPAGATORS="baggage,b3")
-    carrier: dict[str, Any] = {"baggage": "who=alice", "b3": "4bf92f3577b34da6a3ce929d0e0e4736-b7ad6b7169203331-1"}
-    found = propagate.extract(carrier)
+    publisher: dict[str, Any] = {"baggage": "who=alice", "b3": "4bf92f3577b34da6a3ce929d0e0e4736-b7ad6b7169203331-1"}
+    found = propagate.extract(publisher)
     assert not baggage.get_all(found)
     assert not get_current_span(found).get_span_context().is_valid

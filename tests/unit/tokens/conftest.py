@@ -8,7 +8,7 @@ from joserfc.jwk import ECKey, Key
 
 from bff.sessions.model import Session
 from tests.clock import Clock
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.unit.tokens.fleet import Fleet, Worker
 
 

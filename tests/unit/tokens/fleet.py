@@ -34,7 +34,7 @@ class Worker:
     store: WatchedStore
 
     def token(self, session: Session, service: str = "user") -> str:
-        usable = self.services.tokens.keeper.ensure_token(session, service)
+        usable = self.services.tokens.service.ensure_token(session, service)
         assert usable is not None
         return usable.token.value
 

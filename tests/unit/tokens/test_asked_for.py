@@ -111,7 +111,7 @@ def test_a_narrower_own_token_of_the_session_is_refused_also_after_a_401(fleet: 
     worker = fleet.worker(ServiceSettings("wide", scope="orders:admin"))
     session = fleet.login(worker)
     with pytest.raises(InsufficientScope):
-        worker.services.tokens.keeper.renew(session, "wide")
+        worker.services.tokens.service.renew(session, "wide")
 
 
 @KINDS
@@ -121,7 +121,7 @@ def test_what_is_listed_is_of_the_token_that_is_there(fleet: Fleet, session: Ses
     former.token(session, "orders")
 
     def listed(worker: Worker) -> tuple[str, str | None, bool]:
-        (found,) = [each for each in worker.services.tokens.keeper.listed(session) if each.service == "orders"]
+        (found,) = [each for each in worker.services.tokens.service.listed(session) if each.service == "orders"]
         return found.scope, found.audience, found.expires_in is not None
 
     assert listed(former) == ("orders:read", "https://orders.example", True)

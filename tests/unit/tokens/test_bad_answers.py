@@ -9,12 +9,12 @@ from joserfc.jwk import ECKey
 from werkzeug.wrappers import Response
 
 from bff.http import MAX_BODY
-from bff.oidc.issued import ASSUMED_LIFE
 from bff.oidc.token_endpoint import RequestFailed
+from bff.oidc.token_response import ASSUMED_LIFE
 from bff.sessions.model import Session
-from bff.tokens.notes import FAILURE_LIFE
+from bff.tokens.refresh_status import FAILURE_LIFE
 from tests.clock import Clock
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.provider import html
 from tests.flows.tokens import compact
 from tests.unit.tokens.fleet import LIFE, SCOPE, Fleet, Worker
@@ -292,7 +292,7 @@ def test_the_store_fails_after_a_lie(
     with pytest.raises(RequestFailed, match="bad_response"):
         worker.refresh(session)
     worker.store.down = False
-    worker.services.tokens.unsaved.write()
+    worker.services.tokens.pending_writes.write()
     fleet.idp.later_grants.response = {}
     assert worker.tokens(session).refresh_token != old.refresh_token
     assert other.refresh(session).access.value != old.access.value

@@ -140,12 +140,12 @@ def test_a_store_that_goes_away_does_not_lose_it(fleet: Fleet, worker: Worker, a
     worker.refresh(admin)
     worker.store.down = False
     assert now(worker, admin).roles == ("user", "admin")
-    worker.services.tokens.unsaved.write()
+    worker.services.tokens.pending_writes.write()
     assert now(worker, admin).roles == ()
 
 
 def test_an_ended_session_stays_ended(fleet: Fleet, worker: Worker, admin: Session, clock: Clock) -> None:
-    worker.services.gate.end(admin, EndReason.LOGOUT)
+    worker.services.authenticator.end(admin, EndReason.LOGOUT)
     assert not worker.services.store.change_user(admin.key, replace(admin.user, roles=()))
     assert worker.services.store.find(admin.key) is None
     assert worker.services.store.active() == 0

@@ -10,9 +10,9 @@ import requests
 from bff.errors import InsufficientScope, StoreUnavailable, TokenRefused, TokenUnavailable
 from bff.sessions.model import Session
 from bff.settings import ServiceSettings, TokenKind
-from bff.tokens.notes import FAILURE_LIFE
+from bff.tokens.refresh_status import FAILURE_LIFE
 from tests.clock import Clock
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.internet import OLD_KEY
 from tests.flows.provider import raising
 from tests.unit.tokens.fleet import Fleet, Worker
@@ -33,7 +33,7 @@ def other(fleet: Fleet) -> Worker:
 
 
 def refresh_at(worker: Worker) -> float:
-    usable = worker.services.tokens.keeper.ensure_token(no_session(), "stock")
+    usable = worker.services.tokens.service.ensure_token(no_session(), "stock")
     assert usable is not None
     return usable.token.refresh_at
 
@@ -158,10 +158,10 @@ def test_a_dead_one_is_waited_for(fleet: Fleet, worker: Worker, clock: Clock, co
 def test_renewed_however_fresh(fleet: Fleet, worker: Worker, other: Worker) -> None:
     old = stock(worker)
     stock(other)
-    renewed = worker.services.tokens.keeper.renew(no_session(), "stock")
+    renewed = worker.services.tokens.service.renew(no_session(), "stock")
     assert renewed is not None
     assert renewed.token.value == stock(worker) != old
-    again = other.services.tokens.keeper.renew(no_session(), "stock")
+    again = other.services.tokens.service.renew(no_session(), "stock")
     assert again is not None
     assert again.token.value not in (old, renewed.token.value)  # newer than the fleet's, not only than the worker's own
     assert fleet.calls(GRANT) == 3
@@ -195,7 +195,7 @@ def test_bound_to_a_key_that_all_workers_have(fleet: Fleet) -> None:
     fleet.idp.later_grants.response = {"token_type": "DPoP"}
     keys = set()
     for each in (one, two):
-        usable = each.services.tokens.keeper.ensure_token(no_session(), "stock")
+        usable = each.services.tokens.service.ensure_token(no_session(), "stock")
         assert usable is not None
         keys.add(usable.key)
     assert len(keys) == 1

@@ -8,10 +8,10 @@ import requests
 from bff.errors import InsufficientScope, NotRefreshable, SessionEnded, TokenExpired, UnknownService
 from bff.sessions.model import EndReason, Session
 from bff.settings import ServiceSettings, TokenKind
-from bff.tokens.notes import FAILURE_LIFE
+from bff.tokens.refresh_status import FAILURE_LIFE
 from tests.clock import Clock
 from tests.contract.backends import eventually
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.provider import raising
 from tests.unit.tokens.fleet import LIFE, Fleet, Worker
 
@@ -198,19 +198,19 @@ class TestRenew:
     def test_however_fresh_the_present_one_is(self, fleet: Fleet, worker: Worker, session: Session) -> None:
         worker.remember(session)
         old = worker.token(session)
-        renewed = worker.services.tokens.keeper.renew(session)
+        renewed = worker.services.tokens.service.renew(session)
         assert renewed is not None
         assert worker.token(session) == renewed.token.value != old
 
     def test_nothing_to_renew_with(self, fleet: Fleet, worker: Worker) -> None:
         with pytest.raises(NotRefreshable):
-            worker.services.tokens.keeper.renew(fleet.login(worker, refresh_token=None))
+            worker.services.tokens.service.renew(fleet.login(worker, refresh_token=None))
 
     def test_a_service_without_tokens(self, fleet: Fleet, session: Session) -> None:
-        keeper = fleet.worker(PUBLIC).services.tokens.keeper
-        assert keeper.ensure_token(session, "public") is None
+        token_service = fleet.worker(PUBLIC).services.tokens.service
+        assert token_service.ensure_token(session, "public") is None
         with pytest.raises(NotRefreshable):
-            keeper.renew(session, "public")
+            token_service.renew(session, "public")
 
 
 def test_a_scope_that_the_session_does_not_have(fleet: Fleet, session: Session) -> None:
@@ -228,13 +228,13 @@ def test_a_service_that_nobody_knows(worker: Worker, session: Session) -> None:
 def test_what_may_be_told(fleet: Fleet, session: Session, clock: Clock) -> None:
     worker = fleet.worker(READER, PUBLIC)
     clock.now += 100
-    listed = {each.service: each for each in worker.services.tokens.keeper.listed(session)}
+    listed = {each.service: each for each in worker.services.tokens.service.listed(session)}
     assert listed["user"].expires_in == listed["reader"].expires_in == LIFE - 100
     assert listed["user"].refreshable
     assert (listed["public"].expires_in, listed["public"].refreshable) == (None, False)
     assert not [secret for secret in fleet.idp.issued if secret in repr(listed)]
     clock.now += LIFE
-    assert next(worker.services.tokens.keeper.listed(session)).expires_in == 0
+    assert next(worker.services.tokens.service.listed(session)).expires_in == 0
 
 
 def test_a_herd_that_finds_it_dead(fleet: Fleet, worker: Worker, session: Session, clock: Clock) -> None:

@@ -13,9 +13,9 @@ from bff.sessions.model import Session
 from bff.sessions.tokens import AccessToken
 from bff.settings import ServiceSettings, TokenKind
 from bff.tokens.exchange import ACCESS_TOKEN
-from bff.tokens.notes import FAILURE_LIFE
+from bff.tokens.refresh_status import FAILURE_LIFE
 from tests.clock import Clock
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.later_grants import EXCHANGE
 from tests.flows.provider import html, raising, reply
 from tests.unit.tokens.fleet import LIFE, Fleet, Worker
@@ -318,6 +318,6 @@ def test_a_refresh_meanwhile_is_not_lost(fleet: Fleet, worker: Worker, other: Wo
 
 def test_renewed_however_fresh(fleet: Fleet, worker: Worker, session: Session) -> None:
     old = worker.token(session, "orders")
-    renewed = worker.services.tokens.keeper.renew(session, "orders")
+    renewed = worker.services.tokens.service.renew(session, "orders")
     assert renewed is not None
     assert renewed.token.value == worker.token(session, "orders") != old

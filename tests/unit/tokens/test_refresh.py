@@ -16,10 +16,10 @@ from bff.oidc.token_endpoint import RequestFailed
 from bff.sessions.model import EndReason, Session
 from bff.sessions.token_store import CODE_LIFE
 from bff.sessions.tokens import AccessToken
-from bff.tokens.notes import FAILURE_LIFE
-from bff.tokens.single_flight import LOCK_LIFE, Busy
+from bff.tokens.distributed_single_flight import LOCK_LIFE, InProgress
+from bff.tokens.refresh_status import FAILURE_LIFE
 from tests.clock import Clock
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.provider import html, raising, reply
 from tests.unit.tokens.fleet import LIFE, Fleet, Worker
 
@@ -168,7 +168,7 @@ class TestAHerd:
         refused: list[bool] = []
 
         def meanwhile() -> None:
-            with pytest.raises(Busy):
+            with pytest.raises(InProgress):
                 other.refresh(session, patient=False)
             refused.append(True)
 
@@ -378,7 +378,7 @@ class TestInvalidGrant:
         pauses: list[float] = []
         lock = Lock(other.store, f"refresh:{session.key}", LOCK_LIFE)
         assert lock.acquire()
-        other.services.tokens.refresher.notes.started(other.tokens(session).refresh_token or "")
+        other.services.tokens.refresher.refresh_status.mark_started(other.tokens(session).refresh_token or "")
 
         def wait(seconds: float) -> None:
             pauses.append(seconds)
@@ -449,7 +449,7 @@ def no_login_under_way(worker: Worker, clock: Clock) -> None:
 
 
 def log_out(worker: Worker, session: Session) -> None:
-    worker.services.gate.end(session, EndReason.LOGOUT)
+    worker.services.authenticator.end(session, EndReason.LOGOUT)
     worker.services.tokens.revocations.revoke_now(session.key)
 
 
@@ -462,10 +462,10 @@ class TestTheStoreFailsAfterTheAnswer:
         renewed = worker.refresh(session)
         assert renewed.refresh_token != old.refresh_token
         with pytest.raises(StoreUnavailable):
-            worker.services.tokens.unsaved.write()
+            worker.services.tokens.pending_writes.write()
         worker.store.down = False
         assert worker.tokens(session) == old
-        worker.services.tokens.unsaved.write()
+        worker.services.tokens.pending_writes.write()
         assert worker.tokens(session) == renewed
         other.refresh(session)
         assert fleet.idp.last("token").form["refresh_token"] == renewed.refresh_token
@@ -487,7 +487,7 @@ class TestTheStoreFailsAfterTheAnswer:
         worker.refresh(session)
         worker.store.down = False
         newest = other.refresh(session)
-        worker.services.tokens.unsaved.write()
+        worker.services.tokens.pending_writes.write()
         assert worker.tokens(session) == newest
 
     def test_a_session_that_ended_before_it_was_written(
@@ -497,18 +497,18 @@ class TestTheStoreFailsAfterTheAnswer:
         renewed = worker.refresh(session)
         worker.store.down = False
         log_out(other, session)
-        worker.services.tokens.unsaved.write()
+        worker.services.tokens.pending_writes.write()
         no_login_under_way(worker, fleet.clock)
         assert renewed.refresh_token in fleet.idp.revoked
         fleet.idp.revoked.clear()
-        worker.services.tokens.unsaved.write()
+        worker.services.tokens.pending_writes.write()
         assert fleet.idp.revoked == []
 
     def test_two_threads_write_at_once(
         self, fleet: Fleet, worker: Worker, session: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The background job and a request."""
-        unsaved, store = worker.services.tokens.unsaved, worker.services.token_store
+        pending_writes, store = worker.services.tokens.pending_writes, worker.services.token_store
         fleet.then(lambda: setattr(worker.store, "down", True))
         renewed = worker.refresh(session)
         worker.store.down = False
@@ -517,11 +517,11 @@ class TestTheStoreFailsAfterTheAnswer:
         def both(*arguments: Any) -> Any:
             if not nested:
                 nested.append(True)
-                unsaved.write()
+                pending_writes.write()
             return update(*arguments)
 
         monkeypatch.setattr(store, "update", both)
-        unsaved.write()
+        pending_writes.write()
         assert nested == [True]
         assert worker.tokens(session) == renewed
 
@@ -562,7 +562,7 @@ class TestTheSessionEndsMeanwhile:
     def test_it_is_revoked_later_when_its_record_is_still_there(
         self, fleet: Fleet, worker: Worker, other: Worker, session: Session
     ) -> None:
-        fleet.then(lambda: other.services.gate.end(session, EndReason.LOGOUT))
+        fleet.then(lambda: other.services.authenticator.end(session, EndReason.LOGOUT))
         renewed = worker.refresh(session)
         worker.services.tokens.revocations.revoke_due()
         assert fleet.idp.revoked == [renewed.refresh_token]
@@ -588,7 +588,7 @@ def test_nothing_of_a_token_in_a_log(
     fleet.then(lambda: setattr(worker.store, "down", True))
     worker.refresh(session)
     worker.store.down = False
-    worker.services.tokens.unsaved.write()
+    worker.services.tokens.pending_writes.write()
     fleet.refuses("invalid_client", 401)
     with pytest.raises(RequestFailed):
         worker.refresh(session)

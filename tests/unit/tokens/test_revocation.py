@@ -12,7 +12,7 @@ import requests
 from werkzeug.wrappers import Response
 
 from bff.errors import StoreUnavailable
-from bff.oidc.issued import Issued
+from bff.oidc.token_response import TokenResponse
 from bff.sessions.model import EndReason, Session
 from bff.sessions.shared_grant import CLOCKS_APART, LONGEST_CALL
 from bff.sessions.token_store import CODE_LIFE, REFRESH_INDEX, REVOCATION_INDEX, DueRevocation
@@ -31,7 +31,7 @@ def queue(worker: Worker) -> list[tuple[str, float]]:
 
 
 def end(worker: Worker, session: Session, reason: EndReason = EndReason.LOGOUT) -> None:
-    worker.services.gate.end(session, reason)
+    worker.services.authenticator.end(session, reason)
 
 
 def turn(worker: Worker) -> None:
@@ -382,14 +382,14 @@ class TestAnOrphan:
     @pytest.mark.parametrize(
         ("issued", "revoked"),
         [
-            (Issued(AccessToken("access", 1.0), "refresh"), ["refresh"]),
-            (Issued(AccessToken("access", 1.0)), ["access"]),
-            (Issued(None, "refresh", fault="token_type"), ["refresh"]),
-            (Issued(None, fault="access_token"), []),
+            (TokenResponse(AccessToken("access", 1.0), "refresh"), ["refresh"]),
+            (TokenResponse(AccessToken("access", 1.0)), ["access"]),
+            (TokenResponse(None, "refresh", fault="token_type"), ["refresh"]),
+            (TokenResponse(None, fault="access_token"), []),
         ],
     )
     def test_what_is_revoked(
-        self, issued: Issued, revoked: list[str], fleet: Fleet, worker: Worker, session: Session, clock: Clock
+        self, issued: TokenResponse, revoked: list[str], fleet: Fleet, worker: Worker, session: Session, clock: Clock
     ) -> None:
         end(worker, session)
         turn(worker)
@@ -407,7 +407,7 @@ class TestAnOrphan:
         turn(worker)
         fleet.idp.revoked.clear()
         fleet.login(worker)
-        worker.services.tokens.revocations.orphan(session, Issued(AccessToken("access", 1.0), "refresh"))
+        worker.services.tokens.revocations.orphan(session, TokenResponse(AccessToken("access", 1.0), "refresh"))
         later(worker, clock)
         assert fleet.idp.revoked == []
         assert queue(worker) == []

@@ -13,7 +13,7 @@ from bff.sessions.model import EndReason, Session
 from bff.sessions.token_store import REFRESH_INDEX
 from bff.tokens.sweep import USED_WITHIN
 from tests.clock import Clock
-from tests.flows.instruments import Counters
+from tests.flows.counters import Counters
 from tests.flows.provider import html, raising
 from tests.unit.tokens.fleet import LIFE, Fleet, Worker
 
@@ -80,7 +80,7 @@ def test_how_long_ago(ago: float, calls: int, fleet: Fleet, worker: Worker, sess
 
 def test_a_session_that_is_gone(fleet: Fleet, worker: Worker, session: Session, clock: Clock) -> None:
     due(worker, session, clock)
-    worker.services.gate.end(session, EndReason.LOGOUT)
+    worker.services.authenticator.end(session, EndReason.LOGOUT)
     worker.store.execute(Batch().index_add(REFRESH_INDEX, session.key, 1.0))
     sweep(worker)
     assert fleet.calls() == 0

@@ -1,0 +1,1 @@
+"""What browsers report, and what must not be in it."""

@@ -1,0 +1,1 @@
+"""Resource server (RFC 6750): access tokens that callers present."""

@@ -1,0 +1,6 @@
+"""`python -m bff.keys`."""
+
+from bff.keys.key_file import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,96 @@
+"""Answered requests of a threaded worker: the poller sends what a client has not taken yet, and closes connections.
+
+In its main thread alone.
+"""
+
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from bff.server.client_socket import received
+from bff.server.limits import LINGER_BYTES, LINGER_TIMEOUT, SEND_BUDGET, SEND_TIMEOUT
+from bff.server.waiting import Waiting
+
+_BLOCK = 64 * 1024
+
+
+class Departing:
+    """For a worker to inherit before gunicorn's own class."""
+
+    gunicorns: bool
+    keepalived_conns: deque[Any]
+    nr_conns: int
+    poller: selectors.BaseSelector
+    on_client_socket_readable: Callable[[Any, Any], None]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sending = Waiting(SEND_TIMEOUT, SEND_BUDGET)
+        self._hung_up = Waiting(LINGER_TIMEOUT)  # closed from here; holds how many bytes came afterwards
+
+    def _advance(self, conn: Any, arrived: bytes, *, ended: bool) -> None:
+        raise NotImplementedError
+
+    def _forget_late(self, now: float) -> None:
+        for waiting in (self._sending, self._hung_up):
+            for connection in waiting.due(now):
+                self._forget(connection, waiting)
+
+    def _watch(self, conn: Any, among: deque[Any], readable: Callable[[Any, Any], None]) -> None:
+        conn.sock.setblocking(False)
+        conn.set_timeout()
+        among.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(readable, conn))
+
+    def _go_on(self, conn: Any, *, keep: bool) -> None:
+        """In the main thread: its request was answered. Raises OSError for a connection that is gone."""
+        if unsent := getattr(conn.sock, "unsent", b""):
+            conn.sock.setblocking(False)
+            self._sending.hold(conn, len(unsent), time.monotonic())
+            self.poller.register(conn.sock, selectors.EVENT_WRITE, partial(self._writable, conn, keep))
+        elif keep:
+            self._watch(conn, self.keepalived_conns, self.on_client_socket_readable)
+            if not self.gunicorns and conn.parser.unreader.buf.getbuffer().nbytes:
+                self._advance(conn, b"", ended=False)
+        else:
+            self._lingering_close(conn)
+
+    def _writable(self, conn: Any, keep: bool, _client: Any) -> None:
+        """In the main thread: a client takes more of an answer that no thread waits for."""
+        try:
+            if conn.sock.flush():
+                self._sending.end(conn)
+                self.poller.unregister(conn.sock)
+                self._go_on(conn, keep=keep)
+        except OSError:
+            self._forget(conn, self._sending)
+
+    def _lingering_close(self, conn: Any) -> None:
+        """Lingering close: say that nothing more comes, and read on until the client has heard it (RFC 9112 section
+        9.6): the system would take back what it has not delivered yet, if the connection were closed with something
+        left to read. Raises OSError for one that is gone."""
+        conn.sock.shutdown(socket.SHUT_WR)
+        conn.sock.setblocking(False)
+        self._hung_up.hold(conn, 0, time.monotonic())
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain, conn))
+
+    def _drain(self, conn: Any, client: Any) -> None:
+        """In the main thread: something arrived on a connection that has been closed from here."""
+        data = received(conn.sock, _BLOCK)
+        size = self._hung_up.held(conn) + len(data or b"")
+        self._hung_up.hold(conn, size, time.monotonic())
+        if data == b"" or size > LINGER_BYTES:
+            self._forget(conn, self._hung_up)
+
+    def _forget(self, conn: Any, waiting: Waiting) -> None:
+        waiting.end(conn)
+        self.poller.unregister(conn.sock)
+        self._close(conn)
+
+    def _close(self, conn: Any) -> None:
+        self.nr_conns -= 1
+        conn.close()
