@@ -6,6 +6,7 @@ newer one is fetched in the background, and for as long as that fails.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -20,6 +21,11 @@ RETRY_AFTER = 2.0
 PATIENCE = 2.0
 """Seconds for which a request waits for the fetch of another."""
 
+SPACING = 0.003
+"""Seconds between two waiting threads that go on. A gevent worker would answer all of them, released at the same
+moment, before its next request."""
+_LONGEST_SPACING = 1.0
+
 _FETCH = "fetch"
 
 
@@ -32,6 +38,7 @@ class StaleIfErrorCache(Generic[T]):
         clock: Callable[[], float],
         later: Callable[[Callable[[], None]], None],
         patience: float = PATIENCE,
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
         """failure: what fetch raises. fetch: ends in bounded time. life: seconds after which a value is fetched anew
         when next asked for. clock: seconds that only go forward. later: does some work while the caller goes on."""
@@ -41,6 +48,8 @@ class StaleIfErrorCache(Generic[T]):
         self._clock = clock
         self._later = later
         self._patience = patience
+        self._wait = wait
+        self._leaving = threading.Lock()
         self._single_flight = SingleFlight()
         self._changing = threading.Lock()
         self._value: T | None = None
@@ -108,7 +117,16 @@ class StaleIfErrorCache(Generic[T]):
             value: T = flight.result(patience)
         except TimeoutError as err:
             raise self._failure("There is no answer yet.") from err
+        finally:
+            self._space_out()
         return value
+
+    def _space_out(self) -> None:
+        if self._leaving.acquire(timeout=_LONGEST_SPACING):
+            try:
+                self._wait(SPACING)
+            finally:
+                self._leaving.release()
 
     def _fetched_once(self) -> T:
         """Another thread may have fetched it, or failed to, just before this one began."""

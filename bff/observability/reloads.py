@@ -54,18 +54,18 @@ class Reloads(Collector):
         self._folder = folder
 
     def collect(self) -> Iterable[Metric]:
-        refresh_status = list(_refresh_status(self._folder))
-        if not refresh_status:
+        notes = list(_notes(self._folder))
+        if not notes:
             return
         info = GaugeMetricFamily(_INFO[0], _INFO[-1], labels=_INFO[2])
-        for config_hash in sorted({noted[0] for noted in refresh_status}):
+        for config_hash in sorted({noted[0] for noted in notes}):
             info.add_metric([config_hash], 1)
-        yield GaugeMetricFamily(_SUCCESSFUL[0], _SUCCESSFUL[-1], value=min(noted[2] for noted in refresh_status))
-        yield GaugeMetricFamily(_AT[0], _AT[-1], value=max(noted[1] for noted in refresh_status))
+        yield GaugeMetricFamily(_SUCCESSFUL[0], _SUCCESSFUL[-1], value=min(noted[2] for noted in notes))
+        yield GaugeMetricFamily(_AT[0], _AT[-1], value=max(noted[1] for noted in notes))
         yield info
 
 
-def _refresh_status(folder: Path) -> Iterator[tuple[str, float, float]]:
+def _notes(folder: Path) -> Iterator[tuple[str, float, float]]:
     """(hash, at, successful) of each master that lives."""
     for path in folder.glob("configuration_*.json"):
         pid = path.stem.partition("_")[2]

@@ -156,12 +156,12 @@ def _parsed(text: str) -> Policies:
     """Raises ValueError."""
     handle = cedarpy.PolicySet.from_str(text)
     policies = handle.to_pst().static_policies
-    refresh_status = {name: policy.annotations for name, policy in policies.items()}
+    notes = {name: policy.annotations for name, policy in policies.items()}
     return Policies(
         handle,
         {name: policy.effect for name, policy in policies.items()},
-        {name: _cleaned(note["reason"]) for name, note in refresh_status.items() if "reason" in note},
-        tuple(note["id"] for note in refresh_status.values() if "id" in note),
+        {name: _cleaned(note["reason"]) for name, note in notes.items() if "reason" in note},
+        tuple(note["id"] for note in notes.values() if "id" in note),
     )
 
 

@@ -54,7 +54,7 @@ class Beside:
     """The keeper that this master started."""
 
     def __init__(self) -> None:
-        self._token_service: subprocess.Popen[bytes] | None = None
+        self._supervisor: subprocess.Popen[bytes] | None = None
         self._former: list[subprocess.Popen[bytes]] = []  # told to stop, and not waited for
         self._settings: Settings | None = None
 
@@ -65,14 +65,14 @@ class Beside:
         self.stop()
         self._settings = settings
         if settings.metrics.bind is not None:
-            self._token_service = _run(pickle.dumps(settings), "keep", str(os.getpid()))
+            self._supervisor = _run(pickle.dumps(settings), "keep", str(os.getpid()))
 
     def stop(self) -> None:
         self._former = [process for process in self._former if process.poll() is None]
-        if self._token_service is not None:
-            self._token_service.terminate()
-            self._former.append(self._token_service)
-        self._token_service = self._settings = None
+        if self._supervisor is not None:
+            self._supervisor.terminate()
+            self._former.append(self._supervisor)
+        self._supervisor = self._settings = None
 
 
 beside = Beside()

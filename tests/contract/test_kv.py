@@ -37,10 +37,10 @@ def add(kv: KeyValue, index: str, scores: dict[str, float]) -> None:
 
 def together(count: int, work: Callable[[int], Any]) -> list[Any]:
     """Run work(0) to work(count - 1) in as many threads, all let go at the same moment."""
-    authenticator = threading.Barrier(count)
+    gate = threading.Barrier(count)
 
     def run(number: int) -> Any:
-        authenticator.wait(30)
+        gate.wait(30)
         return work(number)
 
     with ThreadPoolExecutor(count) as pool:

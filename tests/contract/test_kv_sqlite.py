@@ -73,11 +73,11 @@ def test_survives_being_closed_and_opened(store: SqliteStore, path: Path, clock:
 
 
 def test_many_workers_start_at_once(path: Path) -> None:
-    authenticator = threading.Barrier(12)
+    gate = threading.Barrier(12)
 
     def start(number: int) -> None:
         with closing(SqliteStore(path)) as store:
-            authenticator.wait(10)
+            gate.wait(10)
             store.start()
             store.set(str(number), b"v")
 
@@ -186,7 +186,7 @@ def test_idle_connections_are_used_again(store: SqliteStore, path: Path) -> None
         thread = threading.Thread(target=store.set, args=("k", b"v"))
         thread.start()
         thread.join()
-    descriptors = [executor.resolve() for executor in Path("/proc/self/fd").iterdir() if executor.exists()]
+    descriptors = [link.resolve() for link in Path("/proc/self/fd").iterdir() if link.exists()]
     assert descriptors.count(path.resolve()) == 1
 
 

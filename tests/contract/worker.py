@@ -108,9 +108,7 @@ def _child(kv: KeyValue, key: str, times: int) -> dict[str, bool]:
 
 def _connections() -> set[tuple[str, str]]:
     """This process's open sockets and database files: descriptor and what it leads to."""
-    links = (
-        (executor.name, os.readlink(executor)) for executor in Path("/proc/self/fd").iterdir() if executor.is_symlink()
-    )
+    links = ((link.name, os.readlink(link)) for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
     return {(name, target) for name, target in links if "socket:" in target or target.endswith(".sqlite")}
 
 

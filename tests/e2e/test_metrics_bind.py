@@ -62,11 +62,11 @@ def test_it_is_guarded(running: Bff, port: int) -> None:
 
 def test_it_comes_back(running: Bff, port: int) -> None:
     scrape(port)
-    token_service = next(
+    supervisor = next(
         pid for pid in running.workers() if b"metrics_server" in Path(f"/proc/{pid}/cmdline").read_bytes()
     )
-    server = children(token_service)[0]
+    server = children(supervisor)[0]
     os.kill(server, signal.SIGKILL)
     page = scrape(port)
     assert page.status_code == 200
-    assert children(token_service) != [server]
+    assert children(supervisor) != [server]

@@ -166,9 +166,9 @@ def test_three_steps(fleet: Fleet, load: Load) -> None:
     wait_until(lambda: fleet.steps() == {"settled"})
     load.turn(*fleet.masters)
     wait_until(lambda: fleet.waiting() == 0)
+    assert load.failed == []
     events = fleet.events()
     for kind in ("session.created", "session.ended", "auth.logout"):
         sessions = [session for each, session in events if each == kind]
         assert len(sessions) == len(set(sessions)) == load.done + 1, kind
-    assert load.failed == []
     assert load.done > 20

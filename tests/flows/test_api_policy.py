@@ -82,7 +82,7 @@ def alice(bff: Site) -> Browser:
 
 
 @pytest.fixture
-def refresh_status(bff: Site) -> Notes:
+def notes(bff: Site) -> Notes:
     found: EventSink = Notes()
     bff.services.audit._sink = found
     assert isinstance(found, Notes)
@@ -178,14 +178,14 @@ def test_decisions_are_counted_and_remembered(alice: Browser, counters: Counters
     assert counters.gained("bff_authz_cache_total") == {"hit": 1, "miss": 3}
 
 
-def test_each_protected_request_leaves_one_event(alice: Browser, refresh_status: Notes, bff: Site) -> None:
+def test_each_protected_request_leaves_one_event(alice: Browser, notes: Notes, bff: Site) -> None:
     headers = {"X-Correlation-ID": "e" * 20}
     alice.fetch("/api/orders/7", headers=headers)
     alice.fetch("/api/orders/13", headers=headers)
     call(alice, "POST", "/api/orders", json={}, headers=headers)
-    kinds = [kind for kind, _ in refresh_status.events]
+    kinds = [kind for kind, _ in notes.events]
     assert kinds == ["authz.decision"] * 3
-    events = [dict(data) for _, data in refresh_status.events]
+    events = [dict(data) for _, data in notes.events]
     assert all(event.pop("latency") >= 0 for event in events)
     users = {event.pop("user") for event in events}
     assert len(users) == 1

@@ -1,6 +1,7 @@
 """A fetched value: refreshed by one thread, served stale, never hammered for."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ import pytest
 
 from bff.errors import ProviderUnavailable
 from bff.lib.deadline import ends_by
-from bff.lib.stale_cache import RETRY_AFTER, StaleIfErrorCache
+from bff.lib.stale_cache import RETRY_AFTER, SPACING, StaleIfErrorCache
 from tests.clock import Clock
 
 LIFE = 100.0
@@ -21,15 +22,15 @@ class Source:
     def __init__(self) -> None:
         self.asked = 0
         self.down = False
-        self.authenticator: threading.Event | None = None
+        self.gate: threading.Event | None = None
         self.entered = threading.Event()
 
     def __call__(self) -> int:
         self.asked += 1
         number = self.asked
         self.entered.set()
-        if self.authenticator is not None:
-            assert self.authenticator.wait(10)
+        if self.gate is not None:
+            assert self.gate.wait(10)
         if self.down:
             raise ProviderUnavailable
         return number
@@ -156,35 +157,61 @@ def test_while_it_is_renewed_ahead_the_old_copy_serves(
 ) -> None:
     kept.get()
     clock.now += LIFE - 10
-    source.authenticator = threading.Event()
+    source.gate = threading.Event()
     source.entered.clear()
     with ThreadPoolExecutor(1) as pool:
         renewing = pool.submit(kept.refresh_if_due, 30)
         assert source.entered.wait(10)
         assert kept.get() == 1
-        source.authenticator.set()
+        source.gate.set()
         renewing.result(10)
     assert kept.get() == 2
 
 
 def test_many_at_first_fetch_once(kept: StaleIfErrorCache[int], source: Source) -> None:
-    source.authenticator = threading.Event()
+    source.gate = threading.Event()
     with ThreadPoolExecutor(8) as pool:
         values = [pool.submit(kept.get) for _ in range(8)]
         assert source.entered.wait(10)
-        source.authenticator.set()
+        source.gate.set()
         assert {value.result(10) for value in values} == {1}
     assert source.asked == 1
 
 
 def test_many_at_first_fail_with_one_fetch(kept: StaleIfErrorCache[int], source: Source) -> None:
-    source.authenticator, source.down = threading.Event(), True
+    source.gate, source.down = threading.Event(), True
     with ThreadPoolExecutor(8) as pool:
         values = [pool.submit(kept.get) for _ in range(8)]
         assert source.entered.wait(10)
-        source.authenticator.set()
+        source.gate.set()
         assert all(isinstance(value.exception(10), ProviderUnavailable) for value in values)
     assert source.asked == 1
+
+
+@pytest.mark.parametrize("down", [True, False])
+def test_callers_that_waited_go_on_one_after_the_other(source: Source, clock: Clock, down: bool) -> None:
+    """Released at the same moment, they would hold up a gevent worker's next auth check until all are answered."""
+    source.gate, source.down = threading.Event(), down
+    going_on, most, pauses = 0, 0, []
+    changing = threading.Lock()
+
+    def wait(seconds: float) -> None:
+        nonlocal going_on, most
+        with changing:
+            going_on += 1
+            most = max(most, going_on)
+        time.sleep(seconds)
+        with changing:
+            going_on -= 1
+            pauses.append(seconds)
+
+    kept = StaleIfErrorCache(ProviderUnavailable, source, LIFE, clock, lambda work: work(), wait=wait)
+    with ThreadPoolExecutor(8) as pool:
+        values = [pool.submit(kept.get) for _ in range(8)]
+        assert source.entered.wait(10)
+        source.gate.set()
+        assert all((value.exception(10) is not None) is down for value in values)
+    assert (most, set(pauses)) == (1, {SPACING})
 
 
 def test_nobody_waits_for_a_slow_refresh(source: Source, clock: Clock) -> None:
@@ -213,13 +240,13 @@ def test_a_refresh_that_was_lost_is_begun_again(source: Source, clock: Clock) ->
 @contextmanager
 def hanging(kept: StaleIfErrorCache[int], source: Source) -> Iterator[None]:
     """While one thread fetches from a source that does not answer."""
-    source.authenticator = threading.Event()
+    source.gate = threading.Event()
     source.entered.clear()
     with ThreadPoolExecutor(1) as pool:
         fetching = pool.submit(kept.refresh)
         assert source.entered.wait(10)
         yield
-        source.authenticator.set()
+        source.gate.set()
         fetching.exception(10)
 
 
@@ -268,6 +295,6 @@ def test_a_caller_in_want_of_a_newer_copy_gets_one_fetched_after_it_asked(
     kept.get()
     with ThreadPoolExecutor(1) as pool, hanging(kept, source):
         asking = pool.submit(kept.refetch)
-        assert source.authenticator is not None
-        source.authenticator.set()
+        assert source.gate is not None
+        source.gate.set()
         assert asking.result(10) == 3

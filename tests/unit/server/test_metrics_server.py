@@ -80,13 +80,13 @@ def test_it_serves_with_what_the_master_has_in_effect(config: Settings) -> None:
     try:
         beside.run(config)
         wait_until_answered(config, "first")
-        token_service = beside._token_service
+        supervisor = beside._supervisor
         beside.run(replace(config))
-        assert beside._token_service is token_service, "nothing has changed"
+        assert beside._supervisor is supervisor, "nothing has changed"
         beside.run(replace(config, metrics=replace(config.metrics, token="second")))
         wait_until_answered(config, "second")
         beside.run(replace(config, metrics=replace(config.metrics, bind=None)))
-        assert beside._token_service is None
+        assert beside._supervisor is None
     finally:
         beside.stop()
         ended = [each.wait(PATIENCE) for each in beside._former]
