@@ -259,7 +259,7 @@ EVENTS: Mapping[EventType, Declaration] = {
         Topic.SESSIONS,
         EventOrigin.SESSION,
         True,
-        "A session was revoked: by its user, from the list of their sessions, or by an operator with `python -m bff.admin`.",
+        "A session was revoked: by its user in their list of sessions, or by an operator with `python -m bff.admin`.",
         {"session": _SESSION, "by": Field("user or operator")},
     ),
     EventType.SESSION_BINDING: Declaration(
