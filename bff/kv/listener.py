@@ -59,7 +59,7 @@ class ChannelListener:
             try:
                 self._session(self)
             except StoreUnavailable as err:
-                log.warning("kv_subscription_lost", extra={"reason": err.detail, "retry_in": self._delay})
+                log.warning("kv_subscription_lost", extra={"reason": str(err), "retry_in": self._delay})
             except Exception:
                 log.exception("kv_subscription_failed")
             self._disconnected()

@@ -22,11 +22,11 @@ from bff.settings import OnError, RouteSettings, VerifyProfile
 log = logging.getLogger(__name__)
 
 ALLOW, DENY, ERROR, NO_MAPPING = "allow", "deny", "error", "no_mapping"
-UNDECIDED = "No decision can be had at the moment."
+UNDECIDED = "We can't check your permission right now. Please try again in a moment."
 WHY = {
     Cause.OUTAGE: UNDECIDED,
-    Cause.QUESTION: "What the request says is nothing that the policy can decide about.",
-    Cause.MISTAKE: "The policy cannot decide about this.",
+    Cause.QUESTION: "The policy cannot decide about the values in this request.",
+    Cause.MISTAKE: "The policy cannot decide about this request. If that happens again, contact this site's support.",
 }
 CODES = {Cause.OUTAGE: ERROR, Cause.QUESTION: "property_invalid", Cause.MISTAKE: ERROR}
 ADDRESS = "client_address"

@@ -58,13 +58,13 @@ class AuthzMapping:
             return EVERY
         value = self._id.one(document)
         if value is MISSING:
-            raise AccessDenied("The request does not say what it is about.", code="id_missing")
+            raise AccessDenied("The request does not name its resource.", code="id_missing")
         if isinstance(value, list) and "query" in self._id.parts:
             raise AccessDenied("A parameter that names one thing stands twice.", code="query_ambiguous")
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST:
             return str(value)
         if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID or value == EVERY or CONTROL.search(value):
-            raise AccessDenied("What the request names cannot be the id of a thing.", code="id_invalid")
+            raise AccessDenied("The request names something that cannot be a resource's id.", code="id_invalid")
         return value
 
     def _props(self, document: Mapping[str, Any]) -> str:

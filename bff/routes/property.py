@@ -77,7 +77,7 @@ class Property:
             if not self.optional:
                 raise AccessDenied("The request lacks something that the decision needs.", code="property_missing")
         elif not self._fitting(value):
-            raise AccessDenied("What the request says is of another type than the policy is told.", code=INVALID)
+            raise AccessDenied("A value in the request has another type than the policy expects.", code=INVALID)
         return value
 
     def _fitting(self, value: object) -> bool:
