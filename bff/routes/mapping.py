@@ -1,6 +1,7 @@
-"""What a route asks the policy about: resource, action, the thing's id and its properties, taken from the request.
+"""Builds a route's question to the policy: resource type, action, id and properties, taken from the request.
 
-A request from which the question cannot be made is denied, and the code says why. Nothing of the request is quoted.
+A request from which the question cannot be made is denied, and the code is the reason. Nothing of the request is
+quoted.
 """
 
 from collections.abc import Mapping
@@ -15,13 +16,13 @@ from bff.routes.property import LARGEST, Property
 from bff.settings import AuthzMap
 
 EVERY = "*"
-"""The id in a question about a type as a whole; no thing can have it."""
+"""The id in a question about a type as a whole; no resource can have it."""
 LONGEST_ID = 1024
 
 
 class AuthzMapping:
-    """An authz_map, compiled. properties: of the thing. needs_body: whether the question cannot be put without the
-    request's body."""
+    """An authz_map, compiled. properties: of the resource. needs_body: whether the question needs the request's
+    body."""
 
     def __init__(self, settings: AuthzMap | None) -> None:
         """settings: None to deny every request. Raises ValueError for a bad JSONPath."""
