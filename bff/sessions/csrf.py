@@ -35,8 +35,8 @@ class Csrf:
         return self._mac.verify(self._message(session, nonce), signature)
 
     def check(self, session: Session, *, cookies: Collection[str], header: str | None, origin: str | None) -> None:
-        """Raises CsrfViolation with the reason as code, and KeyElsewhere. cookies: the values of our cookie; one of them
-        must match, since a sibling host may have planted others. origin: the request's Origin header."""
+        """Raises CsrfViolation with the reason as code, and KeyElsewhere. cookies: the values of our cookie; one of
+        them must match, since a sibling host may have planted others. origin: the request's Origin header."""
         if origin is not None and origin.lower() not in self._origins:
             raise _violation("foreign_origin")
         if not any(cookies):
