@@ -1,7 +1,7 @@
-"""Deadline propagation: calls of one request that together must end by a moment, however many of them there are.
+"""Deadline propagation: all calls of one request share one deadline.
 
-Held by the thread (the greenlet, under gevent), and not by a context variable: work that a request hands to the
-background copies those, and has all the time of its own.
+The thread (the greenlet, under gevent) holds it, and not a context variable: background work of a request copies
+context variables, and has its own time.
 """
 
 import math
@@ -19,7 +19,7 @@ _held = _Held()
 
 @contextmanager
 def ends_by(moment: float) -> Iterator[None]:
-    """moment: on the clock of the clients that are called. An earlier one that holds already goes on holding."""
+    """Sets a deadline for the block. moment: on the clock of the called clients. An earlier outer deadline stays."""
     before = _held.moment
     _held.moment = min(before, moment)
     try:
@@ -29,5 +29,5 @@ def ends_by(moment: float) -> Iterator[None]:
 
 
 def left(now: float) -> float:
-    """Seconds, at least none; infinitely many without a deadline."""
+    """Seconds until the deadline, at least 0; infinity without one."""
     return max(0.0, _held.moment - now)
