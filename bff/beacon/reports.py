@@ -1,8 +1,8 @@
-"""What browsers report about themselves: one event or a batch, read strictly, judged whole, reduced to counts.
+"""Strict parser of browsers' reports: one event or a batch, accepted or refused as a whole, and reduced to counts.
 
-Anybody may send a report, so all of it is hostile until shown otherwise, and nothing of it is kept but names that are
-declared and five numbers. A report with a secret or with personal data anywhere in it is refused as a whole: its sender
-has a bug that must not go unnoticed. The answer says where, by path, and quotes nothing.
+Any client may send a report, so all of it is hostile input. Only declared names and five numbers are kept. A report
+with a secret or personal data anywhere in it is refused as a whole: the page has a bug that must not go unnoticed. The
+answer names the place by its path, and quotes nothing.
 """
 
 import json
@@ -22,7 +22,7 @@ LONGEST = 16 * 1024
 MOST_EVENTS = 50
 WEB_VITAL = "web_vital"
 
-_DEEPEST = 16  # the schema needs three; below that something may still be named
+_DEEPEST = 16  # the schema needs three; below that the answer can still name a place
 _LONGEST_TEXT = 1024
 _SAYS = {"secret": "looks like a secret", "personal_data": "looks like personal data"}
 _SHOWABLE = re.compile(r"[A-Za-z][A-Za-z_-]{0,31}")
@@ -31,7 +31,7 @@ _Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class BeaconEvent:
-    """name: as the browser wrote it. vital, value: which web vital was measured, in seconds; CLS has no unit."""
+    """name: as the browser wrote it. vital, value: a web vital in seconds; CLS has no unit."""
 
     name: str
     vital: str | None = None
@@ -39,7 +39,7 @@ class BeaconEvent:
 
 
 class _Number(fields.Float):
-    """A JSON number; marshmallow's own field also takes text and booleans for one."""
+    """A JSON number; marshmallow's own field also accepts text and booleans."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -55,7 +55,7 @@ class _Scalar(fields.Field[Any]):
 
 
 class _ReportSchema(Schema):
-    """path and attributes say more about an event to who reads the request; the BFF counts, and drops them."""
+    """path and attributes are for readers of the request; the BFF checks and drops them."""
 
     class Meta:
         unknown = RAISE
@@ -96,7 +96,7 @@ def read(body: bytes) -> list[BeaconEvent]:
 
 
 def _parsed(body: bytes) -> Any:
-    """RFC 8259 without Python's extensions, and no name twice in an object, since readers differ about which wins."""
+    """Parses RFC 8259 without Python's extensions. Refuses a repeated name, since readers differ about the winner."""
     try:
         return json.loads(
             body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite_float
@@ -124,7 +124,8 @@ def _finite_float(text: str) -> float:
 
 
 def _refuse_sensitive(report: Any) -> None:
-    """Of a text only as much is searched as it may have; a longer one is refused for that by the schema."""
+    """Raises ReportRefused for secrets and personal data. Searches only the allowed length of a text; the schema
+    refuses longer ones."""
     for path, content in _walk(report):
         name = path[-1][:_LONGEST_TEXT] if path and isinstance(path[-1], str) else ""
         texts = sensitive.kind_of_text(name), sensitive.kind_of_text(content[:_LONGEST_TEXT])
@@ -135,7 +136,7 @@ def _refuse_sensitive(report: Any) -> None:
 
 
 def _walk(content: Any, path: _Path = ()) -> Iterator[tuple[_Path, str]]:
-    """Every value in the document as text, with its path; containers are empty text. Raises ReportUnreadable."""
+    """Yields every value in the document as text, with its path; containers are empty text. Raises ReportUnreadable."""
     if len(path) > _DEEPEST:
         raise ReportUnreadable("The body is nested too deeply.")
     if isinstance(content, dict | list):
@@ -148,7 +149,7 @@ def _walk(content: Any, path: _Path = ()) -> Iterator[tuple[_Path, str]]:
 
 
 def _shown(path: _Path) -> str:
-    """[0].attributes.item; a name that could itself be what must not be shown is a star."""
+    """Formats a path, such as [0].attributes.item; a name that could be sensitive itself becomes a star."""
     parts = [f"[{part}]" if isinstance(part, int) else f".{_shown_name(part)}" for part in path]
     return "".join(parts).lstrip(".") or "The report"
 
@@ -158,7 +159,7 @@ def _shown_name(name: str) -> str:
 
 
 def _first(messages: Mapping[Any, Any]) -> tuple[_Path, str]:
-    """marshmallow's tree of messages: the first one and its path."""
+    """The first message in marshmallow's tree, with its path."""
     path: list[str | int] = []
     found: Any = messages
     while isinstance(found, Mapping):

@@ -1,7 +1,6 @@
-"""Work that a request starts and does not wait for: a few threads of the worker, made when first needed.
+"""Background executor: work that a request starts and does not wait for, in a few threads that start on demand.
 
-A request that can go on without the result hands it over here, with its correlation id and trace. What goes wrong is
-logged, since nobody is there to be told.
+The work keeps the request's correlation id and trace. Its exceptions are logged, since no caller waits for them.
 """
 
 import contextvars
@@ -22,16 +21,16 @@ class Background:
         self._closed = False
 
     def __call__(self, work: Callable[[], None]) -> None:
-        """Do the work soon; not at all when this process is about to end."""
+        """Runs the work soon; drops it when this process is about to end."""
         with self._changing:
             if self._closed:
                 return
-            if self._pool is None:  # made after the fork, since threads do not survive one
+            if self._pool is None:  # created after the fork, since threads do not survive one
                 self._pool = ThreadPoolExecutor(THREADS, "background")
             self._pool.submit(contextvars.copy_context().run, _logged, work)
 
     def close(self) -> None:
-        """Let what has begun come to its end."""
+        """Waits for work that has begun, and drops the rest."""
         with self._changing:
             self._closed = True
         if self._pool is not None:

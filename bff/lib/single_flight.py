@@ -1,4 +1,5 @@
-"""Of many threads that need the same thing at the same moment, one does the work and the others take its result."""
+"""Single flight within a process: of many threads with the same key, one does the work and the others take its
+result."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -14,7 +15,7 @@ class SingleFlight:
         self._changing = threading.Lock()
 
     def join(self, name: Hashable) -> tuple["Future[Any]", bool]:
-        """(what will hold the result, whether the caller is the one who must now `run`)."""
+        """(the future result, whether the caller must now `run`)."""
         with self._changing:
             first = self._calls.get(name)
             if first is not None:
@@ -23,11 +24,12 @@ class SingleFlight:
             return own, True
 
     def running(self, name: Hashable) -> "Future[Any] | None":
-        """What will hold the result, for a caller that would not lead."""
+        """The future result of a flight under way, for a caller that would not lead; None without one."""
         return self._calls.get(name)
 
     def run(self, name: Hashable, own: "Future[Any]", work: Callable[[], T]) -> T:
-        """Do the work for all who board meanwhile. What it raises is raised for those who waited as well."""
+        """Does the work for all threads that board meanwhile. Its exception is raised in the waiting threads as
+        well."""
         try:
             result = work()
         except BaseException as err:
