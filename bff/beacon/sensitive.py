@@ -82,7 +82,7 @@ _RUN = re.compile(r"[\w-]{28,}|(?<![\w/+.:%-])[A-Za-z\d+][A-Za-z\d+/]{27,}={0,2}
 _SEGMENT = re.compile(r"[A-Za-z\d]+")
 _HASH = re.compile(r"[\da-fA-F]{7,}")
 _ENOUGH = 200  # characters of a longer text, to judge whether it is random
-# Pairs of letters in words: four in five pairs of English text, at least half in other languages, a sixth in random ones.
+# Pairs of letters in words: four in five pairs of English text, at least half in other languages, in random a sixth.
 _PAIRS_IN_WORDS = _words_of(
     "ab ac ad ai al am an ap ar as at au be bl ca ce ch ck cl co ct da de di ea ec ed ef el em en ep er es et ex fa"
     " fi fo ge ha he hi ho ic ie ig il im in io is it ke la le lf li ll lo ls lu ma me mo mp na nc nd ne ng ni no ns"

@@ -1,5 +1,4 @@
-"""Single flight within a process: of many threads with the same key, one does the work and the others take its
-result."""
+"""Single flight within a process: of many threads with one key, one does the work and the others take its result."""
 
 import threading
 from collections.abc import Callable, Hashable
