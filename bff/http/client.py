@@ -154,7 +154,8 @@ class HttpClient:
         idempotent: bool = False,
         foreign: bool = False,
     ) -> Response:
-        """Sends a form once, since the server may have acted on it, or with retries if `idempotent`. foreign: whether the form carries a client's data. Raises UpstreamError."""
+        """Sends a form once, since the server may have acted on it, or with retries if `idempotent`. foreign: whether
+        the form carries a client's data. Raises UpstreamError."""
         request = _Request("POST", url, headers or {}, self._deadline(), form, prove, foreign=foreign)
         return self._call(request, target, idempotent=idempotent)
 
@@ -169,7 +170,7 @@ class HttpClient:
         seconds: float | None = None,
         foreign: bool = False,
     ) -> Response:
-        """Sends JSON. repeatable, foreign: as for `post_form`; seconds: as for `get`. Raises UpstreamError."""
+        """Sends JSON. idempotent, foreign: as for `post_form`; seconds: as for `get`. Raises UpstreamError."""
         body = json.dumps(document, separators=(",", ":")).encode()
         headers = {"Content-Type": "application/json", **(headers or {})}
         request = _Request("POST", url, headers, self._deadline(seconds), body=body, foreign=foreign)

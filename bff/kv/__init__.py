@@ -119,7 +119,7 @@ class Appended(NamedTuple):
 
 class Hit(NamedTuple):
     """The result of hits on a moving window. counted: whether they fitted in. hits: the number in the window now.
-    frees: seconds until the oldest of them leaves it."""
+    retry_after: seconds until the oldest of them leaves it."""
 
     counted: bool
     hits: int

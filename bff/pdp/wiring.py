@@ -19,8 +19,8 @@ from bff.settings import ServiceSettings, Settings
 
 @dataclass(frozen=True)
 class PolicyServices:
-    """guard: the enforcement point. decisions: the cache, started and closed with the worker. check: for health; None
-    without a remote PDP."""
+    """decisions: the cache, started and closed with the worker. enforcement: the policy enforcement point. check: for
+    health; None without a remote PDP."""
 
     subjects: Subjects
     decisions: DecisionCache

@@ -121,9 +121,7 @@ class UserTokens:
         return self.known(session)
 
     def _refresh_ahead(self, session: Session, tokens: Tokens) -> None:
-        with suppress(
-            InProgress, RequestFailed, StoreUnavailable, Unauthenticated
-        ):  # logged and counted when raised
+        with suppress(InProgress, RequestFailed, StoreUnavailable, Unauthenticated):  # logged and counted when raised
             self.keep(session, self._refresher.refresh(session, tokens, patient=False))
 
 

@@ -31,8 +31,8 @@ from bff.tokens.user import UserTokens
 
 @dataclass(frozen=True)
 class TokenServices:
-    """keeper: for requests. own: the BFF's own tokens, for calls without a request. unsaved, sweep and revocations have
-    background jobs."""
+    """service: for requests. own: the BFF's own tokens, for calls without a request. pending_writes, sweep and
+    revocations have background jobs."""
 
     service: TokenService
     own: ClientCredentialsTokens
