@@ -1,8 +1,8 @@
-"""Strict parser of browsers' reports: one event or a batch, accepted or refused as a whole, and reduced to counts.
+"""Strict parser of browser reports: one event or a batch, accepted or refused as a whole, and reduced to counts.
 
-Any client may send a report, so all of it is hostile input. Only declared names and five numbers are kept. A report
-with a secret or personal data anywhere in it is refused as a whole: the page has a bug that must not go unnoticed. The
-answer names the place by its path, and quotes nothing.
+Any client may send a report, so all of it counts as hostile input. The BFF keeps only declared names and five numbers.
+A report with a secret or personal data anywhere in it is refused as a whole: the application that sent it has a bug,
+and its developers must notice. The answer gives the path of the offending value and quotes nothing.
 """
 
 import json
@@ -22,7 +22,7 @@ LONGEST = 16 * 1024
 MOST_EVENTS = 50
 WEB_VITAL = "web_vital"
 
-_DEEPEST = 16  # the schema needs three; below that the answer can still name a place
+_DEEPEST = 16  # the schema needs three levels; deeper errors can still be named by path
 _LONGEST_TEXT = 1024
 _SAYS = {"secret": "looks like a secret", "personal_data": "looks like personal data"}
 _SHOWABLE = re.compile(r"[A-Za-z][A-Za-z_-]{0,31}")
@@ -31,7 +31,7 @@ _Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class BeaconEvent:
-    """name: as the browser wrote it. vital, value: a web vital in seconds; CLS has no unit."""
+    """name: as the browser sent it. vital, value: the web vital and its value, in seconds; CLS has no unit."""
 
     name: str
     vital: str | None = None
@@ -39,7 +39,7 @@ class BeaconEvent:
 
 
 class _Number(fields.Float):
-    """A JSON number; marshmallow's own field also accepts text and booleans."""
+    """A JSON number. marshmallow's own field also accepts text and booleans."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -55,7 +55,7 @@ class _Scalar(fields.Field[Any]):
 
 
 class _ReportSchema(Schema):
-    """path and attributes are for readers of the request; the BFF checks and drops them."""
+    """path and attributes are for developers that read the request in the browser; the BFF checks and drops them."""
 
     class Meta:
         unknown = RAISE
@@ -96,7 +96,10 @@ def read(body: bytes) -> list[BeaconEvent]:
 
 
 def _parsed(body: bytes) -> Any:
-    """Parses RFC 8259 without Python's extensions. Refuses a repeated name, since readers differ about the winner."""
+    """Parses RFC 8259 JSON, without Python's extensions and without duplicate names.
+
+    Parsers differ about which of two equal names wins.
+    """
     try:
         return json.loads(
             body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite_float
@@ -124,8 +127,7 @@ def _finite_float(text: str) -> float:
 
 
 def _refuse_sensitive(report: Any) -> None:
-    """Raises ReportRefused for secrets and personal data. Searches only the allowed length of a text; the schema
-    refuses longer ones."""
+    """Searches only the first _LONGEST_TEXT characters of a text; the schema refuses a longer text anyway."""
     for path, content in _walk(report):
         name = path[-1][:_LONGEST_TEXT] if path and isinstance(path[-1], str) else ""
         texts = sensitive.kind_of_text(name), sensitive.kind_of_text(content[:_LONGEST_TEXT])
@@ -136,7 +138,7 @@ def _refuse_sensitive(report: Any) -> None:
 
 
 def _walk(content: Any, path: _Path = ()) -> Iterator[tuple[_Path, str]]:
-    """Yields every value in the document as text, with its path; containers are empty text. Raises ReportUnreadable."""
+    """Every value in the document as text, with its path; containers are empty text. Raises ReportUnreadable."""
     if len(path) > _DEEPEST:
         raise ReportUnreadable("The body is nested too deeply.")
     if isinstance(content, dict | list):
@@ -149,7 +151,7 @@ def _walk(content: Any, path: _Path = ()) -> Iterator[tuple[_Path, str]]:
 
 
 def _shown(path: _Path) -> str:
-    """Formats a path, such as [0].attributes.item; a name that could be sensitive itself becomes a star."""
+    """Returns a path such as [0].attributes.item, with a star for a name that could itself be sensitive."""
     parts = [f"[{part}]" if isinstance(part, int) else f".{_shown_name(part)}" for part in path]
     return "".join(parts).lstrip(".") or "The report"
 
@@ -159,7 +161,7 @@ def _shown_name(name: str) -> str:
 
 
 def _first(messages: Mapping[Any, Any]) -> tuple[_Path, str]:
-    """The first message in marshmallow's tree, with its path."""
+    """Returns the path and text of the first message in marshmallow's tree."""
     path: list[str | int] = []
     found: Any = messages
     while isinstance(found, Mapping):

@@ -1,6 +1,6 @@
-"""Background executor: work that a request starts and does not wait for, in a few threads that start on demand.
+"""Background thread pool: work that a request starts and does not wait for, in a few threads of the worker.
 
-The work keeps the request's correlation id and trace. Its exceptions are logged, since no caller waits for them.
+The work runs with the request's correlation id and trace. Errors are logged, because no caller waits for the result.
 """
 
 import contextvars
@@ -21,16 +21,16 @@ class Background:
         self._closed = False
 
     def __call__(self, work: Callable[[], None]) -> None:
-        """Runs the work soon; drops it when this process is about to end."""
+        """Runs the work soon in a background thread; drops it after `close`."""
         with self._changing:
             if self._closed:
                 return
-            if self._pool is None:  # created after the fork, since threads do not survive one
+            if self._pool is None:  # created after the fork, because threads do not survive one
                 self._pool = ThreadPoolExecutor(THREADS, "background")
             self._pool.submit(contextvars.copy_context().run, _logged, work)
 
     def close(self) -> None:
-        """Waits for work that has begun, and drops the rest."""
+        """Waits for running work and drops queued work."""
         with self._changing:
             self._closed = True
         if self._pool is not None:

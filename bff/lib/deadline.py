@@ -1,7 +1,7 @@
-"""Deadline propagation: all calls of one request share one deadline.
+"""Deadline propagation: all outbound calls of one request share one deadline.
 
-The thread (the greenlet, under gevent) holds it, and not a context variable: background work of a request copies
-context variables, and has its own time.
+The thread holds the deadline (the greenlet, under gevent). A context variable would be copied into background work,
+which has its own time.
 """
 
 import math
@@ -19,7 +19,7 @@ _held = _Held()
 
 @contextmanager
 def ends_by(moment: float) -> Iterator[None]:
-    """Sets a deadline for the block. moment: on the clock of the called clients. An earlier outer deadline stays."""
+    """moment: by the clock of the HTTP clients. An earlier deadline that is already set stays in force."""
     before = _held.moment
     _held.moment = min(before, moment)
     try:
@@ -29,5 +29,5 @@ def ends_by(moment: float) -> Iterator[None]:
 
 
 def left(now: float) -> float:
-    """Seconds until the deadline, at least 0; infinity without one."""
+    """Seconds until the deadline: 0 or more, infinite without a deadline."""
     return max(0.0, _held.moment - now)

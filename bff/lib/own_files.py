@@ -1,7 +1,7 @@
-"""Safe opening in shared folders: opens only this user's own regular files and folders, and never blocks.
+"""Safe file opening in shared folders: opens only files and folders that this user owns, and never blocks.
 
-Every local user may write in /dev/shm and /tmp. A FIFO there hangs a process that opens it, a symbolic link leads it
-elsewhere, and the content of a foreign file is its owner's choice (CWE-59, CWE-377).
+Every local user may write to /dev/shm and /tmp. A FIFO there hangs a process that opens it, and a symbolic link leads
+it elsewhere. The content of another user's file is under that user's control (CWE-59, CWE-377).
 """
 
 import errno
@@ -14,12 +14,14 @@ _NO_FILE = (errno.ELOOP, errno.ENXIO, errno.EISDIR)  # a symbolic link, a socket
 
 
 class NotOurs(PermissionError):
-    """The file is of an unexpected kind, or belongs to another user."""
+    """The path belongs to another user, or is not of the expected kind."""
 
 
 def open_file(path: Path | str, flags: int = os.O_RDONLY, *, folder: int | None = None) -> int:
-    """A descriptor of this user's own regular file; a new file is readable for its owner alone. folder: a descriptor
-    that path is relative to. Raises OSError, NotOurs."""
+    """Returns the descriptor of a regular file that this user owns; a new file gets mode 0600.
+
+    folder: the descriptor that path is relative to. Raises OSError, NotOurs.
+    """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600, dir_fd=folder)
     except OSError as err:
@@ -30,14 +32,16 @@ def open_file(path: Path | str, flags: int = os.O_RDONLY, *, folder: int | None 
 
 
 def open_folder(path: Path) -> int:
-    """A descriptor of this user's own folder, which must be no symbolic link. Raises OSError, NotOurs."""
+    """Returns the descriptor of a folder that this user owns and that is no symbolic link. Raises OSError, NotOurs."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     return _checked(descriptor, stat.S_ISDIR, str(path))
 
 
 def require_folder(path: Path) -> None:
-    """Checks a folder that an operator configured, perhaps by a link: it must belong to this user or to the system, and
-    must not be shared. Raises OSError, NotOurs."""
+    """Checks a folder that the operator configured, perhaps by a symbolic link.
+
+    The folder must belong to this user or to root, and must not be a shared one such as /tmp. Raises OSError, NotOurs.
+    """
     for found in (path.lstat(), path.stat()):
         if found.st_uid not in (0, os.geteuid()):
             raise NotOurs(f"{str(path)!r} belongs to another user")

@@ -1,4 +1,4 @@
-"""Single flight within a process: of many threads with one key, one does the work and the others take its result."""
+"""Single flight: of many threads that need the same result at the same moment, one works and the others wait for it."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -14,7 +14,7 @@ class SingleFlight:
         self._changing = threading.Lock()
 
     def join(self, name: Hashable) -> tuple["Future[Any]", bool]:
-        """(the future result, whether the caller must now `run`)."""
+        """Returns (the future of the result, whether the caller leads and must now call `run`)."""
         with self._changing:
             first = self._calls.get(name)
             if first is not None:
@@ -23,12 +23,11 @@ class SingleFlight:
             return own, True
 
     def running(self, name: Hashable) -> "Future[Any] | None":
-        """The future result of a flight under way, for a caller that would not lead; None without one."""
+        """Returns the future of a run under way, for a caller that would not start one; None without a run."""
         return self._calls.get(name)
 
     def run(self, name: Hashable, own: "Future[Any]", work: Callable[[], T]) -> T:
-        """Does the work for all threads that board meanwhile. Its exception is raised in the waiting threads as
-        well."""
+        """Does the work for every thread that joins meanwhile. Its exception is raised in the waiting threads too."""
         try:
             result = work()
         except BaseException as err:
