@@ -1,6 +1,6 @@
 """The production store: Redis 7 or newer, single, over TLS, by socket file, behind Sentinel, or one slot of a cluster.
 
-Each operation here is one command, one script or one transaction; `redis_link` limits its time.
+Each operation here is one command, one script or one transaction; `redis_executor` limits its time.
 """
 
 import math

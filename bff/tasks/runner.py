@@ -77,7 +77,7 @@ class Tasks:
                 self.turn(job)
 
     def report(self) -> dict[str, dict[str, object]]:
-        """The records of all jobs, from memory: see Records."""
+        """The records of all jobs, from memory."""
         return self._records.report(self._jobs)
 
     def turn(self, job: Job) -> None:
