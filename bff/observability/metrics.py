@@ -131,7 +131,7 @@ EVENTS_LATE = Counter(
 )
 EVENTS_LOST = Counter("bff_events_lost_total", "Events that were lost before delivery, by cause.", ["reason"])
 EVENTS_SAMPLED_OUT = Counter(
-    "bff_events_sampled_out_total", "Events that strangers caused beyond the few that are kept, by cause.", ["reason"]
+    "bff_events_sampled_out_total", "Events of anonymous clients beyond the few that are kept, by cause.", ["reason"]
 )
 SEALED_ELSEWHERE = Counter(
     "bff_sealed_elsewhere_total",
