@@ -27,7 +27,7 @@ COPY --from=build /venv /venv
 # No config: the one of this repository is the demo's. Mount yours at /app/config, or set BFF_CONFIG_DIR.
 COPY bff bff
 COPY wsgi.py gunicorn.conf.py LICENSE ./
-# Nobody can write it later: all files are root's, and the root may be read-only. What the BFF writes goes to /dev/shm.
+# No user can change it later: all files are root's, and the root may be read-only. What the BFF writes goes to /dev/shm.
 RUN /venv/bin/python -m compileall -q bff wsgi.py
 USER 10001:10001
 ENV PATH=/venv/bin:$PATH ENVIRONMENT=production PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

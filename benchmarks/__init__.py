@@ -1,1 +1,1 @@
-"""Speed, measured as a ratio against a named reference in the same run, because machines are noisy."""
+"""Benchmarks: speed as a ratio against a named reference in the same run, because machines are noisy."""

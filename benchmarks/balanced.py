@@ -1,7 +1,7 @@
-"""Each worker gets an address of its own, so that a benchmark decides how many connections each has.
+"""An address for each worker, so that a benchmark decides how many connections each has.
 
-Which of two workers accepts how many of sixteen connections is chance, and with all of them in one the other core
-idles. In gunicorn's configuration: `bind` and `post_fork` from here.
+With a shared address the split of sixteen connections over two workers is chance, and with all of them in one the other
+core idles. In gunicorn's configuration: `bind` and `post_fork` from here.
 """
 
 import os
@@ -16,5 +16,5 @@ def addresses() -> list[str]:
 
 
 def post_fork(_server: Any, worker: Any) -> None:
-    """Workers are numbered from 1 as they are started."""
+    """Keeps one listener for the worker; gunicorn numbers workers from 1 in the order of their start."""
     worker.sockets = [worker.sockets[(worker.age - 1) % len(worker.sockets)]]

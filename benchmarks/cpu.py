@@ -1,4 +1,4 @@
-"""CPU time in this process, and what it is compared with: an empty Flask view dispatched in turn."""
+"""CPU time in this process, and the reference for it: an empty Flask view dispatched in turn."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from werkzeug.test import create_environ
 
 
 def empty_view() -> Callable[[], object]:
-    """One request to a Flask app whose only view does nothing, without a client around it."""
+    """Sends one request to a Flask app with an empty view, without a client around it."""
     app = Flask("empty", static_folder=None)
     app.add_url_rule("/", view_func=lambda: "")
     environ = create_environ("/")
@@ -21,7 +21,7 @@ def empty_view() -> Callable[[], object]:
 
 
 def cpu(work: Callable[[], object], times: int) -> float:
-    """Seconds of CPU time each."""
+    """Seconds of CPU time for each call."""
     return cpu_each(lambda _: work(), range(times))
 
 

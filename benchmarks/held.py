@@ -1,8 +1,8 @@
-"""Verify while slow clients and a slow service hold whatever they can: how long an answer takes, beside an idle worker.
+"""Latency of verify while slow clients and a slow service hold all they can, compared with an idle worker.
 
 One worker with its eight threads. 64 connections have sent half a body each, and 32 wait for a service that does not
-answer. Four connections ask for verify, one request after the other: most of it from memory, every tenth with a session
-that the worker has to look up. Every second somebody scrapes.
+answer. Four connections send verifies, one after the other: most are answered from memory, every tenth with a session
+that the worker has to look up. A scrape runs every second.
 """
 
 import socket

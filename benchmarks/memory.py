@@ -1,4 +1,4 @@
-"""What 10,000 cached sessions cost a worker, identity headers included: resident memory before and after."""
+"""Memory of 10,000 cached sessions in a worker, identity headers included: resident memory before and after."""
 
 import gc
 import tempfile
@@ -24,7 +24,7 @@ def main() -> bool:
         deadline = time.monotonic() + 5
         while not service.cache.truthful and time.monotonic() < deadline:
             time.sleep(0.01)
-        _fill(service, keys[:100])  # what the code itself needs is resident now
+        _fill(service, keys[:100])  # the code's own memory is resident now
         before = _resident()
         _fill(service, keys[100:])
         used = _resident() - before

@@ -1,6 +1,6 @@
-"""What a scrape costs beside prometheus_client's own collector on the same files, and what counting costs a verify.
+"""Cost of a scrape beside prometheus_client's own collector on the same files, and of counting for a verify.
 
-CPU time throughout (time.process_time, /proc), since that is what a scrape takes from the requests of its worker.
+CPU time throughout (time.process_time, /proc), since a scrape takes it from the requests of its worker.
 """
 
 import random
@@ -43,7 +43,7 @@ def main() -> bool:
 
 
 class Worker:
-    """One process's slot and its files, written as prometheus_client writes them: 4,000 series."""
+    """One process's slot and its files, in prometheus_client's format: 4,000 series."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._slot = Slot(folder)
@@ -60,7 +60,7 @@ class Worker:
         self.count(1.0)
 
     def count(self, share: float) -> None:
-        """Move that share of the series, another one in each worker."""
+        """Changes that share of the series, another one in each worker."""
         for file, key in self._keys:
             if self._random.random() < share:
                 value, _ = file.read_value(key)
@@ -122,7 +122,7 @@ def _scrape() -> bool:
 def _rounds(
     workers: list[Worker], share: float, registry: CollectorRegistry, collector: MultiprocessCollector
 ) -> float:
-    """How many times as much the stock collector takes, when this share of the series moved since the last scrape."""
+    """The stock collector's cost as a multiple of ours, when this share of the series changed since the last scrape."""
     ratios = []
     for number in range(1, ROUNDS + 1):
         for worker in workers:
@@ -138,13 +138,13 @@ def _rounds(
 
 
 def _memory(folder: Path) -> int:
-    """Bytes by which a process grows that scrapes this folder for the first time, and then again."""
+    """Growth in bytes of a process that scrapes this folder for the first time, and then again."""
     command = [sys.executable, "-m", "benchmarks.reader", str(folder)]
     return int(subprocess.run(command, cwd=servers.ROOT, check=True, capture_output=True, text=True).stdout)
 
 
 def _recycled() -> bool:
-    """A fleet whose workers were replaced a thousand times beside one that just started, in turn."""
+    """Compares a fleet after a thousand replaced workers with one that just started, in turn."""
     with ExitStack() as stack:
         fresh, aged = (_Fleet(Path(stack.enter_context(tempfile.TemporaryDirectory()))) for _ in range(2))
         for number in range(RECYCLED):
@@ -168,13 +168,13 @@ class _Fleet:
         self._collector = MultiprocessCollector(folder, _ignore)
 
     def moved_and_scraped(self) -> float:
-        """Seconds of CPU for the scrape."""
+        """Changes series and scrapes. Returns the scrape's CPU seconds."""
         for worker in self._workers:
             worker.count(0.1)
         return _cpu(lambda: self._collector.text(openmetrics=False, more=[]))
 
     def replace(self, number: int) -> None:
-        """Another one ends each time."""
+        """Replaces a worker, another one each time."""
         which = number % WORKERS
         self._workers[which].close()
         self._workers[which] = Worker(self.folder, number)
@@ -186,7 +186,7 @@ class _Fleet:
 
 
 def _recording() -> bool:
-    """All that verify records, against all that a verify costs a gunicorn worker."""
+    """Compares the cost of verify's metrics with the whole cost of a verify in a gunicorn worker."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         env = servers.environment(stack.enter_context(servers.redis(folder)), folder)
@@ -203,7 +203,7 @@ def _recording() -> bool:
 
 
 def _p99() -> bool:
-    """Verify's p99 under load, with and without a scrape every second, in turn."""
+    """Compares verify's p99 under load with and without a scrape every second, in turn."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         env = servers.environment(stack.enter_context(servers.redis(folder)), folder)

@@ -1,8 +1,8 @@
-"""What a remembered decision costs a request: CPU time in this process, beside an empty Flask view dispatched in turn.
+"""Cost of a cached decision for a request: CPU time in this process, beside an empty Flask view dispatched in turn.
 
-Through the guard as a proxied call goes: the subject of the session's user, the question, the look-up, the metrics, and
-the facts of the audit event, which nobody takes. Beside it the same with the event made, sealed and written to the
-embedded store before the answer, as audit-grade events are: no target, but no surprise either.
+It runs the guard like a proxied call: the subject of the session's user, the question, the look-up, the metrics, and
+the facts of the audit event, without a sink. Beside it the same with the event made, sealed and written to the embedded
+store before the answer, as for audit-grade events: without a target, for information.
 """
 
 import statistics
@@ -28,7 +28,7 @@ ROUNDS = 21
 SEEN = 5000
 DECIDED = 20_000
 AUDITED = 500  # each of them a transaction
-DISTINCT = 1000  # different things that are asked about, one after the other
+DISTINCT = 1000  # different resources, asked about one after the other
 AT_MOST_OF_VIEW = 1 / 5
 _POLICY = "permit(principal, action, resource) when { resource.amount < 100 };"
 

@@ -1,8 +1,8 @@
-"""What the API proxy costs: one small GET through it, beside the same service called by a plain Flask view.
+"""Cost of the API proxy: one small GET through it, beside the same service called by a plain Flask view.
 
 CPU time in this process, for a request that is dispatched in turn: the BFF checks the session, asks the policy (a
-decision it knows), takes the session's token and counts; the view calls `requests` and returns what came. The service
-runs in a process of its own. `bare` is the very call that the proxy makes, without anything around it.
+cached decision), takes the session's token and counts; the view calls `requests` and returns the answer. The service
+runs in a process of its own. `bare` is the proxy's own call, without anything around it.
 """
 
 import base64
@@ -91,7 +91,7 @@ def _services(folder: Path, base_url: str) -> Services:
 
 
 def _log_in(bff: Services) -> str:
-    """The cookie of a session that this worker has in memory from its first use on."""
+    """The cookie of a new session, which this worker caches at the first use."""
     token = AccessToken("a" * 800, time.time() + 3000, time.time() + 3600, "openid profile")
     cookie, _ = bff.store.create(
         User("alice", "alice", roles=("staff",)), idp="default", auth_time=1, sid="",

@@ -11,7 +11,7 @@ SCRAPES = 5
 
 
 def main(folder: Path) -> int:
-    """Both formats, more than once, after everything that the code itself needs is there."""
+    """Reads both formats more than once, after the code's own memory is resident. Returns the bytes."""
     with_nothing = MultiprocessCollector(folder / "nothing", print)
     with_nothing.text(openmetrics=True, more=[])
     before = _resident()

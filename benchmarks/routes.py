@@ -1,6 +1,6 @@
-"""What finding the route of a request costs: CPU time in this process, beside an empty Flask view dispatched in turn.
+"""Cost of routing a request: CPU time in this process, beside an empty Flask view dispatched in turn.
 
-Tables of 10, 100 and 1,000 routes as a team writes them, asked for requests to all of their routes.
+Tables of 10, 100 and 1,000 realistic routes, with requests to all of them.
 """
 
 import random

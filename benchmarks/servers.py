@@ -52,12 +52,12 @@ class Server:
         return [int(address.rpartition(":")[2]) for address in self.addresses]
 
     def load(self, path: str, cookie: str, *, seconds: int, **headers: str) -> float:
-        """Requests per second, the workers loaded alike and at the same time. headers: further ones that each request
-        has. Raises when any answer was not 2xx."""
+        """Requests per second, the workers loaded alike and at the same time. headers: further ones of each request.
+        Raises when any answer was not 2xx."""
         return sum(_rate(output) for output in self._wrk(path, cookie, seconds, headers))
 
     def cpu_per_request(self, path: str, cookie: str, *, seconds: int, **headers: str) -> float:
-        """Seconds of CPU, user and system, that the workers spent per request."""
+        """The workers' CPU seconds per request, user and system."""
         before = self._cpu()
         requests = self.load(path, cookie, seconds=seconds, **headers) * seconds
         return (self._cpu() - before) / requests
@@ -125,13 +125,13 @@ def environment(redis_url: str, folder: Path) -> dict[str, str]:
         "BFF_DATA_DIR": str(folder),
         "BFF_SECRETS": base64.b64encode(os.urandom(32)).decode(),
         "WEB_CONCURRENCY": str(WORKERS),
-        "WEB_MAX_REQUESTS": "0",  # none shall leave its address in the middle of a measurement
+        "WEB_MAX_REQUESTS": "0",  # no worker may leave its address in the middle of a measurement
         "BFF_BASE_URL": "http://127.0.0.1:8000",
     }
 
 
 def make_session(env: Mapping[str, str]) -> str:
-    """A session in the store that `env` names; its cookie's value."""
+    """Creates a session in the store of `env`. Returns its cookie's value."""
     service = services.build(settings.load(env))
     service.start()
     cookie, _ = service.store.create(
@@ -169,7 +169,7 @@ def _p99(output: str) -> float:
 
 
 def _wrk_command(cookie: str, seconds: int, connections: int, more: Mapping[str, str]) -> list[str]:
-    """Requests as a proxy sends them."""
+    """The wrk command, with a proxy's header fields."""
     headers = {
         "Cookie": f"theme=dark; bff_session={cookie}",
         "User-Agent": USER_AGENT,

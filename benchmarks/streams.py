@@ -1,4 +1,4 @@
-"""Verify while 200 Server-Sent Events streams are open on which nothing happens, under two gevent workers.
+"""Speed of verify while 200 idle Server-Sent Events streams are open, under two gevent workers.
 
 Against an empty WSGI callable under the same gunicorn, one server loaded at a time, in turn, every round printed. Each
 round opens the streams anew, half of them at each worker.

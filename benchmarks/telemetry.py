@@ -1,9 +1,9 @@
-"""What OpenTelemetry costs verify: off, on for a trace that nobody records, and on with every request recorded; and
-verify's p99 while the collector takes connections and never answers.
+"""Cost of OpenTelemetry for verify: off, on for an unsampled trace, and on with every request recorded; and verify's
+p99 while the collector takes connections and never answers.
 
-CPU time of the workers for each request, under the same gunicorn, loaded in turn, each round beginning with another,
-exports included; the collector is a process of its own. `lost` is the share of spans for which there was no room, which
-were made all the same.
+CPU time of the workers for each request, under the same gunicorn, loaded in turn, each round beginning with another
+server, exports included; the collector is a process of its own. `lost` is the share of spans that were made and then
+dropped for want of room.
 """
 
 import statistics
@@ -68,8 +68,8 @@ def _lost(server: Server) -> float:
 
 
 def _black_hole() -> bool:
-    """A hundred traces a second are recorded in each worker, and none is ever taken; the same with a collector that
-    takes all of them, and without telemetry."""
+    """Compares p99 with a collector that never answers, with one that takes all, and without telemetry. Each worker
+    records a hundred traces a second."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         env = servers.environment(stack.enter_context(servers.redis(folder)), folder)

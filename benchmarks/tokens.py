@@ -1,4 +1,4 @@
-"""What tokens cost a request: CPU time in this process, beside an empty Flask view dispatched in turn.
+"""Cost of tokens for a request: CPU time in this process, beside an empty Flask view dispatched in turn.
 
 `ensure_token` with a valid token, and validating an access token that was seen before, or not.
 """
@@ -65,7 +65,7 @@ def ensure() -> bool:
 
 
 def _session(folder: Path) -> tuple[Services, Session]:
-    """A worker that has the session in memory, as after the request's own check of its cookie."""
+    """A worker with the session in memory, as after the check of a request's cookie."""
     (folder / "routes.yaml").write_text("services: {orders: {token: exchange, audience: orders}}")
     environ = {"BFF_DATA_DIR": str(folder), "SESSION_CACHE_TTL": "60"}
     service = services.build(settings.load(environ, folder))
@@ -101,7 +101,7 @@ def validation() -> bool:
 
 
 def _bearers(key: RSAPrivateKey) -> BearerTokens:
-    """As a worker has them, with a provider in this process that publishes the key."""
+    """A worker's validator of Bearer tokens, with a provider in this process that publishes the key."""
     published = RSAKey.import_key(key.public_key(), {"kid": "k", "alg": "RS256", "use": "sig"}).as_dict(private=False)
     documents = {
         "/.well-known/openid-configuration": {

@@ -1,4 +1,4 @@
-"""Verify against an empty WSGI callable, and against the same check written plainly, under the same gunicorn.
+"""Speed of verify against an empty WSGI callable, and against the same check in plain Flask, under the same gunicorn.
 
 Cache warm, metrics on, one server loaded at a time, in turn, every round printed.
 """

@@ -62,7 +62,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.extensions["bff_clients"] = clients
     app.extensions["bff_tasks"] = Tasks(_jobs(services), services.kv, services.clock)
     if settings.telemetry.exports:
-        from bff.observability.telemetry import Telemetry  # with the SDK, which nobody else pays for
+        from bff.observability.telemetry import Telemetry  # here, so that other workers do not load the SDK
 
         app.extensions["bff_telemetry"] = Telemetry(settings)
         app.extensions["bff_telemetry"].instrument(app)

@@ -1,4 +1,4 @@
-"""A circuit breaker: stop asking a service that does not answer, and notice soon when it answers again.
+"""Circuit breaker: stops calls to a service that does not answer, and notices soon when it answers again.
 
     closed --(N failures in a row)--> open --(reset_after seconds)--> half-open --(a success)--> closed
                                         ^------------(a failure)---------'
@@ -26,11 +26,11 @@ _STATUS = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN:
 class Breaker:
     """Ask `allow()` before a call, then report `succeeded()` or `failed()`.
 
-    A failure that may be due to what one caller asked, rather than to the service, is reported by `doubted()`; of so
-    many in a row one caller settles it by a call of its own, and reports that by `succeeded()` or `broken()`.
+    Report `doubted()` for a failure that one client's request may have caused, rather than the service. After so many
+    doubts in a row one caller settles them by a call of its own, and reports `succeeded()` or `broken()`.
 
-    In the half-open state one call, the probe, goes through. A probe that has not reported within `reset_after` is
-    taken for lost and the next caller becomes the probe: a thread that died cannot keep the breaker open.
+    In the half-open state one call, the probe, goes through. A probe that has not reported within `reset_after` counts
+    as lost and the next caller becomes the probe: a thread that died cannot keep the breaker open.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Breaker:
         self._lock = threading.Lock()
         self._failures = 0
         self._doubts = 0
-        self._probe_at: float | None = None  # when a call may try again; None while closed
+        self._probe_at: float | None = None  # the time of the next probe; None while closed
         self._probing = False
         metrics.breaker_status(service, _STATUS[BreakerState.CLOSED])
 
@@ -73,7 +73,7 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
-        """The service answered, so it is there: whoever saw it, the breaker closes."""
+        """Closes the breaker after any call's success: the service answers."""
         with self._lock:
             was_closed = self._probe_at is None
             self._failures = self._doubts = 0
@@ -83,7 +83,7 @@ class Breaker:
             metrics.breaker_status(self.service, _STATUS[BreakerState.CLOSED])
 
     def failed(self) -> None:
-        """Count a failure. One outage counts as one opening, however many probes fail meanwhile."""
+        """Counts a failure. One outage counts as one opening, even if several probes fail meanwhile."""
         with self._lock:
             opened = self._count()
             is_open = self._probe_at is not None
@@ -93,8 +93,8 @@ class Breaker:
             metrics.breaker_status(self.service, _STATUS[BreakerState.OPEN])
 
     def doubted(self) -> bool:
-        """Whether the caller is to find out if the service is broken: once for so many doubts, and in a probe at
-        once."""
+        """Counts a doubt; returns whether the caller must settle it by a call of its own: once for so many doubts, and
+        in a probe at once."""
         with self._lock:
             self._doubts += 1
             settles = self._probing or (self._probe_at is None and self._doubts >= self._limit)
@@ -103,7 +103,7 @@ class Breaker:
             return settles
 
     def broken(self) -> None:
-        """The service fails for reasons of its own: open, however few failures were counted."""
+        """Opens the breaker at once, since the service itself fails."""
         with self._lock:
             self._failures = max(self._failures, self._limit - 1)
         self.failed()

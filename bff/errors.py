@@ -1,7 +1,8 @@
-"""The only exceptions that cross a layer.
+"""Exception hierarchy: the only exceptions that cross a layer.
 
 Each carries its own HTTP answer (status, code, title), so a view needs no try/except: one handler renders any of
-them as RFC 9457 problem details. `code` is one word, and it is the word that the matching metric label carries.
+them as RFC 9457 problem details. `code` is one word, the same as in the matching metric label. Title and detail are
+for people: the cause, then the next step, and never our insides.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,15 +21,15 @@ class LoginStart:
 class BFFError(Exception):
     """Base of every error with an answer of its own.
 
-    detail: one sentence for the person who reads the answer; never a secret, never the offending value.
+    detail: one sentence for the reader of the answer; never a secret, never the offending value.
     headers: extra response headers, as (name, value) pairs.
-    oauth_error: what callers that speak OAuth look for as `error`.
-    login: of the login that failed, where it is known.
+    oauth_error: the member `error` for OAuth clients.
+    login: the start of the failed login, where it is known.
     """
 
     status = 500
     code = "internal_error"
-    title = "Internal error"
+    title = "Something went wrong on our side"
     oauth_error: str | None = None
     login: LoginStart | None = None
 
@@ -47,7 +48,7 @@ class BadRequest(BFFError):
 
 
 class InvalidRequest(BadRequest):
-    """A request of the OAuth protocols that is not as they have it (RFC 6749 section 5.2)."""
+    """An OAuth request that violates its protocol (RFC 6749 section 5.2)."""
 
     code = "invalid_request"
     oauth_error = "invalid_request"
@@ -57,7 +58,7 @@ class AmbiguousTarget(BadRequest):
     """A request target that two servers could read as two different ones (RFC 3986 section 6, RFC 9112 section 3.2)."""
 
     code = "bad_path"
-    title = "The address cannot be understood in one way only"
+    title = "The address can be understood in more than one way"
 
 
 class InvalidReturnUrl(BadRequest):
@@ -80,7 +81,7 @@ class Unauthenticated(BFFError):
 
 class SessionExpired(Unauthenticated):
     code = "expired"
-    title = "The session has expired"
+    title = "Your session has expired"
 
 
 class BindingMismatch(Unauthenticated):
@@ -89,21 +90,21 @@ class BindingMismatch(Unauthenticated):
 
 
 class SessionEnded(Unauthenticated):
-    """The provider no longer honours what the session was built on, so it is over."""
+    """The provider revoked the grant of the session, which ends it."""
 
     code = "session_ended"
     title = "The session has ended"
 
 
 class TokenExpired(Unauthenticated):
-    """The session lives, but its token does not and cannot be refreshed; a new login gets another one."""
+    """The session lives, but its token has expired and cannot be refreshed; a new login gets another one."""
 
     code = "token_expired"
-    title = "Login required to go on"
+    title = "Please log in again to go on"
 
 
 class TokenRequired(BFFError):
-    """No Bearer token where one is the credential; the challenge then has no error code (RFC 6750 section 3.1)."""
+    """The Bearer token is missing; the challenge then has no error code (RFC 6750 section 3.1)."""
 
     status = 401
     code = "token_required"
@@ -132,14 +133,14 @@ class Forbidden(BFFError):
 
 
 class AccessDenied(Forbidden):
-    """The policy says no, or nobody could say yes. code: deny, no_mapping, error, or what was wrong with the request
-    that the policy was to be asked about. detail: the policy's own reason, where it has one."""
+    """The policy denied the request, or could not decide. code: deny, no_mapping, error, or the fault of a request
+    from which no question could be made. detail: the policy's own reason, where it has one."""
 
     code = "deny"
 
 
 class OtherSubject(Forbidden):
-    """Only a client that speaks for itself may ask about somebody else."""
+    """Only a client with a token of its own may ask about another subject."""
 
     code = "other_subject"
     title = "Not allowed to ask about this subject"
@@ -160,33 +161,37 @@ class LoginFailed(BFFError):
 
 
 class LoginLoop(LoginFailed):
-    """The browser has logged in for the same page again and again. detail: why, as far as that is known."""
+    """The browser has logged in for the same page again and again. detail: the cause, as far as it is known."""
 
     code = "loop"
     title = "The login goes round in circles"
 
 
 class LoginUnconfirmed(LoginFailed):
-    """The provider sent the browser back, and did not confirm the login, or not in words that can be understood: its
-    own fault, and another attempt may succeed."""
+    """The provider sent the browser back without a readable confirmation of the login. The fault is the provider's,
+    and another attempt may succeed."""
 
     status = 503
     code = "token_endpoint"
-    title = "The identity provider is not available"
+    title = "We can't reach the identity provider right now"
 
     def __init__(self, detail: str, *, code: str | None = None) -> None:
-        super().__init__(f"{detail} Try again in a moment.", code=code, headers=[("Retry-After", "5")])
+        super().__init__(f"{detail} Please try again in a moment.", code=code, headers=[("Retry-After", "5")])
 
 
 class StoreUnavailable(BFFError):
-    """The session store did not answer. Nobody is logged out by it: the cookie stays."""
+    """The session store did not answer. The session goes on: the cookie stays.
+
+    cause: for the log; people read a detail without our insides.
+    """
 
     status = 503
     code = "store_unavailable"
-    title = "The session store is not available"
+    title = "We can't reach the session service right now"
 
-    def __init__(self, detail: str = "", *, headers: Sequence[tuple[str, str]] = (("Retry-After", "2"),)) -> None:
-        super().__init__(detail, headers=headers)
+    def __init__(self, cause: str = "", *, headers: Sequence[tuple[str, str]] = (("Retry-After", "2"),)) -> None:
+        super().__init__(cause, headers=headers)
+        self.detail = "Please try again in a minute."
 
 
 class StoreTimeout(StoreUnavailable):
@@ -194,7 +199,7 @@ class StoreTimeout(StoreUnavailable):
 
 
 class StoreBusy(StoreUnavailable):
-    """This process has so many calls under way that one more found no connection in time; the store may be well."""
+    """All connections of this process were in use for too long; the store may be well."""
 
 
 class KeyElsewhere(StoreUnavailable):
@@ -206,10 +211,10 @@ class KeyElsewhere(StoreUnavailable):
 
 
 class StoreRefuses(StoreUnavailable):
-    """The store answers, and reads go on, but it takes no write. reason: full or read_only."""
+    """The store answers reads and refuses writes. reason: full or read_only."""
 
-    def __init__(self, detail: str, *, reason: str) -> None:
-        super().__init__(detail)
+    def __init__(self, cause: str, *, reason: str) -> None:
+        super().__init__(cause)
         self.reason = reason
 
 
@@ -220,7 +225,7 @@ class NoSuchRoute(BFFError):
 
 
 class MethodNotAllowed(BFFError):
-    """methods: those that the address knows."""
+    """methods: those that the address allows."""
 
     status = 405
     code = "method_not_allowed"
@@ -233,11 +238,11 @@ class MethodNotAllowed(BFFError):
 class BodyTooLarge(BFFError):
     status = 413
     code = "too_large"
-    title = "The body is larger than this address takes"
+    title = "The request is larger than this address accepts"
 
 
 class RequestTimeout(BFFError):
-    """A client announced more than it sent in time; its connection is closed."""
+    """A client did not send all of its request in time; its connection is closed."""
 
     status = 408
     code = "request_timeout"
@@ -245,19 +250,20 @@ class RequestTimeout(BFFError):
 
 
 class RateLimited(BFFError):
-    """A client asked more often than its limit allows; it may again after `Retry-After` seconds. limit: its name."""
+    """A client sent more requests than its limit allows; it may try again after `Retry-After` seconds. limit: its
+    name."""
 
     status = 429
     code = "rate_limited"
     title = "Too many requests"
 
     def __init__(self, limit: str, *, headers: Sequence[tuple[str, str]] = ()) -> None:
-        super().__init__(headers=headers)
+        super().__init__("Please wait a moment, and try again.", headers=headers)
         self.limit = limit
 
 
 class ReportRefused(BFFError):
-    """What a browser reported is not taken, none of it. code is the metric's reason; the detail quotes nothing."""
+    """A browser's report is refused as a whole. code is the metric's reason; the detail quotes nothing."""
 
     status = 422
     title = "The report is not accepted"
@@ -281,14 +287,14 @@ class ReportMediaType(ReportUnreadable):
 
 class UpstreamError(BFFError):
     """An outbound HTTP call failed. `outcome` is one of timeout, connection, circuit_open, busy, bad_response; `fault`
-    says what makes a response a bad one: not_json, too_large."""
+    is the defect of a bad response: not_json, too_large."""
 
     status = 502
     code = "upstream_error"
     title = "Another service did not answer"
 
     def __init__(self, detail: str, *, outcome: str, fault: str = "", connected: bool = True) -> None:
-        """connected: whether the other side may have got the request, so that it may be what made the call fail."""
+        """connected: whether the server may have received the request, which may then be the cause of the failure."""
         super().__init__(detail)
         self.outcome = outcome
         self.fault = fault
@@ -296,7 +302,7 @@ class UpstreamError(BFFError):
 
 
 class BadGateway(BFFError):
-    """A service behind the BFF could not be asked, or what it answered is no HTTP."""
+    """A service behind the BFF could not be reached, or its answer is not HTTP."""
 
     status = 502
     code = "upstream_unreachable"
@@ -304,7 +310,7 @@ class BadGateway(BFFError):
 
 
 class ClientGone(BFFError):
-    """Whoever asked went away while somebody worked for them; nobody reads this answer. The status is nginx's."""
+    """The client disconnected before its answer, so no client reads this one. The status is nginx's."""
 
     status = 499
     code = "client_closed"
@@ -312,24 +318,24 @@ class ClientGone(BFFError):
 
 
 class Busy(BFFError):
-    """As many calls of a service as one worker makes at a time are under way already."""
+    """A bulkhead is full: a worker has its maximum of concurrent calls of a service under way."""
 
     status = 503
     code = "busy"
-    title = "The service has more to do than it can take"
+    title = "The service is busy right now"
 
-    def __init__(self, detail: str = "") -> None:
+    def __init__(self, detail: str = "Please try again in a moment.") -> None:
         super().__init__(detail, headers=[("Retry-After", "1")])
 
 
 class UpstreamUnavailable(BFFError):
-    """It failed so often just now that it is not asked."""
+    """The circuit breaker of a service is open, so the service is not called."""
 
     status = 503
     code = "upstream_unavailable"
-    title = "The service is not available"
+    title = "The service is not available right now"
 
-    def __init__(self, detail: str = "") -> None:
+    def __init__(self, detail: str = "Please try again in a moment.") -> None:
         super().__init__(detail, headers=[("Retry-After", "1")])
 
 
@@ -340,18 +346,18 @@ class UpstreamTimeout(BFFError):
 
 
 class TokenUnavailable(BFFError):
-    """No usable token for now: the provider did not answer, or not well. The session goes on."""
+    """The provider gave no usable token for now, or did not answer. The session goes on."""
 
     status = 503
     code = "token_unavailable"
-    title = "No token can be had at the moment"
+    title = "We can't get an access token right now"
 
     def __init__(self, detail: str = "", *, headers: Sequence[tuple[str, str]] = (("Retry-After", "2"),)) -> None:
         super().__init__(detail, headers=headers)
 
 
 class TokenRefused(BFFError):
-    """The provider issues no such token to this client or for this user; asking again does not help."""
+    """The provider issues no such token to this client or for this user; a retry does not help."""
 
     status = 502
     code = "token_refused"
@@ -360,7 +366,7 @@ class TokenRefused(BFFError):
 
 class InsufficientScope(Forbidden):
     code = "insufficient_scope"
-    title = "The token is not good for this service"
+    title = "The token does not cover this service"
 
 
 class UnknownSession(BFFError):
@@ -372,7 +378,7 @@ class UnknownSession(BFFError):
 class NotRefreshable(BFFError):
     status = 409
     code = "not_refreshable"
-    title = "There is nothing to refresh this token with"
+    title = "This token cannot be refreshed"
 
 
 class UnknownService(BFFError):
@@ -382,19 +388,23 @@ class UnknownService(BFFError):
 
 
 class ProviderUnavailable(BFFError):
-    """The OpenID Provider cannot be reached; existing sessions go on."""
+    """The OpenID Provider cannot be reached; existing sessions go on.
+
+    cause: for the log; people read a detail without our insides.
+    """
 
     status = 503
     code = "idp_unavailable"
-    title = "The identity provider is not available"
+    title = "We can't reach the identity provider right now"
 
-    def __init__(self, detail: str = "", *, headers: Sequence[tuple[str, str]] = (("Retry-After", "5"),)) -> None:
-        super().__init__(detail, headers=headers)
+    def __init__(self, cause: str = "", *, headers: Sequence[tuple[str, str]] = (("Retry-After", "5"),)) -> None:
+        super().__init__(cause, headers=headers)
+        self.detail = "Please try again in a moment."
 
 
 @contextmanager
 def of_login(idp: str, return_to: str) -> Iterator[None]:
-    """Errors name the login that they end, so that a person can begin it again where it began."""
+    """Attaches the login to errors that end it, so that the user can start the same login again."""
     try:
         yield
     except BFFError as err:

@@ -1,4 +1,4 @@
-"""`python -m bff.admin`: an operator looks at the sessions of a fleet and ends some, whether or not it is running.
+"""`python -m bff.admin`: an operator lists and ends sessions of a fleet, while the server runs or not.
 
-It reads the settings that the server reads and works on the store that the server works on; it asks no server.
+The command reads the server's settings and works on the server's store; it asks no server.
 """

@@ -1,7 +1,7 @@
 """`python -m bff.admin sessions | revoke-user SUB | revoke-session REFERENCE | stats`.
 
 Exit codes: 0 done, 1 nothing found, 2 wrong arguments, and of sysexits.h 69 when the store does not answer, 75 when it
-answered too late (whether it did what it was asked is unknown: ask again), 78 for a configuration that is wrong.
+answered too late (the command may have taken effect: run it again), 78 for a wrong configuration.
 """
 
 import argparse
@@ -26,7 +26,7 @@ DONE, NOTHING, EX_UNAVAILABLE, EX_TEMPFAIL = 0, 1, 69, 75
 _REFERENCE = re.compile("[0-9a-f]{24}")
 _MOST = 10_000
 _UNHEARD = logging.NullHandler()
-"""For our log: what matters to an operator is said in words."""
+"""Silences our log: the operator reads the command's own messages."""
 _NO_STORE = "There is no store at {}. Are BFF_DATA_DIR and REDIS_URL those of the server?"
 
 
@@ -35,7 +35,7 @@ def main(
     environ: Mapping[str, str] | None = None,
     clock: Callable[[], float] = time.time,
 ) -> int:
-    """environ: the process's own when None. Wrong arguments end in SystemExit(2)."""
+    """Returns the exit code. environ: the process's own when None. Raises SystemExit(2) for wrong arguments."""
     given = _parser().parse_args(arguments)
     logging.getLogger("bff").addHandler(_UNHEARD)
     config = settings.load(environ, given.config)
@@ -46,9 +46,9 @@ def main(
     try:
         return _run(given, config, clock)
     except StoreTimeout:
-        return _failed("The store answers too late. Ask again: what was ended stays ended.", EX_TEMPFAIL)
+        return _failed("The store answers too late. Run the command again: ended sessions stay ended.", EX_TEMPFAIL)
     except StoreUnavailable:
-        return _failed("The store does not answer. What was ended stays ended.", EX_UNAVAILABLE)
+        return _failed("The store does not answer. Ended sessions stay ended.", EX_UNAVAILABLE)
 
 
 def _run(given: argparse.Namespace, config: Settings, clock: Callable[[], float]) -> int:

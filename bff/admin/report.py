@@ -1,4 +1,4 @@
-"""What an operator reads: tables for people, JSON for programs."""
+"""Output of the operators' command: tables for people, JSON for programs."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ def as_json(content: Any) -> str:
 
 
 def sessions(rows: Sequence[dict[str, Any]]) -> str:
-    """A line for each, with a heading. Times are in UTC."""
+    """A table with a heading and a line for each session. Times are in UTC."""
     names = [name for name in _COLUMNS if rows and name in rows[0]]
     heading = [name.replace("_", " ").upper() for name in names]
     return _aligned([heading, *([_cell(name, row[name]) for name in names] for row in rows)])
@@ -37,7 +37,7 @@ def _cell(name: str, value: Any) -> str:
 
 
 def _aligned(lines: Iterable[Sequence[str]]) -> str:
-    """Nothing that a provider made up may move a terminal's cursor."""
+    """Aligns columns, without control characters: a provider's text must not move a terminal's cursor."""
     safe = [["".join(c if c.isprintable() else "?" for c in cell) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*safe, strict=True)]
     return "\n".join(

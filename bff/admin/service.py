@@ -1,4 +1,4 @@
-"""What an operator may ask, as plain data: references, pseudonyms and numbers, and users by name only when wanted."""
+"""Use cases of operators, with plain data as results: references, pseudonyms and numbers; user names on demand only."""
 
 import math
 from collections import Counter
@@ -16,15 +16,15 @@ Row = dict[str, Any]
 
 
 class SessionAdmin:
-    """Every method raises StoreUnavailable; what was ended until then stays ended."""
+    """Every method raises StoreUnavailable; sessions that ended before that stay ended."""
 
     def __init__(self, services: Services, *, show_users: bool = False) -> None:
-        """show_users: say who they are, and not only by the pseudonym that events have."""
+        """show_users: adds the users' `sub` to the pseudonyms of the events."""
         self._services = services
         self._show_users = show_users
 
     def sessions(self, user: str | None, idp: str | None, limit: int) -> list[Row]:
-        """One row for each: of a user by the provider's `sub`, the last begun first; else those that last longest."""
+        """One row for each session: of a user by the provider's `sub`, the newest first; else by the latest expiry."""
         directory = self._services.directory
         if user is None:
             listed = directory.latest(limit, idp)
@@ -34,11 +34,11 @@ class SessionAdmin:
         return [self._row(each.session, each.last_seen) for each in listed]
 
     def revoke_user(self, user: str, idp: str | None) -> list[Row]:
-        """End all their sessions, also those that begin meanwhile."""
+        """Ends all sessions of a user, also those that begin meanwhile."""
         return [row for alias in self._aliases(idp) for row in self._revoke_all(alias, user)]
 
     def revoke_session(self, reference: str) -> list[Row]:
-        """The one, or nothing."""
+        """Ends one session. Returns its row, or none."""
         session = self._services.directory.anywhere(reference)
         return self._revoke([session] if session else [])
 
@@ -62,7 +62,7 @@ class SessionAdmin:
         }
 
     def _aliases(self, idp: str | None) -> list[str]:
-        """One that is given need not be configured any more."""
+        """The providers' aliases to look at. A given one need not be configured any more."""
         return [idp] if idp else list(self._services.providers)
 
     def _revoke_all(self, idp: str, user: str) -> Iterator[Row]:
@@ -71,7 +71,7 @@ class SessionAdmin:
             yield from self._revoke(alive)
 
     def _revoke(self, sessions: list[Session]) -> list[Row]:
-        """The transaction that ends a session leaves its tokens to a server that runs, which revokes them."""
+        """Ends sessions. The transaction queues their tokens, and a running server revokes these."""
         ended = []
         last_seen = self._services.records.last_seen(sessions)
         for session in sessions:

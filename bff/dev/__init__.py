@@ -1,7 +1,7 @@
 """Development only: an embedded OpenID Provider, a sample API and a demo page.
 
-With nothing configured these three make the whole product visible in one process. `bff.app` imports this package in
-development only; nothing here ever loads in production.
+Without any configuration these three show the whole product in one process. `bff.app` imports this package in
+development only; it never loads in production.
 """
 
 from collections.abc import Callable, Collection
@@ -23,10 +23,10 @@ def register(
     clock: Callable[[], float],
     return_origins: Collection[str] = (),
 ) -> None:
-    """Mount everything below /dev, and the demo page at /. Opens nothing, so it may run before a fork.
+    """Mounts everything below /dev, and the demo page at /. Opens no connection, so it may run before a fork.
 
-    embedded: the provider to run in this process; None when the settings name one elsewhere. return_origins: where a
-    login may lead on to besides base_url.
+    embedded: the provider to run in this process; None when the settings name another one. return_origins: origins that
+    a login may return to besides base_url.
     """
     if embedded is not None:
         app.register_blueprint(provider.blueprint(kv, embedded, base_url, clock, return_origins))

@@ -1,4 +1,4 @@
-"""The demo page at /: what a single-page application sees of the BFF, and what the BFF counts meanwhile."""
+"""The demo page at /: a single-page application's view of the BFF, beside the BFF's counters."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,6 +34,7 @@ def blueprint(base_url: str) -> Blueprint:
 
 
 def _another_name_of_this_machine(host: str, own_host: str) -> bool:
-    """Cookies belong to a host name, so a login begun at localhost never comes back to 127.0.0.1, or to [::1]."""
+    """Whether the host is another loopback name. Cookies belong to a host name, so a login that began at localhost
+    fails at 127.0.0.1 or [::1]."""
     visited = urlsplit(f"//{host}").hostname or ""
     return visited != own_host and is_loopback_host(visited) and is_loopback_host(own_host)

@@ -22,8 +22,8 @@ WsgiApp = Callable[..., Any]
 
 
 class WsgiTransport(BaseAdapter):
-    """The BFF reaches its own embedded provider this way, so one worker with one thread is enough. Origins that `apps`
-    does not name go to `others`, or fail."""
+    """The BFF reaches its own embedded provider this way, so one worker with one thread is enough. Requests to origins
+    outside `apps` go to `others`, or fail."""
 
     def __init__(self, apps: Mapping[str, WsgiApp], others: BaseAdapter | None = None) -> None:
         """apps: WSGI callables by origin, for example http://127.0.0.1:8000."""
@@ -62,7 +62,7 @@ class WsgiTransport(BaseAdapter):
 
 
 class WsgiUpstream:
-    """A service in this process: an Upstream whose answers come from a WSGI app, each part when it is there."""
+    """A service in this process: an Upstream that streams the answers of a WSGI app."""
 
     def __init__(self, settings: UpstreamSettings, app: WsgiApp) -> None:
         self._settings = settings
@@ -74,7 +74,7 @@ class WsgiUpstream:
         body = body if isinstance(body, bytes) else b"".join(body)
         url = self._settings.base_url + request.target
         answer = _Answer(self._app, request.method, url, request.headers, body)
-        try:  # as if it had come over the network
+        try:  # the same strict parser as for the network
             head = Head(1, answer.status, answer.reason, answer.headers)
             answer.headers = reframed(head.fields, framing(head, request.method).length)
         except MalformedResponse as err:

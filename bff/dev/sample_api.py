@@ -1,9 +1,9 @@
-"""A tiny service behind the BFF: everybody's own orders, opened by the access token that the proxy adds.
+"""Sample resource server behind the BFF: the orders of each user, opened by the access token that the proxy adds.
 
-It is one file of this process, yet it treats the BFF as any service would: no session, no cookie, no header that tells
-a name. A Bearer token is its only credential (RFC 6750), and the token's subject is whose orders it deals with. What it
-never asks is who may do what: no role is mentioned here, because that is decided before a request gets here, by
-`authz: pdp` in config/routes.yaml and config/policies/orders.cedar.
+It runs in this process, yet it treats the BFF as any service would: it reads no session, no cookie, no identity header.
+A Bearer token is its only credential (RFC 6750), and the token's subject selects the orders. It checks no roles,
+because the BFF authorises a request before it gets here, by `authz: pdp` in config/routes.yaml and
+config/policies/orders.cedar.
 """
 
 import json
@@ -33,26 +33,26 @@ class _OrderSchema(Schema):
 
 
 class Orders:
-    """Each customer's orders in one index: the member is the order itself, its score the moment it came."""
+    """Each customer's orders in one index: the member is the order itself, its score the time of its arrival."""
 
     def __init__(self, kv: KeyValue, clock: Callable[[], float]) -> None:
         self._kv = kv
         self._clock = clock
 
     def of(self, customer: str) -> list[dict[str, Any]]:
-        """Newest first."""
+        """The customer's orders, newest first."""
         found = self._kv.index_range(_index(customer), -math.inf, math.inf, MOST_ORDERS)
         return [json.loads(member) for member, _ in reversed(found)]
 
     def one(self, customer: str, order_id: str) -> dict[str, Any]:
-        """Raises NoSuchRoute, also for an order of somebody else."""
+        """One order. Raises NoSuchRoute, also for another customer's order."""
         for order in self.of(customer):
             if order["id"] == order_id:
                 return order
         raise NoSuchRoute("You have no such order.", code="no_such_order")
 
     def add(self, customer: str, item: str, quantity: int) -> dict[str, Any]:
-        """Raises BadRequest when there are too many already."""
+        """Adds an order. Raises BadRequest when there are too many already."""
         if self._kv.index_count(_index(customer), -math.inf, math.inf) >= MOST_ORDERS:
             raise BadRequest(f"This demo keeps {MOST_ORDERS} orders a day.", code="too_many_orders")
         now = self._clock()

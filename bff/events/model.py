@@ -120,7 +120,7 @@ class EventOrigin(StrEnum):
     SESSION = "a session or a token"
     PROVIDER = "a provider"
     OPERATOR = "an operator"
-    STRANGER = "anybody"
+    STRANGER = "any client"
 
 
 class Durability(StrEnum):
@@ -161,7 +161,7 @@ class Declaration:
 _SESSION = Field("the session's reference, as in `X-Session-ID`")
 _USER = Field("a keyed pseudonym of the user's id, the same in every event and worker")
 _IDP = Field("the provider's alias")
-_REASON = Field("why, in one word")
+_REASON = Field("the cause, in one word")
 _SESSIONS = Field("how many sessions ended, in digits")
 _REFUSAL = "the result that `bff_logins_total` counts"
 
@@ -170,13 +170,13 @@ EVENTS: Mapping[EventType, Declaration] = {
         Topic.AUDIT,
         EventOrigin.SESSION,
         True,
-        "The policy decided about a request, or nobody could.",
+        "The policy decided about a request, or no decision was possible.",
         {
             "decision": Field("allow, deny, no_mapping, or error for none"),
             "passed": Field("whether the request went on", "boolean"),
-            "resource": Field("the type of what was asked about"),
-            "action": Field("what was to be done to it"),
-            "id": Field("which one it was", private=True),
+            "resource": Field("the type of the resource that was asked about"),
+            "action": Field("the action on it"),
+            "id": Field("the resource's id", private=True),
             "route": Field("the route's id, or the template of its path"),
             "user": _USER,
             "correlation_id": Field("the request's `X-Correlation-ID`"),
@@ -185,17 +185,17 @@ EVENTS: Mapping[EventType, Declaration] = {
         },
     ),
     EventType.LOGIN_SUCCEEDED: Declaration(
-        Topic.AUTH, EventOrigin.SESSION, True, "Somebody logged in.", {"session": _SESSION, "idp": _IDP}
+        Topic.AUTH, EventOrigin.SESSION, True, "A user logged in.", {"session": _SESSION, "idp": _IDP}
     ),
     EventType.LOGIN_FAILED: Declaration(
         Topic.AUTH, EventOrigin.STRANGER, False, "A login ended without a session.", {"reason": Field(_REFUSAL)}
     ),
-    EventType.LOGOUT: Declaration(Topic.AUTH, EventOrigin.SESSION, True, "Somebody logged out.", {"session": _SESSION}),
+    EventType.LOGOUT: Declaration(Topic.AUTH, EventOrigin.SESSION, True, "A user logged out.", {"session": _SESSION}),
     EventType.LOGOUT_EVERYWHERE: Declaration(
         Topic.AUTH,
         EventOrigin.SESSION,
         True,
-        "Somebody logged out everywhere.",
+        "A user logged out everywhere.",
         {"session": _SESSION, "sessions": _SESSIONS},
     ),
     EventType.BACKCHANNEL_LOGOUT: Declaration(
@@ -259,7 +259,7 @@ EVENTS: Mapping[EventType, Declaration] = {
         Topic.SESSIONS,
         EventOrigin.SESSION,
         True,
-        "Somebody took a session back: its user from a list of theirs, or an operator with `python -m bff.admin`.",
+        "A session was revoked: by its user in their list of sessions, or by an operator with `python -m bff.admin`.",
         {"session": _SESSION, "by": Field("user or operator")},
     ),
     EventType.SESSION_BINDING: Declaration(
@@ -267,7 +267,7 @@ EVENTS: Mapping[EventType, Declaration] = {
         EventOrigin.SESSION,
         True,
         "A session's cookie came from another browser or network.",
-        {"session": _SESSION, "reason": Field("what differs: ip, user_agent, both")},
+        {"session": _SESSION, "reason": Field("the difference: ip, user_agent, both")},
     ),
     EventType.CSRF_VIOLATION: Declaration(
         Topic.SECURITY,

@@ -1,7 +1,6 @@
-"""Outbound HTTP: one pool per service, a timeout on every call, bounded answers, no redirects, breakers in front.
+"""HTTP client for whole documents: one pool per service, timeouts, bounded answers, retries, circuit breakers.
 
-Redirects are never followed: an endpoint that answers one is not the endpoint that was configured, and following it
-could leak credentials.
+The client never follows redirects: the target is not the configured endpoint, and could get our credentials.
 """
 
 import json
@@ -31,8 +30,8 @@ from bff.observability import traces
 MAX_BODY = 1024 * 1024
 _CHUNK = 64 * 1024
 Prove = Callable[[Mapping[str, str]], tuple[dict[str, str], dict[str, str]]]
-"""A form, to the form and the headers that prove who sends it; asked for each attempt, as some proofs are good once."""
-_LONGEST = 4  # timeouts that a call may take, its repetitions and its answer's body included, unless one is for it all
+"""Adds client authentication to a form: (form, headers). Called for each attempt, as some proofs are valid once."""
+_LONGEST = 4  # total time of a call, with retries and body, as a multiple of its timeout, unless that is for the whole
 
 
 @dataclass(frozen=True)
@@ -59,14 +58,14 @@ class Response:
 
 
 def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """requests would otherwise add credentials that it finds in ~/.netrc."""
+    """Keeps requests from adding credentials of ~/.netrc."""
     return request
 
 
 @dataclass(frozen=True)
 class _Request:
-    """What is sent, and by when (on the client's clock) the answer must be whole. foreign: whether there are somebody
-    else's words in it."""
+    """A request, with the deadline of its whole answer on the client's clock. foreign: whether it carries a client's
+    data."""
 
     method: str
     url: str
@@ -88,9 +87,8 @@ class _Request:
 class HttpClient:
     """Calls to one service. Each `target` (an endpoint of the service) has a breaker of its own.
 
-    A call with somebody else's words in it may fail because of them, and its writer must not shut the endpoint for
-    everybody. So, once it was connected, its failures are only doubts, which a GET of the same URL settles: one in the
-    BFF's own words.
+    A call with a client's data may fail because of that data, and one client must not open the circuit for all. So,
+    once it was connected, its failures are only doubts. A GET of the same URL by the BFF itself settles them (ADR 33).
     """
 
     def __init__(
@@ -108,13 +106,11 @@ class HttpClient:
         later: Callable[[Callable[[], None]], None] = lambda work: work(),
         bulkhead: Bulkhead | None = None,
     ) -> None:
-        """timeout: seconds to connect, and again between two reads; with `whole`, for a call altogether, however often
-        it is repeated and however slowly the answer comes. certificate: PEM files of the certificate and the private
-        key that this client shows to a server that asks. ca_file: PEM file of who vouches for the server, None for
-        those that the machine trusts. adapter: replaces the network altogether. wait, random (from 0 up to 1): for the
-        pauses before a call is repeated. later: does some work while the caller goes on.
-        bulkhead: how many calls there may be at a time, as many as come if None; waiting for a place is no part of a
-        call's timeout."""
+        """timeout: seconds to connect, and again between two reads; with `whole`, for a call in total, with all retries
+        and a slow answer. certificate: PEM files of the client certificate and its private key. ca_file: PEM file of
+        the server's certificate authorities, None for those that the machine trusts. adapter: replaces the network.
+        wait, random (from 0 up to 1): for the pauses before a retry. later: runs work in the background. bulkhead:
+        limits concurrent calls, none if None; the wait for a place is no part of a call's timeout."""
         self._service = service
         self._bulkhead = bulkhead
         self._timeout = timeout
@@ -142,8 +138,8 @@ class HttpClient:
         seconds: float | None = None,
         foreign: bool = False,
     ) -> Response:
-        """Raises UpstreamError. Repeated as bff.http.retry says, since GET may be. seconds: what this call may take of
-        a `whole` client's timeout; all of it if None. foreign: whether it is asked on somebody's behalf."""
+        """Sends GET, with retries (bff.http.retry). seconds: the limit of this call within a `whole` client's timeout;
+        all of it if None. foreign: whether the request carries a client's data. Raises UpstreamError."""
         request = _Request("GET", url, headers or {}, self._deadline(seconds), foreign=foreign)
         return self._call(request, target, idempotent=True)
 
@@ -158,8 +154,8 @@ class HttpClient:
         idempotent: bool = False,
         foreign: bool = False,
     ) -> Response:
-        """Raises UpstreamError. Sent once, since the other side may have acted on it, unless the caller says that
-        acting twice is the same as once. foreign: whether the form has words of somebody else than the BFF."""
+        """Sends a form once, since the server may have acted on it, or with retries if `idempotent`. foreign: whether
+        the form carries a client's data. Raises UpstreamError."""
         request = _Request("POST", url, headers or {}, self._deadline(), form, prove, foreign=foreign)
         return self._call(request, target, idempotent=idempotent)
 
@@ -174,7 +170,7 @@ class HttpClient:
         seconds: float | None = None,
         foreign: bool = False,
     ) -> Response:
-        """Raises UpstreamError. Repeated, and foreign, as `post_form` has it; seconds as for `get`."""
+        """Sends JSON. idempotent, foreign: as for `post_form`; seconds: as for `get`. Raises UpstreamError."""
         body = json.dumps(document, separators=(",", ":")).encode()
         headers = {"Content-Type": "application/json", **(headers or {})}
         request = _Request("POST", url, headers, self._deadline(seconds), body=body, foreign=foreign)
@@ -201,7 +197,7 @@ class HttpClient:
             place.leave()
 
     def _called(self, request: _Request, target: str, *, idempotent: bool) -> Response:
-        if self._clock() >= request.deadline:  # which tells nothing of the service, so no breaker hears of it
+        if self._clock() >= request.deadline:  # no failure of the service, so no breaker counts it
             raise UpstreamError("The request's time is over.", outcome="timeout", connected=False)
         breaker = self._breaker(target)
         last_start = min(self._clock() + self._timeout, request.deadline)
@@ -214,7 +210,7 @@ class HttpClient:
         return _result(self._attempt(request, breaker))
 
     def _breaker(self, target: str) -> Breaker:
-        """The target's own, made once: a new breaker says in its metric that it is closed."""
+        """The target's own breaker, created once: a new one sets its metric to closed."""
         if target not in self._breakers:
             self._breakers.setdefault(target, Breaker(f"{self._service}_{target}", clock=self._clock))
         return self._breakers[target]
@@ -225,7 +221,7 @@ class HttpClient:
         try:
             response = self._send(request)
         except UpstreamError as err:
-            if err.fault == "too_large":  # the service answers, and the question may be why it answers so much
+            if err.fault == "too_large":  # the service answers, and the request may be the cause of the large answer
                 breaker.succeeded()
             else:
                 self._failed(request, breaker, connected=err.connected)
@@ -245,7 +241,7 @@ class HttpClient:
     def _settle(self, url: str, breaker: Breaker) -> None:
         try:
             status = self._send(_Request("GET", url, {}, self._clock() + self._timeout)).status
-            well = status < 500 or status == HTTPStatus.NOT_IMPLEMENTED  # of GET, where only POST is known
+            well = status < 500 or status == HTTPStatus.NOT_IMPLEMENTED  # an endpoint for POST may answer 501 to GET
         except UpstreamError:
             well = False
         if well:
@@ -274,7 +270,7 @@ class HttpClient:
             raise UpstreamError("The call could not be made.", outcome="connection", connected=_connected(err)) from err
 
     def _limit(self, deadline: float) -> Any:
-        """Of one attempt, as requests takes it. Raises UpstreamError when nothing is left of the call's time."""
+        """The timeout of one attempt, in the form of requests. Raises UpstreamError when the call's time is over."""
         if not self._whole:
             return self._timeout
         left = deadline - self._clock()
@@ -283,7 +279,7 @@ class HttpClient:
         return Timeout(total=left)
 
     def _pool(self) -> requests.Session:
-        """Made by the first call, so in the process that uses it and never before a fork."""
+        """The pool; the first call creates it, so in the process that uses it and never before a fork."""
         if self._session is None:
             session = requests.Session()
             session.auth = _no_netrc
@@ -299,9 +295,9 @@ class HttpClient:
         return self._session
 
     def _body(self, answer: requests.Response, deadline: float) -> bytes:
-        """Raises UpstreamError when the body is too large or does not end by the deadline."""
+        """Reads the body. Raises UpstreamError when it is too large or does not end by the deadline."""
         body = bytearray()
-        # read1 gives what has arrived; requests' own iterator would wait for a whole chunk, byte after late byte.
+        # read1 returns the bytes that have arrived; requests' own iterator would wait for a whole chunk.
         while chunk := answer.raw.read1(_CHUNK, decode_content=True):
             body += chunk
             if len(body) > MAX_BODY:
@@ -312,15 +308,15 @@ class HttpClient:
 
 
 def _connected(error: Exception) -> bool:
-    """Whether it befell a connection that was made. To requests a connection that ended without an answer is a
-    ConnectionError as well, around what urllib3 says of it."""
+    """Whether the failure came after the connection was made. requests raises ConnectionError also for a connection
+    that ended without an answer, around urllib3's error."""
     if isinstance(error, requests.ConnectionError):
         return bool(error.args) and isinstance(error.args[0], ProtocolError)
     return True
 
 
 def _backoff(ended: Response | UpstreamError, random: Callable[[], float]) -> float | None:
-    """Seconds until the same call may be made again, None when it must not be."""
+    """Seconds until the retry, None for no retry."""
     if isinstance(ended, UpstreamError):
         return retry.backoff(ended.outcome, "", random)
     return retry.backoff(ended.status, ended.headers.get("Retry-After", ""), random)

@@ -1,7 +1,7 @@
-"""Connections to one service, kept for the next request.
+"""Connection pool of one service, for the API proxy.
 
-urllib3's own pool would do, but it rewrites the request target (the hex digits of `%2f`), and a proxy must send what
-was authorised, byte for byte. urllib3's connections send it as it is; what comes back is read by `StrictResponse`.
+urllib3's own pool rewrites the request target (the hex digits of `%2f`), and a proxy must send the authorised bytes.
+urllib3's connections send it unchanged; `StrictResponse` reads the answers.
 """
 
 import http.client
@@ -31,19 +31,19 @@ class _Strict(HTTPConnection):
     response_class: Any = StrictResponse
 
     def getresponse(self) -> Any:
-        """As http.client has it; urllib3 would wrap the response in a lenient one of its own."""
+        """http.client's method; urllib3's would wrap the response in a lenient one of its own."""
         return http.client.HTTPConnection.getresponse(self)
 
 
 class _StrictTls(HTTPSConnection, _Strict):
-    """Both of what they stand for: HTTPSConnection does not read responses."""
+    """TLS from HTTPSConnection, responses from _Strict."""
 
 
 class ConnectionPool:
     def __init__(
         self, origin: SplitResult, *, ca_file: Path | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """ca_file: who vouches for the service, None for those that the machine trusts."""
+        """ca_file: the service's certificate authorities, None for those that the machine trusts."""
         self._origin = origin
         self._ca_file = ca_file
         self._clock = clock
@@ -52,7 +52,7 @@ class ConnectionPool:
         self._changing = threading.Lock()
 
     def acquire(self) -> HTTPConnection | None:
-        """The idle connection that was used last and is still good; None when there is none."""
+        """The idle connection that was used last and is still open; None without one."""
         while True:
             with self._changing:
                 if not self._idle:
@@ -63,7 +63,7 @@ class ConnectionPool:
             connection.close()
 
     def open(self, timeout: float) -> HTTPConnection:
-        """A new one. Raises OSError and what urllib3 makes of it."""
+        """Opens a new connection. Raises OSError, and urllib3's errors around it."""
         connection = self._new(timeout)
         try:
             connection.connect()
@@ -73,7 +73,7 @@ class ConnectionPool:
         return connection
 
     def release(self, connection: HTTPConnection) -> None:
-        """Its last answer must have been read to the end."""
+        """Returns a connection to the pool. Its last answer must have been read to the end."""
         with self._changing:
             surplus = self._idle.popleft()[0] if len(self._idle) == MOST_IDLE else None
             self._idle.append((connection, self._clock()))

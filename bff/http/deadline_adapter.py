@@ -1,8 +1,8 @@
-"""Connections that keep one deadline from the first address tried to the last byte read.
+"""Connections with one deadline, from the first address to the last byte of the answer.
 
-As urllib3 has it, each address that a name stands for, the TLS handshake and every single read may take the whole
-timeout, so a server that sends a byte now and then holds its caller for ever. Here they share it. What is not bounded
-is the operating system's name look-up, which has timeouts of its own.
+In urllib3 each address of a name, the TLS handshake and every single read may take the whole timeout, so a server that
+sends a byte now and then holds its caller for ever. Here they share it. The operating system's name look-up is not
+bounded; it has timeouts of its own.
 """
 
 import http.client
@@ -19,7 +19,7 @@ from bff.http.tls import TlsAdapter
 
 
 class _Reader(io.RawIOBase):
-    """What arrives at a socket, until the deadline that its timeout was when the request had been sent."""
+    """Reads from a socket until the deadline: the socket's timeout, counted from the end of sending."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -41,7 +41,7 @@ class _Reader(io.RawIOBase):
 class _Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp.close()  # of which nothing was read yet
+        self.fp.close()  # nothing was read from it yet
         self.fp = io.BufferedReader(_Reader(sock))
 
 
@@ -50,11 +50,11 @@ class DeadlineConnection(HTTPConnection):
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None:
-            self.sock.settimeout(self.timeout)  # which the last answer's reader shortened
+            self.sock.settimeout(self.timeout)  # the last answer's reader shortened it
         super().request(*args, **kwargs)
 
     def _new_conn(self) -> socket.socket:
-        """Called by urllib3, with the timeout for the whole connection in `self.timeout`."""
+        """Opens the connection. urllib3 calls it, with the timeout for the whole connection in `self.timeout`."""
         deadline = time.monotonic() + float(self.timeout or 0)
         try:
             return self._connected(deadline)
@@ -64,7 +64,7 @@ class DeadlineConnection(HTTPConnection):
             raise NewConnectionError(self, "The connection could not be made.") from err
 
     def _connected(self, deadline: float) -> socket.socket:
-        """To the first address that answers, each of them getting its share of what time is left."""
+        """Connects to the first address that answers; each gets its share of the remaining time."""
         addresses = socket.getaddrinfo(self._dns_host.strip("[]"), self.port, type=socket.SOCK_STREAM)
         failure: OSError = ConnectionError("no address")
         for number, (family, kind, protocol, _, address) in enumerate(addresses):
@@ -84,7 +84,7 @@ class DeadlineConnection(HTTPConnection):
 
 
 class DeadlineTlsConnection(HTTPSConnection, DeadlineConnection):
-    """What HTTPSConnection leaves to HTTPConnection comes from DeadlineConnection, which stands before it."""
+    """TLS from HTTPSConnection; the methods that it leaves to HTTPConnection come from DeadlineConnection."""
 
 
 class _Pool(HTTPConnectionPool):
@@ -96,7 +96,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class DeadlineAdapter(TlsAdapter):
-    """For calls whose timeout is a `urllib3.Timeout(total=...)`."""
+    """For calls with a `urllib3.Timeout(total=...)`."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -113,7 +113,7 @@ def _use_own_pools(manager: PoolManager) -> None:
 
 
 def _left(deadline: float) -> float:
-    """Seconds. Raises TimeoutError when there are none."""
+    """Seconds until the deadline. Raises TimeoutError when there are none."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError

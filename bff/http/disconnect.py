@@ -1,7 +1,7 @@
-"""Notices that a client went away while a service works for it, so that the service can stop, too.
+"""Cancellation watcher: notices that a client disconnected while a service works for it, and cancels the call.
 
-A thread that waits for a service hears nothing of its client. One thread of the worker looks at the clients of all
-calls that have been under way for a moment; when a client has closed its connection, what was to be done then is done.
+A thread that waits for a service does not notice its client. One thread of the worker checks the clients of all calls
+that have been under way for a moment, and calls back when a client has closed its connection.
 """
 
 import select
@@ -13,16 +13,16 @@ from contextlib import suppress
 from typing import Any
 
 LOOK_EVERY = 0.2
-"""Seconds between two looks, and the age from which a call is looked after: most are over sooner."""
+"""Seconds between two checks, and the age from which a call is watched: most are over sooner."""
 
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
-"""Where the kernel tells the state of a connection: on Linux, as the first byte of it."""
+"""Socket option with the state of a connection: on Linux, its first byte."""
 
 _ESTABLISHED = 1
 
 
 class DisconnectSubscription:
-    """One client that is looked after, until `end`. gone: whether it went away."""
+    """One watched client, until `end`. gone: whether it disconnected."""
 
     __slots__ = ("client", "gone", "on_gone", "since")
 
@@ -34,7 +34,7 @@ class DisconnectSubscription:
 
 
 class DisconnectMonitor:
-    """Start it by watching; its thread is made in the process that does, and never before a fork."""
+    """The first watch starts the thread, so in the process that uses it and never before a fork."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -44,7 +44,8 @@ class DisconnectMonitor:
         self._closed = threading.Event()
 
     def watch(self, client: Any, on_gone: Callable[[], None]) -> DisconnectSubscription:
-        """client: the connected socket. on_gone: called in the watcher's thread, once, and not after `end`."""
+        """Watches a client. client: the connected socket. on_gone: called in the watcher's thread, once, and not after
+        `end`."""
         watch = DisconnectSubscription(client, on_gone, self._clock())
         with self._changing:
             self._watches.add(watch)
@@ -63,7 +64,7 @@ class DisconnectMonitor:
             self._thread.join()
 
     def look(self) -> None:
-        """One look at every client whose call is not new."""
+        """Checks every client with a call that is not new."""
         old = self._clock() - LOOK_EVERY
         for watch in self._snapshot():
             if watch.since <= old and _gone(watch.client):
@@ -86,9 +87,9 @@ class DisconnectMonitor:
 
 
 def _gone(client: Any) -> bool:
-    """Whether the other side has closed its connection, or reset it, as it does when it leaves without having read
-    everything. TCP knows that also of a client that had sent more. Elsewhere what was sent has to be read first, which
-    is not done here. One that was closed at this end tells nothing."""
+    """Whether the client has closed its connection, or reset it, as a client that leaves with unread bytes does. On
+    Linux TCP's state shows that also after unread bytes from the client. Elsewhere these would have to be read first,
+    which is not done here. A socket that was closed at this end counts as present."""
     with suppress(OSError, ValueError):
         if _TCP_INFO is not None and client.family != socket.AF_UNIX:
             return bool(client.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0] != _ESTABLISHED)

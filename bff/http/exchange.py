@@ -1,4 +1,4 @@
-"""One request on one connection, and its answer as it arrives (RFC 9112)."""
+"""HTTP exchange: one request on one connection, and its streamed answer (RFC 9112)."""
 
 import errno
 import http.client
@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 NOT_HTTP = "The service's answer is not HTTP."
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _NOT_OURS = dict.fromkeys(("Accept-Encoding", "User-Agent"), SKIP_HEADER)
-"""What urllib3 would say about itself where the client said nothing."""
+"""Header fields that urllib3 would add where the client sent none."""
 
 
 @dataclass(frozen=True)
 class UpstreamRequest:
-    """One request. target: what follows the service's base_url. body: bytes can be sent again, an iterable cannot.
+    """One request. target: the part behind the service's base_url. body: bytes can be sent again, an iterable cannot.
     length: of the body, None when unknown. timeout: seconds to connect, and again until the answer begins.
     streaming: the answer may then pause for longer."""
 
@@ -49,12 +49,12 @@ class UpstreamRequest:
 
     @property
     def idempotent(self) -> bool:
-        """Whether sending it twice is as good as once (RFC 9110 section 9.2.2), by its method or its sender's word."""
+        """Whether it is safe to send twice (RFC 9110 section 9.2.2), by its method or its sender's choice."""
         return self.method in _SAFE or "Idempotency-Key" in self.headers
 
 
 class UpstreamResponse(Protocol):
-    """An answer whose body is still on its way: iterate over it, and close it in any case."""
+    """An answer with a body that is still on its way: iterate over it, and close it in any case."""
 
     status: int
     reason: str
@@ -67,20 +67,20 @@ class UpstreamResponse(Protocol):
 
 
 def head(answer: UpstreamResponse) -> Response:
-    """An answer as far as it is known, for who wants to look at that."""
+    """Status and header fields of an answer, without its body."""
     return Response(answer.status, HTTPHeaderDict(answer.headers), b"")
 
 
 class ResponseTruncated(ConnectionResetError):
-    """The rest of an answer never came. To a WSGI server it is a broken connection, so that it breaks its client's: a
-    body that was cut off must not look complete."""
+    """The answer broke off. A WSGI server treats it as a broken connection and closes its client's: a truncated body
+    must not look complete."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(errno.ECONNRESET, reason)
 
 
 class ConnectionBroken(Exception):
-    """The connection ended before an answer began. processed: whether the request may have been acted upon."""
+    """The connection ended before an answer began. processed: whether the service may have acted on the request."""
 
     def __init__(self, *, processed: bool) -> None:
         super().__init__()
@@ -88,13 +88,13 @@ class ConnectionBroken(Exception):
 
 
 class ConnectionLease:
-    """A connection while it serves one request, and an eye on the client who waits."""
+    """A connection while it serves one request, with a watch on the waiting client."""
 
     def __init__(
         self, connection: HTTPConnection, connections: ConnectionPool, disconnects: DisconnectMonitor, client: Any
     ) -> None:
         self.connection = connection
-        self._socket = connection.sock  # http.client forgets it when the answer's end is to be the connection's
+        self._socket = connection.sock  # http.client drops it when the answer ends with the connection
         self._connections = connections
         self._disconnects = disconnects
         self._watch = disconnects.watch(client, self._cancel) if client is not None else None
@@ -112,8 +112,8 @@ class ConnectionLease:
             self.connection.close()
 
     def _cancel(self) -> None:
-        """In the watcher's thread: whoever waits for the service wakes up. The thread that owns the connection closes
-        it, since its descriptor could be another's by then."""
+        """Wakes up the thread that waits for the service; runs in the watcher's thread. Only the owning thread closes
+        the connection, since the descriptor could belong to another one by then."""
         with suppress(OSError):
             self._socket.shutdown(SHUT_RDWR)
 
@@ -141,9 +141,9 @@ class Exchange:
     def _response(self) -> StrictResponse:
         connection = self._line.connection
         try:
-            with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered without reading everything
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may answer before it has read everything
                 self._send(connection)
-            response: Any = connection.getresponse()  # a _Strict one's
+            response: Any = connection.getresponse()  # of a _Strict connection
         except TimeoutError as err:
             raise UpstreamTimeout from err
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as err:
@@ -154,8 +154,8 @@ class Exchange:
         return cast(StrictResponse, response)
 
     def _first(self, response: StrictResponse) -> bytes:
-        """Content that is at fault from its first byte is answered with an error while that is possible. An answer that
-        may pause is not waited for."""
+        """Reads the first content, so that a malformed body becomes an error while that is still possible. Does not
+        wait for an answer that may pause."""
         return b"" if self._request.streaming else response.read()
 
     def _send(self, connection: HTTPConnection) -> None:
@@ -176,7 +176,7 @@ class Exchange:
         self._head_sent = True
 
     def _chunks(self) -> Iterator[bytes]:
-        """Asked for its first chunk when the head was sent."""
+        """The body's chunks; the first one is read after the head was sent."""
         self._head_sent = True
         body = self._request.body
         yield from (body,) if isinstance(body, bytes) else body or ()
@@ -185,8 +185,8 @@ class Exchange:
 
 class HttpUpstreamResponse:
     def __init__(self, response: StrictResponse, line: ConnectionLease, first: bytes, *, reusable: bool) -> None:
-        """first: content that was read already. reusable: whether the line may serve another request when this answer
-        was read."""
+        """first: content that was read already. reusable: whether the line may serve another request after this
+        answer."""
         self.status = response.head.status
         self.reason = response.head.reason
         self.headers = reframed(response.head.fields, response.framing.length)

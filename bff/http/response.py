@@ -1,7 +1,7 @@
-"""Strict reader of HTTP/1.1 responses (RFC 9112), in the place of http.client's, for the connections of the API proxy.
+"""Strict reader of HTTP/1.1 responses (RFC 9112) instead of http.client's, for the connections of the API proxy.
 
-It keeps its own buffer, so that bytes which follow a response are seen: on a connection that were used again they would
-be taken for the answer to another client's request.
+It keeps its own buffer to detect bytes behind a response: on a reused connection they would become the answer to
+another client's request.
 """
 
 import http.client
@@ -19,14 +19,14 @@ LONGEST_HEAD = 64 * 1024
 LONGEST_LINE = 4 * 1024
 LONGEST_TRAILERS = 16 * 1024
 MOST_INTERIM = 16
-"""Interim responses (RFC 9110 section 15.2) that are read over before a final one."""
+"""Interim responses (RFC 9110 section 15.2) that are skipped before a final one."""
 
 _END = re.compile(rb"\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")  # section 7.1
 
 
 class SocketReader:
-    """What arrives on a socket, with what of it nobody has taken yet."""
+    """A socket with a buffer of unread bytes."""
 
     def __init__(self, sock: Any) -> None:
         self._socket = sock
@@ -38,7 +38,7 @@ class SocketReader:
 
     def head(self, deadline: float) -> bytes:
         """A response's head. deadline: on the monotonic clock. Raises TimeoutError, MalformedResponse, OSError;
-        RemoteDisconnected when the other side closed instead."""
+        RemoteDisconnected when the service closed the connection instead."""
         seen = 0
         while not (end := _END.search(self._buffer, max(0, seen - 3))):
             seen = len(self._buffer)
@@ -53,7 +53,7 @@ class SocketReader:
         return self._take(end.end())
 
     def line(self, longest: int) -> bytes:
-        """With the line feed at its end. Raises MalformedResponse, OSError."""
+        """One line, with its line feed. Raises MalformedResponse, OSError."""
         while (end := self._buffer.find(b"\n") + 1) == 0:
             if len(self._buffer) > longest:
                 raise MalformedResponse("chunk")
@@ -63,7 +63,7 @@ class SocketReader:
         return self._take(end)
 
     def some(self, most: int) -> bytes:
-        """What has arrived, waiting for the first byte of it only; nothing at the end. Raises OSError."""
+        """The bytes that have arrived; blocks for the first byte only; empty at the end. Raises OSError."""
         return self._take(most) if self._buffer else bytes(self._socket.recv(min(most, CHUNK)))
 
     def _take(self, size: int) -> bytes:
@@ -79,9 +79,9 @@ class SocketReader:
 
 
 class StrictResponse:
-    """A connection's `response_class`: what http.client asks of a response, and the content as it arrives.
+    """A connection's `response_class`: http.client's interface of a response, with streamed content.
 
-    The connection is not told that it is over: its lender closes it when the content was read.
+    It never marks the connection as closed: the pool closes it when the content was read.
     """
 
     will_close = False
@@ -95,7 +95,7 @@ class StrictResponse:
         self._ended = False
 
     def begin(self) -> None:
-        """Read the head of the final response. Raises TimeoutError, MalformedResponse, OSError."""
+        """Reads the head of the final response. Raises TimeoutError, MalformedResponse, OSError."""
         for _ in range(MOST_INTERIM):
             self.head = parse(self._source.head(self._deadline))
             if self.head.status == HTTPStatus.SWITCHING_PROTOCOLS:
@@ -109,12 +109,12 @@ class StrictResponse:
 
     @property
     def reusable(self) -> bool:
-        """Whether its connection can carry another response now."""
+        """Whether the connection can carry another response now."""
         return self._ended and self.framing.persistent and not self._source.leftover
 
     def read(self) -> bytes:
-        """Content that has arrived, waiting for the first byte of it only; nothing at its end. Raises MalformedResponse
-        for content that breaks off, TimeoutError, OSError."""
+        """The content that has arrived; blocks for the first byte only; empty at its end. Raises MalformedResponse for
+        content that breaks off, TimeoutError, OSError."""
         return b"" if self._closed else next(self._content, b"")
 
     def close(self) -> None:
@@ -161,7 +161,7 @@ class StrictResponse:
 
 
 def _left(deadline: float) -> float:
-    """Seconds. Raises TimeoutError when there are none."""
+    """Seconds until the deadline. Raises TimeoutError when there are none."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError

@@ -1,7 +1,7 @@
 """Strict parser of an HTTP/1.1 response's head (RFC 9112): one reading of its fields and its framing, or none.
 
-http.client's is lenient: to it a bare CR ends a field, a line without a colon ends the head, and a Content-Length that
-is no number is none. A gateway that is lenient frames an answer otherwise than its client does.
+http.client's parser is lenient: a bare CR ends a field, a line without a colon ends the head, and a Content-Length that
+is no number is ignored. A lenient gateway may frame an answer differently from its client.
 """
 
 import re
@@ -21,7 +21,7 @@ _WITHOUT_CONTENT = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, H
 
 
 class MalformedResponse(Exception):
-    """What a service sent is no HTTP/1.1 response, or can be read in two ways. reason: in one word, for the log."""
+    """A service's answer is no HTTP/1.1 response, or is ambiguous. reason: one word, for the log."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -29,7 +29,7 @@ class MalformedResponse(Exception):
 
 
 class Head(NamedTuple):
-    """minor: of the HTTP version. fields: folded lines are joined."""
+    """minor: of the HTTP version. fields: with folded lines joined."""
 
     minor: int
     status: int
@@ -50,7 +50,7 @@ class Head(NamedTuple):
 
 
 class Content(StrEnum):
-    """Where a response's content ends (RFC 9112 section 6.3)."""
+    """The rule for the end of a response's content (RFC 9112 section 6.3)."""
 
     NONE = "none"
     LENGTH = "length"
@@ -59,8 +59,8 @@ class Content(StrEnum):
 
 
 class Framing(NamedTuple):
-    """length: what the response to the client announces, None for nothing. persistent: whether the connection may carry
-    another response after this one."""
+    """length: the Content-Length for the client, None for none. persistent: whether the connection may carry another
+    response after this one."""
 
     content: Content
     length: int | None
@@ -68,7 +68,7 @@ class Framing(NamedTuple):
 
 
 def parse(head: bytes) -> Head:
-    """head: to its empty line. Raises MalformedResponse."""
+    """Parses a head up to its empty line. Raises MalformedResponse."""
     start, *lines = [line.removesuffix("\r") for line in head.decode("latin-1").rstrip("\r\n").split("\n")]
     status_line = _STATUS_LINE.fullmatch(start)
     if status_line is None:
@@ -87,7 +87,7 @@ def parse(head: bytes) -> Head:
 
 
 def framing(head: Head, method: str) -> Framing:
-    """How the response to a request of this method is framed. Raises MalformedResponse."""
+    """The framing of the response to a request of this method. Raises MalformedResponse."""
     length, codings = announced_length(head), head.listed("transfer-encoding")
     persistent = head.minor > 0 and "close" not in head.listed("connection")
     if method == "HEAD" or head.status in _WITHOUT_CONTENT:
@@ -97,12 +97,12 @@ def framing(head: Head, method: str) -> Framing:
         return Framing(content, length, persistent and length is not None)
     if codings != ["chunked"] or head.minor == 0:
         raise MalformedResponse("transfer_encoding")
-    # Section 6.3, item 3: the coding overrides the length, which is not sent on, and the connection is closed.
+    # Section 6.3, item 3: the coding overrides the length. The length is dropped, and the connection is closed.
     return Framing(Content.CHUNKED, None, persistent and length is None)
 
 
 def announced_length(head: Head) -> int | None:
-    """Of Content-Length, whose values may be repeated as long as they agree. Raises MalformedResponse."""
+    """The value of Content-Length; equal values may be repeated. Raises MalformedResponse."""
     lengths = head.listed("content-length")
     if not all(map(_LENGTH.fullmatch, lengths)) or len({int(length) for length in lengths}) > 1:
         raise MalformedResponse("content_length")
@@ -110,14 +110,15 @@ def announced_length(head: Head) -> int | None:
 
 
 def reframed(fields: Fields, length: int | None) -> Fields:
-    """The fields with this Content-Length in the place of whatever they said about framing."""
+    """The fields with this Content-Length instead of their own framing fields."""
     kept = [(name, value) for name, value in fields if name.lower() not in ("content-length", "transfer-encoding")]
     return kept if length is None else [*kept, ("Content-Length", str(length))]
 
 
 def _without_content(head: Head, method: str, length: int | None, persistent: bool) -> Framing:
-    """The answer to HEAD, or a 304, announces what a GET would bring; a 205 has to announce nothing (RFC 9110 section
-    15.3.6), and a 204 announces none. What is announced for those may still follow, so their connection is over."""
+    """The framing of answers without content. An answer to HEAD, or a 304, announces the length of a GET; a 205 must
+    announce 0 (RFC 9110 section 15.3.6), a 204 none. Content that these two announce may still follow, so their
+    connection is closed."""
     if head.status == HTTPStatus.RESET_CONTENT and method != "HEAD":
         return Framing(Content.NONE, 0, persistent and length == 0)
     if head.status in (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT):

@@ -1,8 +1,8 @@
-"""What TLS connections of one client have in common, read once and again when a file of it has changed; the last good
-one stays when that cannot be used.
+"""Cache of TLS contexts: certificate files are read once, and again after a change; the last valid context stays when
+they cannot be used.
 
-requests has urllib3 read the trusted certificates for every new connection, which takes 20 ms of CPU, and
-of a call's time.
+By default urllib3 reads the trusted certificates for every new connection, which takes 20 ms of CPU, and of a call's
+time.
 """
 
 import logging
@@ -18,14 +18,14 @@ log = logging.getLogger(__name__)
 
 
 class CertificateFiles(NamedTuple):
-    """PEM files. trusted: who vouches for servers, or a folder of them. certificate, key: what the client shows."""
+    """PEM files. trusted: certificate authorities, or a folder of them. certificate, key: the client certificate."""
 
     trusted: Path
     certificate: Path | None = None
     key: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Raises OSError, which ssl.SSLError is, too."""
+        """A TLS context of these files. Raises OSError, the base class of ssl.SSLError."""
         context = create_urllib3_context()
         if self.trusted.is_dir():
             context.load_verify_locations(capath=self.trusted)
@@ -36,7 +36,7 @@ class CertificateFiles(NamedTuple):
         return context
 
     def written(self) -> tuple[int, ...]:
-        """When each was, in nanoseconds. Raises OSError."""
+        """The files' modification times in nanoseconds. Raises OSError."""
         return tuple(file.stat().st_mtime_ns for file in self if file is not None)
 
 
@@ -47,8 +47,8 @@ class TlsAdapter(HTTPAdapter):
         super().__init__(*args, **options)
 
     def build_connection_pool_key_attributes(self, request: PreparedRequest, verify: Any, cert: Any = None) -> Any:
-        """Called by requests for each call, with a pair of files as cert. (scheme, host and port; the rest of what a
-        pool of connections is known by): another context is another pool."""
+        """The key of a connection pool: (scheme, host and port; TLS context), so a new context gets a new pool.
+        requests calls it for each call. cert: a pair of files."""
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         if host["scheme"] != "https":
             return host, {}
@@ -56,23 +56,23 @@ class TlsAdapter(HTTPAdapter):
         return host, {"ssl_context": self._context(CertificateFiles(trusted, *map(Path, cert or ())))}
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing is left to say to a connection."""
+        """Does nothing, since the context already has the certificates."""
 
     def _context(self, files: CertificateFiles) -> ssl.SSLContext:
-        """Raises OSError when there has been none yet."""
+        """The context of the files, or the last valid one. Raises OSError when there is none yet."""
         known = self._contexts.get(files)
         try:
             written = files.written()
             if known is None or known[0] != written:
                 known = self._contexts[files] = written, files.context()
-        except OSError as err:  # a file is being replaced, or wrong by now
+        except OSError as err:  # a file is being replaced, or is invalid now
             if known is None:
                 raise
             self._complain(err)
         return known[1]
 
     def _complain(self, err: OSError) -> None:
-        """Once for as long as it lasts would need a clock; once for each kind of trouble is enough."""
+        """Logs each kind of failure once; once per outage would need a clock."""
         kind = type(err).__name__
         if kind not in self._complaints:
             self._complaints.add(kind)

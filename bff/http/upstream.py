@@ -1,7 +1,7 @@
-"""A service on the network, behind a circuit breaker: requests passed on to it, and its answers passed back.
+"""Streaming client of one service, behind a circuit breaker: passes requests on, and answers back.
 
-Unlike `client.py`, which asks for a document and wants all of it, nothing here is kept: a body is sent on as it
-arrives, and an answer is read as it comes. What is sent is what the caller says, down to the bytes of the target.
+Unlike `client.py`, which reads whole documents, it keeps nothing: a body is sent on as it arrives, and an answer is
+read as it comes. The request is the caller's, down to the bytes of the target.
 """
 
 import errno
@@ -39,9 +39,9 @@ _OUTCOMES: Mapping[type[BFFError], str] = {
 
 class Upstream(Protocol):
     def send(self, request: UpstreamRequest, client: Any = None) -> UpstreamResponse:
-        """client: the socket of whoever waits for the answer, if it is known.
+        """Sends a request and returns the answer when it begins. client: the waiting client's socket, if known.
 
-        Raises BadGateway, UpstreamTimeout, UpstreamUnavailable, ClientGone, and what iterating over the body raises.
+        Raises BadGateway, UpstreamTimeout, UpstreamUnavailable, ClientGone, and the errors of the body's iterator.
         """
 
     def close(self) -> None: ...
@@ -59,7 +59,7 @@ class HttpUpstream:
         wait: Callable[[float], None] = time.sleep,
         random: Callable[[], float] = random_number,
     ) -> None:
-        """wait, random (from 0 up to 1): for the pause before a connection is tried again."""
+        """wait, random (from 0 up to 1): for the pause before a second attempt to connect."""
         self._service = settings.service
         base = urlsplit(settings.base_url)
         self._prefix = base.path
@@ -87,7 +87,7 @@ class HttpUpstream:
         self._connections.close()
 
     def _sent(self, request: UpstreamRequest, client: Any) -> UpstreamResponse:
-        """Once more on a new connection when a kept one turns out to be dead, and the request was not acted upon."""
+        """Sends the request. Retries on a new connection when a pooled one was dead and the service did not act."""
         kept = self._connections.acquire()
         if kept is not None:
             try:
@@ -101,8 +101,8 @@ class HttpUpstream:
             raise BadGateway from err
 
     def _opened(self, timeout: float) -> HTTPConnection:
-        """A new connection. Only failures to connect count for the circuit: whatever happens later may be due to one
-        request, and its writer would shut the service for everybody."""
+        """Opens a connection. Only failures to connect count for the circuit: one request may cause later failures, and
+        one client must not open the circuit for all."""
         if not self._breaker.allow():
             raise UpstreamUnavailable
         try:
@@ -115,7 +115,7 @@ class HttpUpstream:
         return connection
 
     def _connected_soon(self, timeout: float) -> HTTPConnection:
-        """A service that just restarts refuses connections for a moment."""
+        """Connects, with one retry: a service that restarts refuses connections for a moment."""
         try:
             return _connected(self._connections, timeout)
         except BadGateway:
@@ -123,7 +123,7 @@ class HttpUpstream:
             return _connected(self._connections, timeout)
 
     def _exchange(self, connection: HTTPConnection, request: UpstreamRequest, client: Any) -> UpstreamResponse:
-        """Raises ConnectionBroken, BadGateway, UpstreamTimeout, ClientGone, and what the request's body raises."""
+        """Raises ConnectionBroken, BadGateway, UpstreamTimeout, ClientGone, and the errors of the request's body."""
         line = ConnectionLease(connection, self._connections, self._disconnects, client)
         try:
             return Exchange(line, self._prefix, request).run()
@@ -137,14 +137,14 @@ class HttpUpstream:
 def _connected(connections: ConnectionPool, timeout: float) -> HTTPConnection:
     try:
         return connections.open(timeout)
-    except (HTTPError, OSError) as err:  # to urllib3 a connection that was refused is a kind of timeout, too
+    except (HTTPError, OSError) as err:  # urllib3's error for a refused connection is a subclass of its timeout
         if isinstance(err, ConnectTimeoutError) and not isinstance(err, NewConnectionError):
             raise UpstreamTimeout from err
         raise BadGateway from err
 
 
 def _ran_short(error: BaseException | None) -> bool:
-    """Whether it was this process that had no descriptor, port or memory left, for which no service is to blame."""
+    """Whether this process had no descriptor, port or memory left, which is no failure of the service."""
     while error is not None and getattr(error, "errno", None) not in _SHORTAGES:
         error = error.__cause__
     return error is not None

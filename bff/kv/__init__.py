@@ -1,8 +1,8 @@
 """The store underneath everything that outlives a request: bytes by key, ordered indexes, logs, messages, locks.
 
-Two real implementations stand behind one Protocol: `redis.py` for production, `sqlite.py` for a machine with
-nothing installed. One contract suite (`tests/contract/`) runs against both. Every operation raises
-`bff.errors.StoreUnavailable` (or its `StoreTimeout`) when the store does not answer, and nothing else.
+Two implementations stand behind one Protocol: `redis.py` for production, `sqlite.py` for a machine without a Redis.
+One contract suite (`tests/contract/`) runs against both. Every operation raises only `bff.errors.StoreUnavailable` (or
+its `StoreTimeout`), when the store does not answer.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Self
 
 PROBE, PROBE_LIFE = "probe", 10.0
-"""The key that ping writes, and for how many seconds: a store may answer, and take no writes."""
+"""The key that ping writes, and its life in seconds: a store may answer and refuse writes."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ Operation = Get | Set | Delete | IndexAdd | IndexRemove | IndexScore | Publish
 
 @dataclass
 class Batch:
-    """Operations that take effect together or not at all, in one round trip. A batch that only reads is read in its
-    order, and may see a change of others between two of its reads.
+    """Transaction: operations that take effect together or not at all, in one round trip. A batch of reads runs in its
+    order, and may see another client's change between two of its reads.
 
-    `KeyValue.execute` answers one result per operation, in order: bytes or None for get, float or None for
-    index_score, whether something was there for delete and index_remove, None for the others.
+    `KeyValue.execute` returns one result per operation, in order: bytes or None for get, float or None for
+    index_score, whether the key or member existed for delete and index_remove, None for the others.
     """
 
     operations: list[Operation] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Batch:
     def index_add(
         self, index: str, member: str, score: float, *, only_present: bool = False, ttl: float | None = None
     ) -> Self:
-        """Put member at score. `only_present` moves a member but never adds one; `ttl` is the whole index's life."""
+        """Sets a member's score. `only_present` moves a member but never adds one; `ttl` is the whole index's life."""
         return self._add(IndexAdd(index, member, score, only_present, ttl))
 
     def index_remove(self, index: str, member: str) -> Self:
@@ -101,7 +101,7 @@ class Batch:
 
 
 class LogEntry(NamedTuple):
-    """One entry of a log. id: its name in there, opaque."""
+    """One entry of a log. id: its opaque name in the log."""
 
     id: str
     value: bytes
@@ -111,15 +111,15 @@ class LogEntry(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """length: how many entries the log holds now. dropped: how many of the oldest fell out for want of room."""
+    """length: entries in the log now. dropped: oldest entries that were removed for want of room."""
 
     length: int
     dropped: int
 
 
 class Hit(NamedTuple):
-    """What a moving window said to hits. counted: whether it fitted in. hits: how many are in the window now. frees:
-    seconds until the oldest of them is out of it."""
+    """The result of hits on a moving window. counted: whether they fitted in. hits: the number in the window now.
+    retry_after: seconds until the oldest of them leaves it."""
 
     counted: bool
     hits: int
@@ -128,71 +128,72 @@ class Hit(NamedTuple):
 
 class Subscription(Protocol):
     def close(self) -> None:
-        """Stop listening and wait for the listener to end."""
+        """Stops the listener and waits for its end."""
 
 
 class KeyValue(Protocol):
-    """ttl is in seconds, fractions allowed; None means for ever, except where a line says otherwise."""
+    """ttl is in seconds, fractions allowed; None means for ever, except where a docstring differs."""
 
     def start(self) -> None:
-        """Called in the process that will use the store, after any fork."""
+        """Prepares the store in the process that uses it, after any fork."""
 
     def get(self, key: str) -> bytes | None: ...
 
     def set(self, key: str, value: bytes, ttl: float | None = None) -> None: ...
 
     def delete(self, key: str) -> bool:
-        """Whether there was something to delete."""
+        """Deletes a key; returns whether it existed."""
 
     def set_if_absent(self, key: str, value: bytes, ttl: float | None = None) -> bool: ...
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes | None, ttl: float | None = None) -> bool:
-        """Replace the value only if it still is `expected`. value=None deletes; ttl=None keeps the remaining life."""
+        """Replaces the value only if it is still `expected`. value=None deletes; ttl=None keeps the remaining life."""
 
     def execute(self, batch: Batch) -> list[Any]:
-        """Run a batch atomically; see Batch for the results."""
+        """Runs a batch atomically; see Batch for the results."""
 
     def index_count(self, index: str, low: float, high: float) -> int:
-        """How many members have low <= score <= high; infinities allowed. O(log n)."""
+        """The number of members with low <= score <= high; infinities allowed. O(log n)."""
 
     def index_range(
         self, index: str, low: float, high: float, limit: int, *, offset: int = 0, descending: bool = False
     ) -> list[tuple[str, float]]:
-        """Up to `limit` members with low <= score <= high, lowest score first, or highest; the first `offset` of them
-        are passed over. See `bff.kv.paging` for all of a long index."""
+        """Up to `limit` members with low <= score <= high, lowest score first, or highest, after the first `offset`.
+        See `bff.kv.paging` for all of a long index."""
 
     def log_append(self, log: str, values: Sequence[bytes], limit: int) -> Appended:
-        """Add to the end of a log, in this order, all or none; of more than `limit` entries the oldest fall out."""
+        """Appends values to a log, in this order, all or none; removes the oldest entries beyond `limit`."""
 
     def log_open(self, log: str, reader: str) -> None:
-        """From now on `reader` reads this log, from its oldest entry, and whoever read it before reads no more."""
+        """Makes `reader` the only reader of this log, from its oldest entry; the former reader loses it."""
 
     def log_read(self, log: str, reader: str, count: int) -> list[LogEntry] | None:
-        """The next up to `count` entries that this reader has not taken yet, oldest first; None when it is not, or no
-        longer, the reader of the log. An entry stays until it is acknowledged: it is there again after `log_open`."""
+        """Up to `count` entries that this reader has not taken yet, oldest first; None when it is not, or no longer,
+        the reader of the log. An entry stays until it is acknowledged: after `log_open` it is read again."""
 
     def log_acknowledge(self, log: str, ids: Sequence[str]) -> int:
-        """Remove entries, whoever took them; how many were there."""
+        """Removes entries of any reader; returns how many existed."""
 
     def log_trim(self, log: str, age: float) -> int:
-        """Remove what was appended more than so many seconds ago; how many that were."""
+        """Removes entries older than so many seconds; returns their number."""
 
     def log_length(self, log: str) -> int:
-        """How many entries there are, taken ones included."""
+        """The number of entries, taken ones included."""
 
     def window_hit(self, window: str, limit: int, period: float, hits: int = 1) -> Hit:
-        """Count a hit now, unless `limit` of them were counted in the last `period` seconds; of several hits all or
-        none. By one clock for all who ask, so that no stretch of time that long has more. limit, hits: at least one."""
+        """Counts a hit, unless `limit` of them were counted in the last `period` seconds; of several hits all or none.
+        One clock counts for all clients of the store, so no period of that length has more. limit, hits: at least
+        one."""
 
     def publish(self, channel: str, message: str) -> None: ...
 
     def subscribe(
         self, channel: str, on_message: Callable[[str], None], on_state: Callable[[bool], None]
     ) -> Subscription:
-        """Listen in a thread of its own. on_state(True) says that messages arrive from now on; on_state(False) that
-        some may have been missed. Reconnects by itself until closed."""
+        """Listens in a thread of its own. on_state(True): messages arrive from now on. on_state(False): some may have
+        been missed. Reconnects by itself until closed."""
 
     def ping(self) -> None:
-        """Raise StoreUnavailable unless the store answers, StoreRefuses (one of its kinds) unless it takes a write."""
+        """Raises StoreUnavailable unless the store answers, StoreRefuses (a subclass) unless it accepts a write."""
 
     def close(self) -> None: ...

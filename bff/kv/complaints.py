@@ -1,6 +1,7 @@
-"""Log throttle for a store's failures: the cause in one line, and at most one line in a while for each.
+"""Log throttle for a store's failures: at most one line per cause and period.
 
-Every request meets the same failure while a store is away. One line names it; the next one counts what was left out.
+Every request meets the same failure while a store is away. One line names it; the next one has the number of omitted
+lines.
 """
 
 import logging
@@ -17,7 +18,7 @@ QUIET = 10.0
 
 class Complaints:
     def __init__(self, store: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """store: where it is, without credentials."""
+        """store: its address, without credentials."""
         self._store = store
         self._clock = clock
         self._lock = threading.Lock()
@@ -25,8 +26,8 @@ class Complaints:
         self._left_out: Counter[str] = Counter()
 
     def add(self, reason: str, error: BaseException) -> None:
-        """reason: as bff_redis_operations_total has it. error: whose cause is named by its class alone, since its text
-        may hold what was written."""
+        """reason: as in bff_redis_operations_total. error: the line names only the class of its cause, since the text
+        may quote written data."""
         with self._lock:
             now = self._clock()
             if now - self._logged_at.get(reason, -QUIET) < QUIET:

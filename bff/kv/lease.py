@@ -1,8 +1,8 @@
-"""Of all workers of the fleet, one does a periodic job in each period; and when that one dies, another does.
+"""Lease: one worker of the fleet does a periodic job in each period, and another takes over when it dies.
 
-Under the lease's key stands who is at it, for a few seconds that are renewed as long as the work goes on, or which
-period is over. Both are put there by set-if-absent and compare-and-set, so one of many gets the lease, and none after
-the period was done:
+The lease's key holds the worker that does the job, for a few seconds that it renews during the work, or the number of
+the last finished period. Set-if-absent and compare-and-set write both, so one of many workers gets the lease, and none
+after the period was done:
 
     worker A                            worker B
     take(7): ours
@@ -11,12 +11,12 @@ the period was done:
                                         take(7): ours, and the work is done once more
                                         finish: "over 7"
     ... or was only frozen
-    finish: False, somebody else was at it
+    finish: False, another worker had it
                                         take(7): over
                                         take(8): ours
 
-What a lease promises ends there: who was frozen goes on with its work for the moment until it asks. So whatever the
-work writes must bear being written by two, by compare-and-set or in a transaction that only one can win.
+A lease does not exclude two workers for certain: a frozen one goes on with its work until it asks. So two workers may
+write the same, and each write of the work needs compare-and-set, or a transaction that only one can win.
 """
 
 import time
@@ -32,19 +32,19 @@ from bff.kv.lock import renewed
 class Taken(Enum):
     OURS = auto()
     HELD = auto()
-    """By somebody else, who may yet fail."""
+    """Another worker has the lease, and may still fail."""
     OVER = auto()
     """The period's work is done."""
 
 
 class Lease:
-    """For one turn of the work. Every method that asks the store raises StoreUnavailable."""
+    """The lease of one turn of the work. Every method that asks the store raises StoreUnavailable."""
 
     def __init__(
         self, kv: KeyValue, name: str, life: float, owner: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """life: seconds after which a holder that did not renew has lost it. owner: shown to whoever looks into the
-        store, one word. clock: seconds, for this process alone."""
+        """life: seconds after which a holder that did not renew has lost it. owner: one word, for operators that look
+        into the store. clock: seconds, for this process alone."""
         self._kv = kv
         self._key = f"lease:{name}"
         self._life = life
@@ -55,7 +55,7 @@ class Lease:
         self._ends_at = float("-inf")
 
     def take(self, period: int) -> Taken:
-        """One try, without waiting. A period that is over is over for everybody whose clock is behind as well."""
+        """Tries once, without waiting. A finished period is over also for workers with a clock that is behind."""
         asked_at, found = self._clock(), self._kv.get(self._key)
         self._period, self._ours = period, f"held {period} {self._owner}".encode()
         if found is None:
@@ -71,16 +71,16 @@ class Lease:
         return Taken.OURS if taken else Taken.HELD
 
     def holds(self) -> bool:
-        """Whether the lease is ours as far as this process can know without asking: between two steps of the work."""
+        """Whether this process still has the lease by its own clock, without asking: between two steps of the work."""
         return self._clock() < self._ends_at
 
     def renewing(self) -> AbstractContextManager[None]:
-        """Renew the lease for as long as the block runs."""
+        """Renews the lease while the block runs."""
         return renewed(self._renew, self._life / 3)
 
     def finish(self, remembered: float) -> bool:
-        """The period's work is done; False when the lease was lost before. remembered: seconds for which the others
-        are told so; after that a period that some wrong clock has put far into the future keeps nobody waiting."""
+        """Marks the period as over; False when the lease was lost before. remembered: seconds that the mark lives, so
+        that a period of a wrong clock, far in the future, does not keep the others waiting."""
         return self._kv.compare_and_set(self._key, self._ours, f"over {self._period}".encode(), remembered)
 
     def _renew(self) -> bool:

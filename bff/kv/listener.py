@@ -1,7 +1,7 @@
-"""The thread behind a subscription, the same for every store: connect, deliver, and start again when that ends.
+"""Subscription thread with reconnection, the same for every store: connect, deliver, and start again after a failure.
 
 A store brings only its `session`: connect, call `connected()`, then `deliver()` each message until `stopped` is set
-or something breaks.
+or the connection fails.
 """
 
 import logging
@@ -19,7 +19,7 @@ JOIN_TIMEOUT = 5.0
 
 
 class ChannelListener:
-    """A `Subscription` whose thread outlives every failure of the store and of the callbacks."""
+    """A `Subscription`. Its thread survives every failure of the store and of the callbacks."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class ChannelListener:
         self._thread.start()
 
     def connected(self) -> None:
-        """Messages arrive from now on."""
+        """Reports that messages arrive from now on."""
         self._delay = FIRST_DELAY
         self._connected = True
         self._call(self._on_state, True)
@@ -48,7 +48,7 @@ class ChannelListener:
         self._call(self._on_message, message)
 
     def close(self) -> None:
-        """Stop and wait for the thread, unless it is the caller."""
+        """Stops and waits for the thread, unless it is the caller."""
         self.stopped.set()
         if threading.current_thread() is not self._thread:
             self._thread.join(JOIN_TIMEOUT)
@@ -59,7 +59,7 @@ class ChannelListener:
             try:
                 self._session(self)
             except StoreUnavailable as err:
-                log.warning("kv_subscription_lost", extra={"reason": err.detail, "retry_in": self._delay})
+                log.warning("kv_subscription_lost", extra={"reason": str(err), "retry_in": self._delay})
             except Exception:
                 log.exception("kv_subscription_failed")
             self._disconnected()

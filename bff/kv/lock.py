@@ -1,4 +1,4 @@
-"""A lock with an owner and a life, built on set-if-absent and compare-and-set alone.
+"""Distributed lock with an owner and a life, built on set-if-absent and compare-and-set alone.
 
     worker A                         worker B
     acquire() -> True
@@ -8,7 +8,7 @@
                                      acquire() -> True
     release() -> False: no longer A's to release
 
-The owner token makes the last line safe: a late release can never free somebody else's lock.
+The owner token makes the last line safe: a late release can never free another worker's lock.
 """
 
 import threading
@@ -29,22 +29,22 @@ class Lock:
         self._owner = random_id().encode()
 
     def acquire(self) -> bool:
-        """One try, without waiting."""
+        """Tries once, without waiting."""
         return self._kv.set_if_absent(self._key, self._owner, self._ttl)
 
     def renew(self) -> bool:
-        """Start the life anew; False when the lock was lost."""
+        """Restarts the life; False when the lock was lost."""
         return self._kv.compare_and_set(self._key, self._owner, self._owner, self._ttl)
 
     def release(self) -> bool:
-        """False when the lock was lost before."""
+        """Releases the lock; False when it was lost before."""
         return self._kv.compare_and_set(self._key, self._owner, None)
 
     @contextmanager
     def renewing(self) -> Iterator[None]:
-        """Keep a lock that was acquired for as long as the block runs, however long that is, and release it then.
+        """Keeps an acquired lock while the block runs, for any time, and releases it then.
 
-        The life ends by itself when the process does. A store that fails meanwhile costs the lock at worst.
+        The lock expires by itself when the process dies. A store that fails meanwhile costs the lock at worst.
         """
         try:
             with renewed(self.renew, self._ttl / 3):
@@ -56,7 +56,7 @@ class Lock:
 
 @contextmanager
 def renewed(renew: Callable[[], bool], every: float) -> Iterator[None]:
-    """Call renew every so many seconds, in a thread, for as long as the block runs or until it answers False."""
+    """Calls renew every so many seconds, in a thread, while the block runs or until it returns False."""
     over = threading.Event()
     renewing = threading.Thread(target=_renew_until, args=(over, renew, every), name="kv-lock", daemon=True)
     renewing.start()

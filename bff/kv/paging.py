@@ -1,8 +1,8 @@
-"""All members of an index that may be long, a page at a time, so that no call holds up the store's other clients.
+"""Keyset pagination: reads a long index a page at a time, so that no call holds up the store's other clients.
 
-The place is kept as a score, and how many members with that very score were seen, since a page may end among equals. It
-costs the same wherever in the index it is. Members that come, go or move meanwhile may be missed or seen twice; all
-others are seen once.
+The cursor is a score, with the number of members of that score that were seen, since a page may end among equals. A
+page costs the same at any position. Members that come, go or move meanwhile may be missed or seen twice; all others are
+seen once.
 """
 
 import math
@@ -22,7 +22,7 @@ def pages(
     size: int = PAGE,
     descending: bool = False,
 ) -> Iterator[list[tuple[str, float]]]:
-    """Members with low <= score <= high, lowest score first, or highest, at most `size` in each page. Raises
+    """Yields members with low <= score <= high, lowest score first, or highest, at most `size` in each page. Raises
     StoreUnavailable."""
     offset = 0
     while page := kv.index_range(index, low, high, size, offset=offset, descending=descending):

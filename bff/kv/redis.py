@@ -1,6 +1,6 @@
 """The production store: Redis 7 or newer, single, over TLS, by socket file, behind Sentinel, or one slot of a cluster.
 
-Each operation here is one command, one script or one transaction; `redis_link` says how long it may take.
+Each operation here is one command, one script or one transaction; `redis_executor` limits its time.
 """
 
 import math
@@ -40,8 +40,8 @@ NO_SUCH_GROUP = "NOGROUP"
 class RedisStore:
     """bff.kv.KeyValue in Redis.
 
-    After the namespace comes `k:` for values, `i:` for indexes, `l:` for logs, `w:` for windows, `c:` for channels, so
-    that no name of one kind is a name of another. The metrics' operation is the method's name, but batch for
+    Keys begin with the namespace and `k:` for values, `i:` for indexes, `l:` for logs, `w:` for windows, `c:` for
+    channels, so that names of two kinds never collide. The metrics' operation is the method's name, but batch for
     execute.
     """
 
@@ -57,9 +57,8 @@ class RedisStore:
         breaker: Breaker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Times in seconds; connect_timeout is `timeout` unless given. pool_size: calls under way at once in this
-        process; pool_wait: how long others wait for their turn while none of those ends. Raises ValueError for a bad
-        URL."""
+        """Times in seconds; connect_timeout defaults to `timeout`. pool_size: concurrent calls of this process;
+        pool_wait: how long further calls wait while none of those ends. Raises ValueError for a bad URL."""
         self._url = redis_url.parse(url)
         self._namespace = redis_pool.one_slot(namespace) if self._url.scheme in redis_url.CLUSTER else namespace
         self._listeners: set[ChannelListener] = set()
@@ -127,7 +126,7 @@ class RedisStore:
         self._executor.script("log_open", LOG_OPEN, [self._log(log)], (reader,))
 
     def log_read(self, log: str, reader: str, count: int) -> list[LogEntry] | None:
-        # What is taken is remembered as a place in the stream and nothing more: opening it anew finds the rest.
+        # NOACK: Redis keeps only the reader's position in the stream, so a new `log_open` starts at the oldest entry.
         command = ("XREADGROUP", "GROUP", reader, reader, "COUNT", count, "NOACK", "STREAMS", self._log(log), ">")
         try:
             reply = self._executor.execute("log_take", *command)
@@ -190,7 +189,7 @@ class RedisStore:
         return f"{self._namespace}c:{name}"
 
     def _commands(self, operation: Operation) -> list[Command]:
-        """The first command's reply is the operation's result."""
+        """The commands of an operation; the first one's reply is the operation's result."""
         command: Command
         match operation:
             case Get(key):
@@ -212,7 +211,7 @@ class RedisStore:
     def _index_add(self, add: IndexAdd) -> list[Command]:
         key = self._index(add.index)
         commands: list[Command] = [("ZADD", key, *(["XX"] if add.only_present else []), add.score, add.member)]
-        if add.ttl is not None:  # GT takes a key without a life for immortal, so NX gives it one first
+        if add.ttl is not None:  # GT treats a key without a life as immortal, so NX sets one first
             commands += [("PEXPIRE", key, _milliseconds(add.ttl), option) for option in ("NX", "GT")]
         return commands
 

@@ -1,17 +1,16 @@
-"""How one call reaches Redis: pool, time limits, breaker, metrics, errors.
+"""One call to Redis: connection pool, time limits, circuit breaker, metrics, errors.
 
-How long a call can take. redis-py's own repetitions (ten by default, with pauses of up to a second) are off, so every
-wait happens at most once and the first that runs out ends the call: for a free connection (`pool_wait` without another
-call's end, since a burst of requests is no outage of Redis), for the TCP connection if one must be made
-(`connect_timeout` for each address of the name), for TLS, AUTH and SELECT on it and then for the reply (`timeout`
-each). In practice: `timeout` on a server that hangs, `connect_timeout` on a host that is gone. Sentinels, or the nodes
-of a cluster, are asked for the master by a thread of their own; a call waits for them only until there was a first
-answer. Resolving a name takes what the system's resolver takes.
+Time limits. redis-py's own retries (ten by default, with pauses of up to a second) are off, so every wait happens at
+most once and the first that runs out ends the call: for a free connection (`pool_wait` without another call's end,
+since a burst of requests is no outage of Redis), for a new TCP connection (`connect_timeout` for each address of the
+name), for TLS, AUTH and SELECT on it and then for the reply (`timeout` each). In practice: `timeout` on a server that
+hangs, `connect_timeout` on a host that is gone. A thread of its own asks the sentinels, or the nodes of a cluster, for
+the master; a call waits only for the first answer. The system's resolver has its own time limits.
 
-What is repeated. A pooled connection that the server has closed meanwhile is noticed before anything is sent and
-replaced, for every operation. When it breaks later, a read is sent once more; a write is not, because it may have
-taken effect. What a node of a cluster refuses because another one has the keys is sent to that one. While a slot moves,
-what concerns keys on both sides is tried again for a moment (TRYAGAIN): nothing was done.
+Retries. The pool notices a connection that the server has closed before it sends anything, and replaces it, for every
+operation. When a connection breaks later, a read is sent once more; a write is not, because it may have taken effect. A
+command that a node of a cluster refuses because another one has the keys is sent to that node. While a slot moves, a
+command with keys on both sides is retried for a moment (TRYAGAIN): it was not executed.
 """
 
 import os
@@ -36,15 +35,15 @@ from bff.observability import metrics
 Work = Callable[[RedisNode], Any]
 
 PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.2)
-"""Seconds between attempts, while a slot moves, at what concerns keys on both sides."""
-# A listener wakes this often to see whether it was closed; after so much silence it asks, and then waits so long. Each
-# wait may end a waking later, and a peer that vanished is noticed within a second all the same.
+"""Seconds between attempts at a command with keys on both sides of a moving slot."""
+# A listener wakes this often to check whether it was closed; after so much silence it sends a PING, and waits so long
+# for the reply. Each wait may end one wake-up late, and a vanished peer is still noticed within a second.
 WAKE = 0.1
 IDLE = 0.4
 PATIENCE = 0.4
-# It cannot persist what it is told, or has too few replicas to tell it to.
+# Redis cannot persist a write, or has too few replicas for it.
 REFUSALS = ("MISCONF", "NOREPLICAS")
-# What a former master says: the next connection must find the new one.
+# Errors of a former master: the next connection must find the new one.
 STALE_MASTER_ERRORS = (
     redis.exceptions.ReadOnlyError,
     redis.exceptions.MasterDownError,
@@ -81,7 +80,7 @@ class RedisExecutor:
         self._pid: int | None = None
 
     def start(self) -> None:
-        """Forget what a parent process may have left and make this process's own pool; no connection yet."""
+        """Drops a parent process's pool and creates this process's own, without a connection yet."""
         with self._starting:
             if self._pid != os.getpid():
                 limits = {"timeout": self._timeout, "connect_timeout": self._connect_timeout}
@@ -96,15 +95,15 @@ class RedisExecutor:
             redis_pool.close(self._pool)
 
     def execute(self, operation: str, *command: str | bytes | float, idempotent: bool = False) -> Any:
-        """operation: the metric's label. idempotent: sending it twice does no harm."""
+        """Sends one command. operation: the metric's label. idempotent: the command is safe to send twice."""
         return self._call(operation, lambda node: node.command(*command), idempotent)
 
     def script(self, operation: str, text: str, keys: Sequence[str], arguments: Sequence[str | bytes | float]) -> Any:
         return self._call(operation, lambda node: node.script(text, keys, arguments))
 
     def transaction(self, operation: str, commands: Sequence[Command], *, only_reads: bool) -> list[Any]:
-        """MULTI/EXEC in one round trip; a single command needs neither, and reads do not, either: a Redis without
-        memory refuses to queue them. They are then answered in their order, but not all at the same moment."""
+        """Sends MULTI/EXEC in one round trip. A single command needs neither, and reads must do without: a Redis
+        without memory refuses to queue them. Their answers are in order, but not of the same moment."""
         atomic = len(commands) > 1 and not only_reads
         replies: list[Any] = self._call(
             operation, lambda node: node.batch(commands, atomic=atomic), idempotent=only_reads
@@ -112,7 +111,7 @@ class RedisExecutor:
         return replies
 
     def listen(self, listener: ChannelListener, channel: str) -> None:
-        """One life of a subscription, on a connection of its own."""
+        """Serves a subscription on a connection of its own until that ends."""
         self._ensure_started()
         connection: Any = self._pool.connection_class(**self._pool.connection_kwargs)
         try:
@@ -120,7 +119,7 @@ class RedisExecutor:
                 connection.connect()
                 connection.send_command("SUBSCRIBE", channel)
                 connection.read_response()
-            self._breaker.succeeded()  # whoever hears of it asks the store at once, and it answers again
+            self._breaker.succeeded()  # the callbacks ask the store at once, and Redis has just answered
             listener.connected()
             with _translated():
                 self._receive(listener, connection)
@@ -128,7 +127,7 @@ class RedisExecutor:
             connection.disconnect()
 
     def _receive(self, listener: ChannelListener, connection: Any) -> None:
-        """Deliver until closed. A peer that vanished without a word is found by asking it after some silence."""
+        """Delivers messages until closed. A PING after some silence detects a peer that vanished."""
         heard, asked = self._clock(), None
         while not listener.stopped.is_set():
             if connection.can_read(timeout=WAKE):
@@ -172,7 +171,7 @@ class RedisExecutor:
         except redis.RedisError:
             self._breaker.failed()
             self._doubt()
-            if self._breaker.state is not BreakerState.CLOSED:  # its idle siblings are not to be trusted either
+            if self._breaker.state is not BreakerState.CLOSED:  # its idle siblings may be broken as well
                 self._pool.disconnect(inuse_connections=False)
             raise
         self._breaker.succeeded()
@@ -190,12 +189,12 @@ class RedisExecutor:
         node = RedisNode(self._client, self._elsewhere)
         try:
             return work(node)
-        except redis.exceptions.MovedError as err:  # somebody else has our keys now, and nothing was done
+        except redis.exceptions.MovedError as err:  # another node has our keys now, and nothing was executed
             if isinstance(self._pool, redis_pool.MasterPool):
                 self._pool.take((err.host, err.port))
             else:
                 self._pool.disconnect(inuse_connections=False)
-        except redis.exceptions.AskError as err:  # likewise, of these alone
+        except redis.exceptions.AskError as err:  # likewise, for these keys alone
             with self._elsewhere(err) as other:
                 return work(other)
         except redis.ConnectionError as err:

@@ -1,8 +1,8 @@
-"""One server, and what is sent to it: commands, scripts, batches; with ASKING before each while a slot moves there.
+"""Sends commands, scripts and batches to one server; with ASKING before each while a slot moves to it.
 
-While a slot moves (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec, "ASK redirection") the
-node that has it sends questions about keys that it has no longer, or never had, to the next one by ASK. Each read of a
-batch is redirected alone: the next node would answer about keys that have not moved yet as if there were none.
+While a slot moves (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec, "ASK redirection") its
+node redirects commands with keys that it no longer has, or never had, to the next one by ASK. Each read of a batch is
+redirected alone: the next node would report keys that have not moved yet as missing.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ class RedisNode:
     def __init__(
         self, client: Any, elsewhere: Callable[[redis.exceptions.AskError], AbstractContextManager["RedisNode"]] | None
     ) -> None:
-        """elsewhere: the node that an ASK names; None for the client of such a node, which has one connection."""
+        """elsewhere: opens the node that an ASK names; None for the client of such a node, which has one connection."""
         self._client = client
         self._elsewhere = elsewhere
 
@@ -28,15 +28,15 @@ class RedisNode:
         return self._client.execute_command(*command)
 
     def script(self, text: str, keys: Sequence[str], arguments: Sequence[str | bytes | float]) -> Any:
-        """Run by its digest; redis-py sends the text to a server that does not know it yet."""
+        """Runs a script by its digest; redis-py sends the text to a server that lacks it."""
         script = self._client.register_script(text)
         if self._elsewhere is None:
-            self._client.script_load(text)  # before, since ASKING is for one command
+            self._client.script_load(text)  # first, since ASKING covers one command only
         self._ask()
         return script(keys, arguments)
 
     def batch(self, commands: Sequence[Command], *, atomic: bool) -> list[Any]:
-        self._ask()  # for all of a transaction
+        self._ask()  # covers a whole transaction
         pipeline: Any = _Pipeline(self._client.connection_pool, self._client.response_callbacks, atomic, None)
         for command in commands:
             pipeline.execute_command(*command)

@@ -1,5 +1,5 @@
-"""Where connections to Redis come from: one server, the one that the sentinels call the master, or the node of a
-cluster that has the slot of all our keys."""
+"""Connection pools for Redis: to one server, to the master by the sentinels, or to the node of a cluster that has the
+slot of all our keys."""
 
 import copy
 import threading
@@ -14,34 +14,34 @@ from redis.retry import Retry
 
 from bff.kv.redis_url import CLUSTER, RedisUrl
 
-untyped: Any = redis.sentinel  # whose functions carry no types
+untyped: Any = redis.sentinel  # its functions carry no types
 
 Address = tuple[str, int]
 
-# How often, in seconds, a pool asks the sentinels, or the cluster, whether the master is still the same.
+# Seconds between two questions of a pool to the sentinels, or the cluster, for the current master.
 MASTER_CHECK_INTERVAL = 1.0
 LEAST = 0.05
-"""Seconds between two questions that doubts ask for."""
+"""Seconds between two questions that failures cause."""
 NO = ("false", "no", "0")
 
 
 def one_slot(namespace: str) -> str:
-    """The namespace such that all keys in it are in one slot of a cluster: bff: becomes {bff}:."""
+    """The namespace with a hash tag, which puts all its keys into one slot of a cluster: bff: becomes {bff}:."""
     return f"{{{namespace.removesuffix(':')}}}:"
 
 
 def make(url: RedisUrl, namespace: str, *, timeout: float, connect_timeout: float, size: int) -> redis.ConnectionPool:
-    """A pool that has not connected to anything yet; times in seconds."""
+    """Creates a pool without a connection; times in seconds."""
     limits = {
         "socket_timeout": timeout,
         "socket_connect_timeout": connect_timeout,
-        "retry": Retry(NoBackoff(), 0),  # redis-py would try ten more times, with pauses
+        "retry": Retry(NoBackoff(), 0),  # off: redis-py would retry ten times, with pauses
         "health_check_interval": 0,
         "protocol": 2,
         "driver_info": None,  # saves two CLIENT SETINFO round trips
     }
-    # A name for operators to see. Giving it is also the round trip that a connection needs before it may rest in the
-    # pool: TLS 1.3 session tickets arrive with its reply, else redis-py takes them for a forgotten answer.
+    # A name for operators. Setting it is also the round trip that a connection needs before it may rest in the pool:
+    # TLS 1.3 session tickets arrive with the reply, else redis-py mistakes them for an unread answer.
     options: dict[str, Any] = {"client_name": "bff"} | dict(url.options)
     sentinel_login = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     options |= {"username": url.username, "password": url.password, "db": url.db, "max_connections": size} | limits
@@ -55,14 +55,14 @@ def make(url: RedisUrl, namespace: str, *, timeout: float, connect_timeout: floa
         options["ssl_check_hostname"] = options.get("ssl_check_hostname", "true").lower() not in NO
     if url.scheme in CLUSTER:
         options["ssl"] = tls
-        asking = options | {"max_connections": 2 * size}  # all calls under way may ask, and listeners beside them
+        asking = options | {"max_connections": 2 * size}  # enough for all calls under way, and listeners beside them
         return MasterPool(namespace, ClusterDiscovery(url.hosts, asking), options, patience)
     options["host"], options["port"] = url.hosts[0]
     return redis.ConnectionPool(redis.SSLConnection if tls else redis.Connection, **options)
 
 
 def close(pool: redis.ConnectionPool) -> None:
-    """Connections under way are left to those who use them."""
+    """Closes idle connections; calls under way keep theirs."""
     pool.disconnect(inuse_connections=False)
     if isinstance(pool, MasterPool):
         pool.stop()
@@ -70,7 +70,7 @@ def close(pool: redis.ConnectionPool) -> None:
 
 
 def one_connection(pool: Any, address: Address) -> Any:
-    """A client of the node of a cluster that an answer named, with a connection of its own; to be closed."""
+    """A client of the cluster node that a redirection named, with a connection of its own; the caller closes it."""
     nodes: ClusterDiscovery = pool.sentinel_manager
     host = address[0] or pool.master_address[0]
     return redis.Redis(host=host, port=address[1], **(nodes.options | {"max_connections": 1}))
@@ -81,8 +81,8 @@ class Sentinels(redis.sentinel.Sentinel):
         untyped.Sentinel.__init__(self, hosts, sentinel_kwargs=options)
 
     def discover_master(self, service_name: str) -> Any:
-        """redis-py moves the sentinel that answered to the front of the list along which other threads are walking,
-        so that these ask one twice and another never. Each walks along a list of its own instead."""
+        """Asks the sentinels over a copy of their list. redis-py moves the one that answered to the front of the list
+        while other threads iterate over it, so that these ask one twice and another never."""
         walker: Any = copy.copy(self)
         walker.sentinels = list(self.sentinels)
         address = untyped.Sentinel.discover_master(walker, service_name)
@@ -91,10 +91,10 @@ class Sentinels(redis.sentinel.Sentinel):
 
 
 class ClusterDiscovery:
-    """Tells which node of a cluster is the master of a key, as sentinels tell the master of a service.
+    """Finds the master of a key in a cluster, with the interface of a sentinel client.
 
-    All nodes can tell, so when those that were named at first are gone, others are asked. One that has lost the rest of
-    the cluster says so, and is not believed.
+    Every node knows it, so other nodes are asked when the configured ones are gone. A node that has lost the rest of
+    the cluster reports that, and its answer is ignored.
     """
 
     def __init__(self, hosts: Sequence[Address], options: dict[str, Any]) -> None:
@@ -116,16 +116,16 @@ class ClusterDiscovery:
             for first, last, master, *_ in ranges:
                 if first <= slot <= last:
                     return _address(master, node)
-        raise redis.sentinel.MasterNotFoundError("No node of the cluster tells where our keys are") from failure
+        raise redis.sentinel.MasterNotFoundError("No node of the cluster knows the master of our keys") from failure
 
     def close(self) -> None:
         for client in self._clients.values():
             client.close()
 
     def _asked(self, node: Address) -> list[list[Any]]:
-        """Ranges of slots: first and last slot, master, replicas. None from a node without a cluster."""
+        """The node's ranges of slots: first and last slot, master, replicas. Empty from a node without a cluster."""
         client = self._clients.get(node)
-        if client is None:  # one that nobody holds any more would close its connections, even those in use
+        if client is None:  # kept, since a collected client would close its connections, even those in use
             client = self._clients.setdefault(node, redis.Redis(host=node[0], port=node[1], **self.options))
         questions = client.pipeline(transaction=False).execute_command("CLUSTER INFO").execute_command("CLUSTER SLOTS")
         info, ranges = questions.execute()
@@ -133,21 +133,21 @@ class ClusterDiscovery:
 
 
 def _address(node: list[Any], asked: Address) -> Address:
-    """A node may not know the name by which others find it; then it is the one by which it was asked."""
+    """A node's address. A node may not know its own name; then it is the address of the question."""
     host, port = node[:2]
     return (host.decode() if host else asked[0]), port
 
 
 class MasterPool(redis.sentinel.SentinelConnectionPool):
-    """After a switch the sentinels leave a former master that is alive as it was for some ten seconds: connections to
-    it still work, but what is written there is lost and what is published elsewhere does not arrive. redis-py asks for
-    the master only when it connects, and in the thread that wants to: sentinels that hang would slow requests. Here a
-    thread of its own asks, every second and whenever somebody doubts the answer, and all others take the last one."""
+    """Pool that follows the master. After a failover the sentinels leave a live former master as it was for some ten
+    seconds: connections to it still work, but writes are lost there and messages from elsewhere do not arrive. redis-py
+    asks for the master only when it connects, and in the calling thread: sentinels that hang would slow requests. Here
+    a thread of its own asks, every second and after each failure, and all others use its last answer."""
 
     def __init__(
         self, service: str, sentinels: Sentinels | ClusterDiscovery, options: dict[str, Any], patience: float
     ) -> None:
-        """patience: seconds that a caller waits for the first answer."""
+        """patience: seconds that a call waits for the first answer."""
         untyped.SentinelConnectionPool.__init__(self, service, sentinels, **options)
         self._patience = patience
         self._failure: redis.RedisError | None = None
@@ -155,24 +155,24 @@ class MasterPool(redis.sentinel.SentinelConnectionPool):
         self._thread: threading.Thread | None = None
         self._stopped, self._tried, self._doubts = threading.Event(), threading.Event(), threading.Event()
         proxy: Any = self.proxy
-        self._ask = proxy.get_master_address  # drops idle connections to another one
-        proxy.get_master_address = self._known_address  # what a new connection calls
+        self._ask = proxy.get_master_address  # drops idle connections to a former master
+        proxy.get_master_address = self._known_address  # called by a new connection
 
     def moved(self, connection: redis.Connection) -> bool:
         """Whether the connection leads to a former master."""
         return bool((connection.host, connection.port) != self.master_address)
 
     def doubt(self) -> None:
-        """Ask anew, soon: the master does not answer, or is none."""
+        """Asks again soon: the master does not answer, or is a former one."""
         self._doubts.set()
 
     def take(self, address: Address) -> None:
-        """A node of a cluster has said who the master is."""
+        """Takes the master from a cluster node's redirection."""
         self.proxy.master_address = (address[0] or (self.master_address or address)[0], address[1])
         self.disconnect(inuse_connections=False)
 
     def stop(self) -> None:
-        """Returns when nothing is asked any more, at the latest when a question under way has had its time."""
+        """Stops the thread; returns at the latest when a question under way has timed out."""
         self._stopped.set()
         self._doubts.set()
         if self._thread is not None:
@@ -185,7 +185,7 @@ class MasterPool(redis.sentinel.SentinelConnectionPool):
             self._tried.wait(self._patience)
         address: Address | None = self.master_address
         if address is None:
-            raise redis.sentinel.MasterNotFoundError("Nobody has told yet where the master is") from self._failure
+            raise redis.sentinel.MasterNotFoundError("No sentinel or node has named the master yet") from self._failure
         return address
 
     def _follow(self) -> None:

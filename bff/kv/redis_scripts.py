@@ -1,6 +1,6 @@
-"""What Redis does at once for us where one command is not enough: scripts in Lua, each of which nobody interrupts."""
+"""Lua scripts: atomic operations of Redis for which one command is not enough."""
 
-# KEYS: the key. ARGV: what it must hold; then, unless it is to be deleted, the new value; then the life, unless kept.
+# KEYS: the key. ARGV: the expected value; then, unless it is to be deleted, the new value; then the life, unless kept.
 COMPARE_AND_SET = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if #ARGV == 1 then redis.call('DEL', KEYS[1])
@@ -9,13 +9,13 @@ else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 return 1
 """
 
-# KEYS: a log. ARGV: how long it may be, then the values.
+# KEYS: a log. ARGV: its maximal length, then the values.
 LOG_APPEND = """
 for number = 2, #ARGV do redis.call('XADD', KEYS[1], '*', 'v', ARGV[number]) end
 local dropped = redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[1])
 return {redis.call('XLEN', KEYS[1]), dropped}
 """
-# KEYS: a log. ARGV: its reader, who gets a consumer group that has read nothing; the former reader's ends.
+# KEYS: a log. ARGV: its reader, which gets a new consumer group; the former reader's group is destroyed.
 LOG_OPEN = """
 if redis.call('EXISTS', KEYS[1]) == 1 then
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
@@ -30,9 +30,8 @@ local now = redis.call('TIME')
 local oldest = now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[1]
 return redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f', math.max(oldest, 0)))
 """
-# KEYS: a window, as the times of its hits in microseconds, newest first. ARGV: how many it may have; its length, in
-# microseconds; how many come now. A hit is added once and removed once, so that asking costs the same however many
-# there are.
+# KEYS: a window, as the times of its hits in microseconds, newest first. ARGV: the limit; the period, in
+# microseconds; the number of new hits. A hit is added once and removed once, so a call costs the same for any limit.
 WINDOW_HIT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

@@ -1,4 +1,4 @@
-"""REDIS_URL taken apart, without the Redis library, so that configuration can be checked before anything starts.
+"""Parser of REDIS_URL, without the Redis library, so that configuration can be checked before the server starts.
 
     redis://[user:password@]host[:6379][/db]          rediss:// is the same over TLS
     unix://[user:password@]/path/to/socket[?db=0]
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 _ANY = frozenset({"db", "client_name"})
-# Verification of the server's certificate cannot be switched off; a private CA is named instead.
+# No option switches off the verification of the server's certificate; name a private CA instead.
 _TLS = frozenset({"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password", "ssl_check_hostname"})
 OPTIONS: Mapping[str, frozenset[str]] = {
     "redis": _ANY,
@@ -50,7 +50,7 @@ class RedisUrl:
 
 
 def parse(url: str) -> RedisUrl:
-    """Raises ValueError saying what is wrong, without quoting the URL."""
+    """Raises ValueError about the mistake, without quoting the URL."""
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in OPTIONS:
         raise ValueError(f"the scheme must be one of {', '.join(OPTIONS)}")
@@ -60,7 +60,7 @@ def parse(url: str) -> RedisUrl:
         return _build(split, options)
     except _SafeError as err:
         raise ValueError(str(err)) from None
-    except ValueError:  # urllib quotes what it cannot read
+    except ValueError:  # urllib quotes the part that it cannot read
         raise ValueError("the host, port or database number cannot be read; is a special character unquoted?") from None
 
 

@@ -1,8 +1,8 @@
 """The embedded store: one SQLite file shared by every worker of a machine, for development and small tests.
 
-SQLite lets one writer in at a time, so each operation that writes is one short transaction and thereby atomic across
-threads and processes. What has expired is invisible at once and removed later. Messages are rows that each listener
-polls for, cheaply. Counting an index costs O(members counted) here, O(log n) in Redis.
+SQLite has one writer at a time, so each operation that writes is one short transaction and thereby atomic across
+threads and processes. Expired rows are invisible at once and removed later. Messages are rows that each listener polls
+for, cheaply. Counting an index costs O(members counted) here, O(log n) in Redis.
 """
 
 import sqlite3
@@ -120,7 +120,7 @@ class SqliteStore:
         return self._read(lambda db, _now: sqlite_log.length(db, log))
 
     def window_hit(self, window: str, limit: int, period: float, hits: int = 1) -> Hit:
-        # The time is that of the hit's turn: who waited for another writer must not count among the hits before it.
+        # Reads the clock within the transaction: a hit that waited for another writer must not count as an earlier one.
         return self._write(lambda db, _now: sqlite_window.hit(db, window, limit, period, hits, self._clock()))
 
     def publish(self, channel: str, message: str) -> None:
@@ -224,13 +224,13 @@ def _index_add(db: sqlite3.Connection, add: IndexAdd, now: float) -> None:
 def _index_remove(db: sqlite3.Connection, index: str, member: str, now: float) -> bool:
     _expire_index(db, index, now)
     removed = db.execute("DELETE FROM idx WHERE name = ? AND member = ?", (index, member)).rowcount > 0
-    if removed:  # as in Redis, an index that became empty is gone together with its life
+    if removed:  # as in Redis, an empty index is deleted together with its life
         db.execute(INDEX_FORGET_EMPTY, (index,))
     return removed
 
 
 def _expire_index(db: sqlite3.Connection, index: str, now: float) -> None:
-    """A write to an expired index begins a new one: old members must not come back with it."""
+    """Empties an expired index before a write: its old members must not come back."""
     if db.execute("DELETE FROM idx_life WHERE name = ? AND expires_at <= ?", (index, now)).rowcount:
         db.execute("DELETE FROM idx WHERE name = ?", (index,))
 

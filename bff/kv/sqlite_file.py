@@ -1,11 +1,11 @@
-"""The file under the embedded store: its tables, its connections, its transactions, its tidying.
+"""The file of the embedded store: schema, connection pool, transactions, pruning.
 
-A connection serves one thread at a time and is never used, nor closed, by a process that inherited it
-(https://www.sqlite.org/howtocorrupt.html, section 2.6). They are lent rather than bound to threads, so that a worker
-with short-lived threads or greenlets opens no file per request.
+A connection serves one thread at a time. A process never uses, nor closes, a connection that it inherited
+(https://www.sqlite.org/howtocorrupt.html, section 2.6). The pool lends connections rather than binding them to threads,
+so that a worker with short-lived threads or greenlets opens no file per request.
 
-A file that is gone, or another one at its place, is noticed before each use: there is no store then until a worker that
-starts has made a file, or an operator has put one back, and all workers go on with that one.
+Before each use the worker checks that the file is still the same. After a loss there is no store until a starting
+worker has created a file, or an operator has put one back; then all workers go on with that one.
 """
 
 import fcntl
@@ -46,7 +46,7 @@ CREATE INDEX IF NOT EXISTS hits_name ON hits (name, at);
 CREATE INDEX IF NOT EXISTS hits_end ON hits (ends_at);
 """
 
-# Every 32nd write removes up to 128 expired rows of a kind: more than those writes can have made, and never a pause.
+# Every 32nd write removes up to 128 expired rows of a kind: more than these writes can have added, in a short time.
 PRUNE_EVERY = 32
 PRUNE_ROWS = 128
 PRUNE = (
@@ -72,7 +72,7 @@ class SqliteFile:
         self._writes = itertools.count(1)
 
     def open(self) -> None:
-        """Make the file ready for this process; several may do so at the same time."""
+        """Prepares the file for this process; several processes may do so at the same time."""
         with _translated():
             self._ensure_open()
 
@@ -84,7 +84,7 @@ class SqliteFile:
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
-        """A connection of the caller's own, closed in the end."""
+        """A connection of the caller's own, closed after the block."""
         with _translated():
             self._ensure_open()
             db = self._connect()
@@ -95,13 +95,13 @@ class SqliteFile:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """One consistent view."""
+        """A read transaction: one consistent view."""
         with self._transaction("BEGIN") as db:
             yield db
 
     @contextmanager
     def writing(self, now: float) -> Iterator[sqlite3.Connection]:
-        """All or nothing, and nobody else writes meanwhile; now and then expired rows go as well."""
+        """A write transaction, exclusive among writers; some of them also remove expired rows."""
         with self._transaction("BEGIN IMMEDIATE") as db:
             yield db
             if next(self._writes) % PRUNE_EVERY == 0:
@@ -109,7 +109,7 @@ class SqliteFile:
                     db.execute(statement, {"now": now, "rows": PRUNE_ROWS})
 
     def is_there(self) -> None:
-        """Raises StoreUnavailable when the file that was opened is gone, or is another one now."""
+        """Raises StoreUnavailable when the opened file is gone, or was replaced."""
         with _translated():
             if _identity(self._path) != self._identity:
                 raise StoreUnavailable("The store's file is another one now")
@@ -125,7 +125,7 @@ class SqliteFile:
                 yield db
                 db.execute("COMMIT")
             except BaseException:
-                db.close()  # rolls back, and leaves no half-used connection behind
+                db.close()  # rolls back; the pool never gets a half-used connection
                 raise
             self._give_back(db, idle)
 
@@ -138,7 +138,7 @@ class SqliteFile:
     def _give_back(self, db: sqlite3.Connection, idle: deque[sqlite3.Connection]) -> None:
         if self._pid == os.getpid() and idle is self._idle:
             idle.append(db)
-        else:  # the store was closed meanwhile, or its file is another one
+        else:  # the store was closed meanwhile, or its file was replaced
             db.close()
 
     def _ensure_open(self) -> None:
@@ -167,7 +167,7 @@ class SqliteFile:
             self._prepare(make=False)
 
     def _prepare(self, *, make: bool) -> None:
-        # Switching to WAL fails at once, without the busy timeout, when two processes try together: one at a time.
+        # A lock, since switching to WAL fails at once, without the busy timeout, when two processes try together.
         folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
@@ -185,13 +185,13 @@ class SqliteFile:
 
     def _make(self) -> None:
         if not self._path.exists():
-            for kind in ("-wal", "-shm"):  # of a file that was deleted, whose last users may still have them open
+            for kind in ("-wal", "-shm"):  # left by a deleted file; its last users may still have them open
                 self._path.with_name(self._path.name + kind).unlink(missing_ok=True)
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._path.chmod(0o600)
 
     def _connect(self) -> sqlite3.Connection:
-        """To the file that is there: none is made."""
+        """Connects to the existing file, and never creates one."""
         place = f"file:{quote(str(self._path))}?mode=rw"
         db = sqlite3.connect(place, uri=True, timeout=self._timeout, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA synchronous=NORMAL")

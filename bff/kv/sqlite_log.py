@@ -1,6 +1,6 @@
-"""Logs in the embedded store: rows in order of their numbers, and of each log how long it is and who has read how far.
+"""Logs in the embedded store: numbered rows, and for each log its length, its reader and the reader's position.
 
-Every function is part of a transaction that its caller holds, so what it does happens at once for everybody else.
+Every function runs within its caller's transaction, so its changes are atomic for all other processes.
 """
 
 import sqlite3
@@ -38,7 +38,7 @@ def acknowledge(db: sqlite3.Connection, log: str, ids: Sequence[str]) -> int:
 
 
 def trim(db: sqlite3.Connection, log: str, before: float) -> int:
-    """before: on the clock that entries are stamped with."""
+    """Removes entries from before that time, by the clock of the entries' timestamps."""
     return _shorten(db, log, db.execute(DROP_OLDER, (log, before)).rowcount)
 
 

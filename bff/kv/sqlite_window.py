@@ -1,6 +1,6 @@
-"""Moving windows in the embedded store: a row for each hit, until it is out of its window.
+"""Moving windows in the embedded store: a row for each hit, until it leaves its window.
 
-Asking costs as much as the window has hits, where in Redis it costs the same however many there are.
+A call costs O(hits in the window) here; in Redis it costs the same for any number.
 """
 
 import sqlite3
@@ -9,7 +9,7 @@ from bff.kv import Hit
 
 
 def hit(db: sqlite3.Connection, window: str, limit: int, period: float, more: int, now: float) -> Hit:
-    """Part of a transaction that the caller holds, so that nobody else counts meanwhile."""
+    """Counts hits within the caller's transaction, so that no other process counts meanwhile."""
     db.execute("DELETE FROM hits WHERE name = ? AND at <= ?", (window, now - period))
     hits, oldest = db.execute("SELECT count(*), min(at) FROM hits WHERE name = ?", (window,)).fetchone()
     counted = hits + more <= limit

@@ -1,8 +1,8 @@
 """Fair semaphore: calls of the store take turns in the order in which they came.
 
-A burst makes each of them wait longer, and is no outage: a call gives up only when no other has ended for a while, or
-after so long that its client has left. Python's own semaphore lets calls that come later go first, so that under
-gevent some of 900 logins waited for longer than five seconds while others had several turns.
+In a burst each call waits longer, which is no outage. A call fails only when no other call has ended for a while, or
+after so long that its client has left. Python's own semaphore lets later calls go first, so that under gevent some of
+900 logins waited for longer than five seconds while others had several turns.
 """
 
 import threading
@@ -22,10 +22,10 @@ class Turns:
         self._lock = threading.Lock()
         self._free = size
         self._waiting: deque[threading.Event] = deque()
-        self._ended = clock()  # when a call ended last
+        self._ended = clock()  # the end of the last call
 
     def acquire(self) -> bool:
-        """False when the call waited too long."""
+        """Waits for a turn; False when the call waited too long."""
         with self._lock:
             if self._free:
                 self._free -= 1
@@ -40,7 +40,7 @@ class Turns:
         return True
 
     def release(self) -> None:
-        """The next call inherits the place, so that none that comes meanwhile can take it."""
+        """Hands the place to the next waiting call, so that no later call can take it."""
         with self._lock:
             self._ended = self._clock()
             if self._waiting:
@@ -49,5 +49,5 @@ class Turns:
                 self._free += 1
 
     def _left(self, begun: float) -> float:
-        """Seconds that a call still waits which has waited since then."""
+        """The rest of a call's wait in seconds. begun: its start."""
         return max(0.0, min(max(begun, self._ended) + self._patience, begun + LONGEST) - self._clock())

@@ -50,7 +50,7 @@ VERIFY_DURATION = Histogram(
 )
 SESSION_VALIDATION = Histogram(
     "bff_session_validation_duration_seconds",
-    "Seconds it took to tell whether a request belongs to a live session.",
+    "Seconds until a request was matched to a live session, or to none.",
     buckets=VERIFY_BUCKETS,
 )
 OAUTH_FLOW_DURATION = Histogram(
@@ -58,7 +58,7 @@ OAUTH_FLOW_DURATION = Histogram(
 )
 LOGINS = Counter("bff_logins_total", "Login attempts: started, success, or the failure by name.", ["result"])
 BINDING_FAILURES = Counter(
-    "bff_session_binding_failures_total", "Requests whose client did not match the session's.", ["reason"]
+    "bff_session_binding_failures_total", "Requests from another client than the session's.", ["reason"]
 )
 TOKEN_EXCHANGE = Counter(
     "bff_token_exchange_total", "Calls to the token endpoint, by grant and outcome.", ["grant_type", "status"]
@@ -102,7 +102,7 @@ REFRESH_SUCCESS = Counter(
 )
 REFRESH_FAILED = Counter("bff_token_refresh_failed_total", "Refreshes that failed, by cause.", ["reason"])
 REFRESHES = Counter(
-    "bff_token_refresh_total", "Refreshes wanted, by the service whose token it was and outcome.", ["service", "status"]
+    "bff_token_refresh_total", "Refreshes wanted, by the service of the token and outcome.", ["service", "status"]
 )
 TOKEN_EXPIRED = Counter("bff_token_expiry_total", "Tokens found expired when they were needed.", ["service"])
 AUTHZ_REQUESTS = Counter(
@@ -129,9 +129,9 @@ OUTBOX_SEALED_OUT = Gauge(
 EVENTS_LATE = Counter(
     "bff_events_late_total", "Durable events whose response did not wait for the store, because that was away."
 )
-EVENTS_LOST = Counter("bff_events_lost_total", "Events that nobody will ever receive, by cause.", ["reason"])
+EVENTS_LOST = Counter("bff_events_lost_total", "Events that were lost before delivery, by cause.", ["reason"])
 EVENTS_SAMPLED_OUT = Counter(
-    "bff_events_sampled_out_total", "Events that strangers caused beyond the few that are kept, by cause.", ["reason"]
+    "bff_events_sampled_out_total", "Events of anonymous clients beyond the few that are kept, by cause.", ["reason"]
 )
 SEALED_ELSEWHERE = Counter(
     "bff_sealed_elsewhere_total",
@@ -141,7 +141,7 @@ SEALED_ELSEWHERE = Counter(
 SEALED_KINDS = ("session-hot", "session-cold", "login-attempt", "end-session", "csrf")
 for _kind in SEALED_KINDS:
     SEALED_ELSEWHERE.labels(_kind)  # an alert sees no first increment of a series that was not there
-EVENT_FAULTS = Counter("bff_event_faults_total", "Fields of events that could not be told as they were.", ["fault"])
+EVENT_FAULTS = Counter("bff_event_faults_total", "Fields of events that had to be replaced or cut.", ["fault"])
 RATE_LIMIT_VIOLATIONS = Counter(
     "bff_rate_limit_violations_total", "Requests over a limit, by the client's pseudonym bucket.", ["client_id"]
 )

@@ -1,1 +1,1 @@
-"""May this subject do that to this resource? Asked of a policy decision point (AuthZEN 1.0)."""
+"""Policy enforcement: asks a policy decision point whether a subject may act on a resource (AuthZEN 1.0)."""

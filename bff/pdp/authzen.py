@@ -1,8 +1,8 @@
-"""A policy decision point elsewhere, asked as AuthZEN has it (OpenID Authorization API 1.0).
+"""Client of a remote policy decision point (OpenID Authorization API, AuthZEN 1.0).
 
-Where its endpoints are, its metadata says (section 9); one without metadata has them at the standard paths. Only `true`
-or `false` in an answer as the standard has it is a decision. Asking twice is the same as asking once, so an evaluation
-is repeated where any call may be, but whatever happens, nobody waits longer than the timeout for all of it.
+The PDP's metadata name its endpoints (section 9); a PDP without metadata has them at the standard paths. Only the
+standard's `true` or `false` is a decision. An evaluation is idempotent, so the client retries it like any other call,
+within one timeout for all attempts.
 """
 
 import time
@@ -28,13 +28,13 @@ class Endpoints(NamedTuple):
 
 
 class Credential(Protocol):
-    """What shows the PDP who asks."""
+    """The BFF's credential for a PDP."""
 
     def headers(self, url: str, seconds: float) -> Mapping[str, str]:
-        """For one POST, had within so many seconds. Raises NoDecision (token)."""
+        """The header fields for one POST, obtained within so many seconds. Raises NoDecision (token)."""
 
     def others(self, url: str, refused: Response, seconds: float) -> Mapping[str, str] | None:
-        """For another try after an answer 401; None when it would end the same. Raises NoDecision (token)."""
+        """The header fields for a retry after a 401; None when a retry is useless. Raises NoDecision (token)."""
 
 
 class Authzen:
@@ -49,7 +49,7 @@ class Authzen:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """base_url: the PDP's identifier, without a trailing slash. timeout: seconds for a whole decision. http: a
-        client whose timeout is for a whole call."""
+        client with a timeout for a whole call."""
         self._base = base_url
         self._timeout = timeout
         self._http = http
@@ -80,7 +80,7 @@ class Authzen:
         return decisions
 
     def check(self) -> None:
-        """Fetch the metadata anew. Raises NoDecision."""
+        """Fetches the metadata again. Raises NoDecision."""
         self._endpoints = self._fetched(self._clock() + self._timeout)
 
     def _decide(self, question: Evaluation, correlation_id: str, deadline: float) -> Decision:
@@ -103,7 +103,7 @@ class Authzen:
         """The answer, which is a JSON object with status 200."""
         answer = self._posted(url, target, document, correlation_id, deadline)
         if answer.status == 404:
-            self._endpoints = None  # it moved, so its metadata says where to
+            self._endpoints = None  # the endpoint moved, so the next question fetches the metadata
         if answer.status in (401, 403):
             raise NoDecision("refused")
         if answer.status != 200:
@@ -146,7 +146,7 @@ class Authzen:
         return left
 
     def _known(self, deadline: float) -> Endpoints:
-        """As kept; `check` fetches them anew now and then."""
+        """The cached endpoints; `check` refreshes them periodically."""
         if (known := self._endpoints) is None:
             known = self._endpoints = self._fetched(deadline)
         return known
@@ -165,7 +165,7 @@ class Authzen:
         except UpstreamError as err:
             raise NoDecision(err.outcome) from err
         if str(metadata.get("policy_decision_point")).rstrip("/") != self._base:
-            raise NoDecision("metadata")  # section 9.2.3: it is another's
+            raise NoDecision("metadata")  # section 9.2.3: it belongs to another PDP
         several = metadata.get("access_evaluations_endpoint")
         return Endpoints(
             self._endpoint(metadata.get("access_evaluation_endpoint")),
@@ -173,7 +173,7 @@ class Authzen:
         )
 
     def _endpoint(self, url: object) -> str:
-        """Raises NoDecision for what is no URL, or would carry questions in the clear where the base does not."""
+        """Raises NoDecision for a value that is no URL, or that has no TLS where the base URL has."""
         schemes = ("https://",) if self._base.startswith("https:") else ("https://", "http://")
         if not isinstance(url, str) or not url.startswith(schemes):
             raise NoDecision("metadata")
@@ -181,7 +181,7 @@ class Authzen:
 
 
 def _together(documents: list[dict[str, Any]], semantic: Semantic) -> dict[str, Any]:
-    """Section 7.1: what all questions share is said once, beside them."""
+    """Section 7.1: members that all questions share stand once, beside the questions."""
     shared: dict[str, Any] = {
         name: documents[0][name]
         for name in ("subject", "context")
@@ -193,7 +193,7 @@ def _together(documents: list[dict[str, Any]], semantic: Semantic) -> dict[str, 
 
 def _contradictory(questions: Sequence[Evaluation]) -> bool:
     """Whether one subject or resource is described in two ways. A PDP may take its properties from either question for
-    both (Cerbos 0.55 does, whatever the subject's type), and so allow what alone it would deny."""
+    both (Cerbos 0.55 does, for every type of subject), and so allow a question that it would deny alone."""
     described: dict[tuple[str, ...], tuple[str, ...]] = {}
     for each in questions:
         subject = each.subject_type, each.subject_properties
@@ -206,13 +206,13 @@ def _contradictory(questions: Sequence[Evaluation]) -> bool:
 
 
 def _length(decisions: Sequence[Decision], asked: int, semantic: Semantic) -> int:
-    """How many decisions there should be."""
+    """The expected number of decisions."""
     ended = next((number for number, decision in enumerate(decisions, 1) if semantic.ends(decision)), asked)
     return min(ended, asked)
 
 
 def _cause(status: int) -> Cause:
-    """What an answer with another status than 200 means. A PDP that answers 400 or 413 has read the question."""
+    """The cause behind a status other than 200. A PDP that answers 400 or 413 has read the question."""
     if status >= 500 or status == 429:
         return Cause.OUTAGE
     return Cause.QUESTION if status in _ABOUT_THE_QUESTION else Cause.MISTAKE
@@ -227,8 +227,8 @@ def _decision(answer: object) -> Decision:
 
 
 def _reason(context: Mapping[str, Any]) -> str:
-    """What may be told to the person, by the names that the standard's examples use. It is text of another server, and
-    is cut down to one line."""
+    """The reason for the user, by the names of the standard's examples. It is another server's text, so it is cut to
+    one line."""
     for name in ("reason_user", "reason"):
         told = context.get(name)
         if isinstance(told, Mapping):

@@ -1,14 +1,14 @@
-"""Policies in this process: the Cedar language (https://docs.cedarpolicy.com) by its own engine.
+"""Embedded policy decision point: the Cedar language (https://docs.cedarpolicy.com) by its own engine.
 
-A question becomes what Cedar asks about so: the subject is the principal, an entity of the subject's type with its
-properties as attributes and `role::"..."` for each of its roles as parents; the action is `Action::"..."`; the resource
-is an entity of its type with its properties; the context is a record. No entity has any other relation. Each has its id
-as the attribute `id`, whatever a property of that name says, since Cedar gives policies no other way to compare it.
+The subject becomes the principal: an entity of the subject's type with its properties as attributes and `role::"..."`
+for each of its roles as parents. The action is `Action::"..."`, the resource an entity of its type with its
+properties, the context a record. No entity has any other relation. The attribute `id` of each entity is its id, even if
+a property has that name, since Cedar policies cannot compare ids otherwise.
 
-`@id` names a policy in what operators read. `@reason` is what the person is told when a forbid decides.
+`@id` names a policy in logs and metrics. The user reads `@reason` when a forbid decides.
 
-Nothing of a question is ever parsed as Cedar: values go in as data, and what Cedar cannot say (null, fractions, keys
-that its JSON gives another meaning) leaves the question undecided rather than decided about something else.
+Nothing of a question is ever parsed as Cedar: values go in as data. A value that Cedar cannot express (null, fractions,
+keys with another meaning in its JSON) leaves the question undecided, since a decision would be about another question.
 """
 
 import json
@@ -32,14 +32,14 @@ NOT_PERMITTED = "No policy permits this."
 LONGEST_REASON = 500
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:::[A-Za-z_][A-Za-z0-9_]*)*")
-_ESCAPE = "__"  # begins the keys that Cedar's JSON gives a meaning, such as __entity
+_ESCAPE = "__"  # prefix of keys with a meaning in Cedar's JSON, such as __entity
 _LONG = 2**63
 _DEEPEST = 32
 
 
 @dataclass(frozen=True)
 class Policies:
-    """effects, reasons: by the id that Cedar gives a policy, which is its place. names: every @id."""
+    """effects, reasons: by Cedar's id of a policy, which is its position. names: every @id."""
 
     handle: cedarpy.PolicySet
     effects: dict[str, str]
@@ -51,7 +51,7 @@ class Cedar:
     """A PolicyDecisionPoint."""
 
     def __init__(self, policies: PolicyFiles, roles_property: str) -> None:
-        """Parses now. Raises ValueError for what `problems` tells of."""
+        """Parses now. Raises ValueError for mistakes that `problems` lists."""
         self._policies = _parsed("\n".join(text for _, text in policies.texts))
         self._roles_property = roles_property
 
@@ -83,7 +83,7 @@ class Cedar:
         return
 
     def _refuse_doubt(self, failed: Sequence[str | None]) -> None:
-        """Cedar leaves out a policy that fails. A forbid that was left out might have said no."""
+        """Raises Undecided when Cedar skipped a failing forbid, since that policy might have denied the question."""
         doubtful = [name for name in failed if name is None or self._policies.effects.get(name) != "permit"]
         if doubtful:
             log.warning("cedar_policy_failed", extra={"policy": str(doubtful[0])})
@@ -95,7 +95,7 @@ class Cedar:
         return next((self._policies.reasons[name] for name in sorted(deciding) if name in self._policies.reasons), "")
 
     def _translated(self, question: Evaluation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """(request, entities) as cedarpy takes them."""
+        """(request, entities) for cedarpy."""
         subject = _uid(question.subject_type, question.subject_id)
         resource = _uid(question.resource_type, question.resource_id)
         attributes = _record(question.subject_properties)
@@ -108,9 +108,9 @@ class Cedar:
         }
         about = _record(question.resource_properties)
         if question.action_properties != NOTHING:
-            raise NoDecision("properties")  # to Cedar an action has none, and a policy elsewhere may need them
+            raise NoDecision("properties")  # Cedar's actions have none, and a remote policy may need them
         if resource == subject:
-            if about:  # one entity has one set of attributes, and nobody may add to the subject's
+            if about:  # one entity has one set of attributes, and a request may not add to the subject's
                 raise NoDecision("properties")
             return request, [principal]
         return request, [principal, _entity(resource, about, [])]
@@ -123,7 +123,7 @@ class Cedar:
 
 
 def problems(files: PolicyFiles, *, needed: bool) -> list[str]:
-    """A sentence for each mistake in the policies. needed: whether anything asks them."""
+    """A sentence for each mistake in the policies. needed: whether a route or a profile asks them."""
     if files.fault:
         return [f"{files.folder}: cannot be read ({files.fault})."]
     found: list[str] = []
@@ -143,7 +143,7 @@ def problems(files: PolicyFiles, *, needed: bool) -> list[str]:
 
 
 def _mistakes(path: Path, policies: Policies, named: dict[str, Path]) -> Iterator[str]:
-    """named: every @id so far, and where; this file's are added."""
+    """named: the file of every @id so far; this file's are added."""
     if policies.handle.templates():
         yield f"{path}: holds a template (?principal or ?resource), which nothing here fills in."
     for name in policies.names:
@@ -173,7 +173,7 @@ _FAILED = re.compile(r"error while evaluating policy `([^`]+)`")
 
 
 def _failed(errors: Sequence[str]) -> list[str | None]:
-    """The policies that Cedar says it left out; None where it does not say which."""
+    """The ids of the policies that Cedar skipped; None where its message names no policy."""
     found = [_FAILED.match(error) for error in errors]
     return [match[1] if match else None for match in found]
 
@@ -183,7 +183,7 @@ def _uid(entity_type: str, entity_id: str) -> dict[str, str]:
         raise NoDecision("type")
     try:
         entity_id.encode()
-    except UnicodeEncodeError as err:  # half a character, which JSON can say
+    except UnicodeEncodeError as err:  # half a surrogate pair, which JSON can express
         raise NoDecision("properties") from err
     return {"type": entity_type, "id": entity_id}
 
@@ -201,7 +201,7 @@ def _record(text: str) -> dict[str, Any]:
 
 
 def _check(value: object, deeper: int) -> None:
-    """Raises NoDecision for what is not, or not only, data to Cedar."""
+    """Raises NoDecision for a value that Cedar would not read as plain data."""
     if deeper == 0 or value is None or isinstance(value, float):
         raise NoDecision("properties")
     if isinstance(value, int) and not -_LONG <= value < _LONG:

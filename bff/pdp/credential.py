@@ -1,8 +1,8 @@
-"""How the BFF shows a remote policy decision point who asks: a fixed Bearer token, or one of its own (RFC 6749 section
-4.4), which may be bound to a key (DPoP, RFC 9449).
+"""Client authentication at a remote policy decision point: a fixed Bearer token, or one by client credentials (RFC 6749
+section 4.4), which may be bound to a key (DPoP, RFC 9449).
 
-A token that is to be had from a provider first must not hold a request longer than the decision may take. It is fetched
-by one background thread for all requests that wait for it, each of them only as long as it may.
+Single flight in the background: one thread fetches the token for all requests that wait for it. Each request waits only
+as long as its decision may take, even when the provider is slow.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from bff.tokens.client_credentials import ClientCredentialsTokens
 from bff.tokens.source import BoundToken
 
 RENEWED_AFTER = 10.0
-"""Seconds. A PDP that refuses every token must not make us ask the provider for another each time."""
+"""Seconds between two renewals, so that a PDP that refuses every token causes no flood of token requests."""
 
 
 class FixedBearer:
@@ -43,8 +43,7 @@ class ClientCredentialsBearer:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
-        """later: does some work while the caller goes on. clock: Unix seconds. monotonic: seconds that only go
-        forward."""
+        """later: runs work in the background. clock: Unix seconds. monotonic: seconds that only go forward."""
         self._tokens = tokens
         self._service = service
         self._dpop = dpop
@@ -64,8 +63,8 @@ class ClientCredentialsBearer:
         return self._dpop.authorization(held.token, held.key, "POST", url)
 
     def others(self, url: str, refused: Response, seconds: float) -> Mapping[str, str] | None:
-        """With the nonce that the answer offers, where it was refused for that; else with a newer token, unless the
-        one that is held is as good as new."""
+        """With the nonce of the answer, if the PDP refused the former one; else with a newer token, unless the current
+        one is nearly new."""
         held = self._held
         due = self._monotonic() - self._renewed_at >= RENEWED_AFTER
         if held is None or (not self._dpop.wants_another(url, refused) and due):
@@ -79,7 +78,7 @@ class ClientCredentialsBearer:
         return flight
 
     def _run(self, how: str, flight: "Future[BoundToken]") -> None:
-        with suppress(BFFError):  # those who wait are told
+        with suppress(BFFError):  # the flight hands the error to the waiting requests
             self._single_flight.run(how, flight, self._ensured if how == "ensure" else self._renewed)
 
     def _ensured(self) -> BoundToken:
@@ -95,7 +94,7 @@ class ClientCredentialsBearer:
 def _landed(flight: "Future[BoundToken]", seconds: float) -> BoundToken:
     try:
         return flight.result(seconds)
-    except (TokenRefused, InsufficientScope) as err:  # the provider has answered, and will not answer otherwise
+    except (TokenRefused, InsufficientScope) as err:  # the provider's answer is final
         raise NoDecision("token") from err
     except (BFFError, TimeoutError) as err:
         raise NoDecision("token", Cause.OUTAGE) from err

@@ -1,19 +1,18 @@
-"""What this worker remembers of the policy decision point's answers, so that most requests cost no call.
+"""Decision cache: this worker's copies of the policy decision point's answers, so that most requests cost no call.
 
-A decision is remembered under the whole question (but not its correlation id, on which no decision depends): a grant
-for `allow_ttl` seconds and a denial for `deny_ttl`, each off when 0. Threads that ask the same question at the same
-moment make one call. A failure is not remembered; the breaker in front of the PDP is what keeps it cheap.
+The key is the whole question (but not its correlation id, on which no decision depends). A grant lives for `allow_ttl`
+seconds and a denial for `deny_ttl`, each off when 0. Threads with the same question at the same moment make one call
+(single flight). A failure is not cached; the breaker in front of the PDP keeps it cheap.
 
-The PDP may say that its policies or data changed. That is published, and every worker's listener forgets what it must,
-everything when in doubt. While the listener is not connected nothing is remembered, and an answer that was under way
-when something was to be forgotten is given to those who had asked before, but neither remembered nor given to those who
-ask after:
+The PDP may report changed policies or data. The BFF publishes the report, and every worker's listener drops the
+affected decisions, all of them when in doubt. While the listener is not connected the cache is off. A change may arrive
+during a call to the PDP: then earlier requests get the answer, but it is neither cached nor given to later requests:
 
     request                        listener
     generation -> 7
     the PDP is asked
-                                   "changed": forget, generation = 8
-    generation is not 7 any more: answer, but do not remember
+                                   "changed": drop, generation = 8
+    generation is not 7 any more: answer, but do not cache
 """
 
 import json
@@ -29,7 +28,7 @@ from bff.settings import PdpSettings
 
 CHANGES = "decision-changes"
 LONGEST = 4096
-"""Characters of a question that is remembered; callers choose some of them, and memory is bounded by their number."""
+"""Characters of the longest question in the cache; callers choose some of them, and this bounds the memory."""
 
 
 class Remembered(NamedTuple):
@@ -49,7 +48,7 @@ class DecisionCache:
         self._patience = settings.timeout
         self._clock = clock
         self._remembered: dict[Evaluation, Remembered] = {}
-        self._changing = threading.Lock()  # a question that is remembered takes no lock
+        self._changing = threading.Lock()  # a cached question takes no lock
         self._generation = 0
         self._truthful = False
         self._subscription: Subscription | None = None
@@ -57,7 +56,7 @@ class DecisionCache:
         self._hit, self._miss = (metrics.AUTHZ_CACHE.labels(result).inc for result in ("hit", "miss"))
 
     def start(self) -> None:
-        """Begin to listen; until that works nothing is remembered."""
+        """Starts the listener; the cache is off until it is connected."""
         if self._size and self._subscription is None:
             self._subscription = self._kv.subscribe(CHANGES, self._changed, self._listening)
 
@@ -71,7 +70,7 @@ class DecisionCache:
 
     @property
     def truthful(self) -> bool:
-        """Whether the listener is connected, so that decisions may be remembered."""
+        """Whether the listener is connected, so that decisions may be cached."""
         return self._truthful
 
     def decide(self, question: Evaluation, correlation_id: str = "") -> Decision:
@@ -95,8 +94,8 @@ class DecisionCache:
     def decide_all(
         self, questions: Sequence[Evaluation], semantic: Semantic, correlation_id: str = ""
     ) -> list[Decision]:
-        """One decision per question in order, as far as the semantic goes; in one call for all that are not remembered.
-        Raises NoDecision."""
+        """One decision per question in order, up to the question where the semantic ends the list. All questions that
+        are not cached go into one call. Raises NoDecision."""
         known = [self._cached(question) for question in questions]
         last = next((number for number, decision in enumerate(known) if decision and semantic.ends(decision)), None)
         known = known if last is None else known[: last + 1]
@@ -106,7 +105,7 @@ class DecisionCache:
         return _merged(known, self._asked_all(missing, semantic, correlation_id), semantic)
 
     def change(self, *, subject: tuple[str, str] | None = None, resource: tuple[str, str] | None = None) -> None:
-        """Let every worker forget the decisions about one subject or resource, each as (type, id), or all of them.
+        """Makes every worker drop the decisions about one subject or resource, each as (type, id), or all of them.
         Raises StoreUnavailable."""
         self._kv.publish(CHANGES, json.dumps({"subject": subject, "resource": resource}))
 
@@ -116,7 +115,7 @@ class DecisionCache:
 
     def _asked(self, question: Evaluation, correlation_id: str, generation: int) -> Decision:
         if (known := self._cached(question)) is not None:
-            return known  # somebody landed just before this one boarded
+            return known  # another flight landed just before this one began
         decision = self._pdp.decide(question, correlation_id)
         self._remember(question, decision, generation)
         return decision
@@ -139,7 +138,7 @@ class DecisionCache:
                 return
             self._remembered.pop(question, None)
             while len(self._remembered) >= self._size:
-                # Oldest first. Decisions live for seconds, so being recently used says little.
+                # Oldest first, not least recently used: decisions live for seconds.
                 del self._remembered[next(iter(self._remembered))]
             self._remembered[question] = Remembered(decision, self._clock() + life)
 
@@ -151,7 +150,7 @@ class DecisionCache:
                 del self._remembered[question]
 
     def _listening(self, connected: bool) -> None:
-        """Whatever was missed while the listener was away is unknown, so nothing is remembered across the gap."""
+        """Clears the cache, since messages of changes may have been missed in the gap."""
         with self._changing:
             self._generation += 1
             self._remembered.clear()
@@ -159,7 +158,7 @@ class DecisionCache:
 
 
 def _is_invalidated(message: str) -> Callable[[Evaluation], bool]:
-    """Which questions are about what changed; all of them when the message does not say it in a way known here."""
+    """Returns a predicate of the affected questions; all of them when the message is of an unknown form."""
     try:
         content = json.loads(message)
         subject, resource = (tuple(content[name] or ()) for name in ("subject", "resource"))
@@ -174,7 +173,7 @@ def _is_invalidated(message: str) -> Callable[[Evaluation], bool]:
 
 
 def _merged(known: Sequence[Decision | None], asked: list[Decision], semantic: Semantic) -> list[Decision]:
-    """In the order of the questions, the asked ones in the gaps, until one ends the list."""
+    """Merges cached and fetched decisions in the order of the questions, until one ends the list."""
     answers, merged = iter(asked), []
     for decision in known:
         found = next(answers, None) if decision is None else decision

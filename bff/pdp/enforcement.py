@@ -1,8 +1,8 @@
-"""Whoever protects something asks here: the answer is let through or AccessDenied, and it is counted and audited.
+"""Policy enforcement point: raises AccessDenied for a request that the policy does not allow; counts and audits each.
 
-What a decision is made of: who asks (with roles and permissions), what they want to do to what, and the client's
-address as context. A request that is not clearly allowed is denied, unless its route was declared to go on without a
-decision (`on_error: allow`) and nobody answers: what a request can bring about itself lets no request pass (ADR 38).
+A question holds the subject (with roles and permissions), the action, the resource, and the client's address as
+context. A request without a clear grant is denied. The exception is an outage of the PDP on a route with
+`on_error: allow`: a failure that a request can cause by its content lets no request pass (ADR 38).
 """
 
 import functools
@@ -22,24 +22,24 @@ from bff.settings import OnError, RouteSettings, VerifyProfile
 log = logging.getLogger(__name__)
 
 ALLOW, DENY, ERROR, NO_MAPPING = "allow", "deny", "error", "no_mapping"
-UNDECIDED = "No decision can be had at the moment."
+UNDECIDED = "We can't check your permission right now. Please try again in a moment."
 WHY = {
     Cause.OUTAGE: UNDECIDED,
-    Cause.QUESTION: "What the request says is nothing that the policy can decide about.",
-    Cause.MISTAKE: "The policy cannot decide about this.",
+    Cause.QUESTION: "The policy cannot decide about the values in this request.",
+    Cause.MISTAKE: "The policy cannot decide about this request. If that happens again, contact this site's support.",
 }
 CODES = {Cause.OUTAGE: ERROR, Cause.QUESTION: "property_invalid", Cause.MISTAKE: ERROR}
 ADDRESS = "client_address"
 LONGEST_ASKED = 32 * 1024
-"""Characters of an id and properties that a request may bring in. A longer question could keep a PDP busy until the
-time is over, and what its sender has caused would pass for an outage."""
+"""Characters of an id and properties from a request. A longer question could keep a PDP busy until the timeout, and the
+sender's own doing would pass for an outage."""
 _REMEMBERED = 4096
 _Record = Callable[[float, metrics.Exemplar], None]
 
 
 class Request(NamedTuple):
-    """What is audited of the request behind a question. route: its id, or a path template. user: as applications see
-    it; only a keyed pseudonym of it is told."""
+    """The audited facts of the request behind a question. route: its id, or a path template. user: as applications
+    see it; the audit event carries only a keyed pseudonym."""
 
     correlation_id: str
     route: str
@@ -50,7 +50,7 @@ class Request(NamedTuple):
 
 
 class Names:
-    """Which resources and actions have a metric label of their own: those that a route or a verify profile names."""
+    """Closed label values: the resources and actions that a route or a verify profile names; all else is `other`."""
 
     def __init__(self, routes: Collection[RouteSettings], profiles: Collection[VerifyProfile]) -> None:
         maps = [route.authz_map for route in routes if route.authz and route.authz_map]
@@ -61,7 +61,7 @@ class Names:
 
 class PolicyEnforcementPoint:
     def __init__(self, decisions: DecisionCache, audit: Audit, names: Names, on_error: OnError = OnError.DENY) -> None:
-        """on_error: where a caller does not say its own."""
+        """on_error: the default for callers without one."""
         self._decisions = decisions
         self._audit = audit
         self._names = names
@@ -79,8 +79,8 @@ class PolicyEnforcementPoint:
         user: str,
         on_error: OnError | None = None,
     ) -> None:
-        """Raises AccessDenied: deny, with the policy's reason; when no decision can be had property_invalid, where the
-        request is why, else error. Only an outage lets a request go on that was declared with `on_error: allow`."""
+        """Raises AccessDenied: `deny` with the policy's reason; without a decision `property_invalid` if the request is
+        the cause, else `error`. With `on_error: allow` only an outage lets the request pass."""
         start = time.perf_counter()
         request = Request(correlation_id, route, user)
         try:
@@ -101,8 +101,8 @@ class PolicyEnforcementPoint:
     def answer(
         self, questions: Sequence[Evaluation], semantic: Semantic, request: Request
     ) -> list[Decision | NoDecision]:
-        """The same for callers who want to know rather than to do: one decision per question in order, as far as the
-        semantic goes. Undecided for one that cannot be had, which is as good as a denial whatever `on_error` says."""
+        """The same for callers that only ask: one decision per question in order, up to the question where the semantic
+        ends the list. Undecided stands for a missing decision and counts as a denial, even with `on_error: allow`."""
         start = time.perf_counter()
         decided: list[Decision | NoDecision] = []
         try:
@@ -121,7 +121,7 @@ class PolicyEnforcementPoint:
     def refused(
         self, code: str, asked: ResourceAction, *, correlation_id: str, route: str, user: str, detail: str = ""
     ) -> AccessDenied:
-        """The error for a request about which no question could be put. code: no_mapping, or what was wrong with it."""
+        """The error for a request from which no question could be made. code: no_mapping, or the request's fault."""
         counted = NO_MAPPING if code == NO_MAPPING else DENY
         self._tell(counted, asked, Request(correlation_id, route, user), time.perf_counter(), code, False)
         return AccessDenied(detail, code=code)
@@ -157,7 +157,7 @@ class PolicyEnforcementPoint:
             log.info("access_denied", extra={**_facts(resource, action, request, passes), "decision": decision})
 
     def _closed(self, asked: ResourceAction) -> tuple[str, str]:
-        """(resource, action) as metrics and traces may name them."""
+        """(resource, action) as closed label values for metrics and traces."""
         resource = asked.resource if asked.resource in self._names.resources else labels.OTHER
         return resource, asked.action if asked.action in self._names.actions else labels.OTHER
 
@@ -174,7 +174,7 @@ class PolicyEnforcementPoint:
 
 
 def _facts(resource: str, action: str, request: Request, passes: bool) -> dict[str, object]:
-    """For the log. A policy's reason is not among them, since it may speak of the person or the thing."""
+    """Fields for the log, without the policy's reason: its text may name the user or the resource."""
     return {"resource": resource, "action": action, "route": request.route, "passed": passes}
 
 
@@ -190,12 +190,12 @@ def evaluation_request(subject: Subject, asked: ResourceAction, client_address: 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
 def context(client_address: str) -> str:
-    """AuthZEN's context, as `properties` writes it."""
+    """AuthZEN's context, serialised by `properties`."""
     return context_with(client_address, {})
 
 
 def context_with(client_address: str, more: Mapping[str, Any]) -> str:
-    """more: what a caller adds; the address stays ours. Raises ValueError for what JSON cannot say."""
+    """more: a caller's members; they cannot replace the address. Raises ValueError for values that JSON lacks."""
     return properties({**more, ADDRESS: client_address})
 
 

@@ -1,7 +1,7 @@
-"""The information model of AuthZEN 1.0 (section 5): a question and its decision, and who answers.
+"""The information model of AuthZEN 1.0 (section 5): question, decision, and the protocol of a policy decision point.
 
-A question is a tuple of texts, so that it is its own key in a cache. Properties are texts, too: JSON objects with their
-keys in order, which most questions share.
+A question is a tuple of texts, so it is its own cache key. Properties are texts, too: JSON objects with sorted keys,
+and most questions share them.
 """
 
 import json
@@ -10,11 +10,11 @@ from enum import Enum, StrEnum
 from typing import Any, NamedTuple, Protocol
 
 NOTHING = "{}"
-"""No properties."""
+"""The properties of a question without any."""
 
 
 class Evaluation(NamedTuple):
-    """Properties and context are JSON objects as `properties` writes them."""
+    """Properties and context are JSON objects, serialised by `properties`."""
 
     subject_type: str
     subject_id: str
@@ -27,10 +27,10 @@ class Evaluation(NamedTuple):
     action_properties: str = NOTHING
 
     def __repr__(self) -> str:
-        return f"Question({self.action} {self.resource_type})"  # neither the person nor the thing
+        return f"Question({self.action} {self.resource_type})"  # without subject and id, which are personal
 
     def document(self) -> dict[str, Any]:
-        """As AuthZEN sends it, properties only where there are any."""
+        """The JSON document of AuthZEN, without empty properties."""
         parts: dict[str, dict[str, Any]] = {
             "subject": {"type": self.subject_type, "id": self.subject_id},
             "action": {"name": self.action},
@@ -46,12 +46,12 @@ class Evaluation(NamedTuple):
 
 
 def properties(values: Mapping[str, Any]) -> str:
-    """Raises ValueError for what JSON cannot say, such as NaN."""
+    """Serialises values with sorted keys. Raises ValueError for a value that JSON lacks, such as NaN."""
     return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False) if values else NOTHING
 
 
 class Subject(NamedTuple):
-    """Who asks. properties: as `properties` writes them."""
+    """The user or client of a question. properties: serialised by `properties`."""
 
     type: str
     id: str
@@ -62,7 +62,7 @@ class Subject(NamedTuple):
 
 
 class ResourceAction(NamedTuple):
-    """What a request wants to do, and to what. properties: of the resource, as `properties` writes them."""
+    """Action and resource of a request. properties: of the resource, serialised by `properties`."""
 
     resource: str
     action: str
@@ -74,31 +74,31 @@ class ResourceAction(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """reason: what may be told to the person who asked, in the policy's own words; empty when it has none."""
+    """reason: the policy's own text for the user; empty when it has none."""
 
     allowed: bool
     reason: str = ""
 
 
 class Semantic(StrEnum):
-    """How far a list of questions is answered (AuthZEN 1.0 section 7.1.2.1)."""
+    """The decision that ends a list of questions (AuthZEN 1.0 section 7.1.2.1)."""
 
     EXECUTE_ALL = "execute_all"
     DENY_ON_FIRST_DENY = "deny_on_first_deny"
     PERMIT_ON_FIRST_PERMIT = "permit_on_first_permit"
 
     def ends(self, decision: Decision) -> bool:
-        """Whether nothing behind this decision is answered."""
+        """Whether this decision is the last of the list."""
         if self is Semantic.EXECUTE_ALL:
             return False
         return decision.allowed == (self is Semantic.PERMIT_ON_FIRST_PERMIT)
 
 
 class Cause(Enum):
-    """What keeps a decision from being had, which says what may be done without one.
+    """The cause of a missing decision, which decides whether a request may pass without one.
 
-    OUTAGE: the PDP does not answer, whatever it is asked; nobody can bring that about by what they ask. QUESTION: there
-    is no answer to what was asked. MISTAKE: of the policies, the settings or the PDP, which time does not mend."""
+    OUTAGE: the PDP answers no question at all; no client can cause that by its request. QUESTION: the PDP cannot
+    answer this question. MISTAKE: of the policies, the settings or the PDP; a retry does not help."""
 
     OUTAGE = "outage"
     QUESTION = "question"
@@ -114,9 +114,9 @@ _CAUSES = {
 
 
 class NoDecision(Exception):
-    """No decision can be had. reason: one word, such as timeout, connection, circuit_open, bad_response, policy.
+    """There is no decision. reason: one word, such as timeout, connection, circuit_open, bad_response, policy.
 
-    cause: as the reason has it. What is not known to be an outage is none, since a request could have caused it."""
+    cause: derived from the reason. An unknown reason is no outage, since a request could have caused it."""
 
     def __init__(self, reason: str, cause: Cause | None = None) -> None:
         super().__init__(reason)
@@ -125,7 +125,7 @@ class NoDecision(Exception):
 
 
 class PolicyDecisionPoint(Protocol):
-    """correlation_id goes along for the PDP's own log; no decision may depend on it."""
+    """correlation_id is for the PDP's own log; no decision may depend on it."""
 
     def decide(self, question: Evaluation, correlation_id: str = "") -> Decision:
         """Raises NoDecision."""
@@ -133,7 +133,7 @@ class PolicyDecisionPoint(Protocol):
     def decide_all(
         self, questions: Sequence[Evaluation], semantic: Semantic, correlation_id: str = ""
     ) -> list[Decision]:
-        """One decision per question in order, as far as the semantic goes. Raises NoDecision."""
+        """One decision per question in order, until the semantic ends the list. Raises NoDecision."""
 
     def check(self) -> None:
-        """Raises NoDecision unless it would answer."""
+        """Raises NoDecision unless the PDP is able to answer."""

@@ -1,4 +1,4 @@
-"""The AuthZEN subject of a caller: a session's user, or whoever a Bearer token speaks for."""
+"""The AuthZEN subject of a caller: the user of a session, or the user or client of a Bearer token."""
 
 import functools
 from collections.abc import Iterable, Sequence
@@ -10,13 +10,13 @@ from bff.sessions.model import User
 from bff.settings import PdpSettings, ProviderSettings
 
 CLIENT = "client"
-"""The type of a subject that is no person but a client with a token of its own (RFC 6749 section 4.4)."""
+"""The type of a subject that is a client with a token of its own (RFC 6749 section 4.4)."""
 
 _REMEMBERED = 4096
 
 
 def is_own(token: BearerClaims) -> bool:
-    """Whether a client speaks for itself: its token's subject is the client (RFC 9068 section 2.2)."""
+    """Whether the token is a client's own: its subject is the client (RFC 9068 section 2.2)."""
     return bool(token.client_id) and token.sub == token.client_id
 
 
@@ -32,7 +32,7 @@ class Subjects:
         return self._written(self._type, user.id, user.roles, user.permissions, idp)
 
     def of_token(self, token: BearerClaims) -> Subject:
-        """A user's token gives the subject that the user's session would."""
+        """A user's token yields the same subject as the user's session."""
         kind = CLIENT if is_own(token) else self._type
         name = user_id(self._providers[token.idp], token.sub)
         return self._written(kind, name, token.roles, token.permissions, token.idp)

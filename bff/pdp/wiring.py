@@ -1,4 +1,4 @@
-"""The parts of a policy decision, put together: who answers, what is remembered, and who asks on a request's behalf."""
+"""Wiring of policy decisions: the decision point, the cache in front of it, and the enforcement point."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from bff.settings import ServiceSettings, Settings
 
 @dataclass(frozen=True)
 class PolicyServices:
-    """guard: for requests. decisions: started and closed with the worker. check: for health, None without a remote
-    PDP."""
+    """decisions: the cache, started and closed with the worker. enforcement: the policy enforcement point. check: for
+    health; None without a remote PDP."""
 
     subjects: Subjects
     decisions: DecisionCache
@@ -36,8 +36,8 @@ def build_policy(
     own_token: Callable[[ServiceSettings], Credential],
     monotonic: Callable[[], float],
 ) -> PolicyServices:
-    """http: for a remote PDP. own_token: what shows it a token that the BFF gets for it. monotonic: seconds that only
-    go forward."""
+    """http: for a remote PDP. own_token: builds the credential with a token by client credentials. monotonic: seconds
+    that only go forward."""
     pdp = _pdp(settings, http, own_token, monotonic)
     decisions = DecisionCache(pdp, kv, settings.pdp, monotonic)
     names = Names(settings.routes, settings.verify_profiles)

@@ -1,1 +1,1 @@
-"""Requests of browsers to services behind the BFF: what is passed on, with which token, and what comes back."""
+"""API proxy: forwards browsers' requests to services behind the BFF, with the service's token."""

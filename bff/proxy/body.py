@@ -1,4 +1,4 @@
-"""The body of a request on its way to a service: as it arrives, no more than is allowed, and never half of it."""
+"""Streams a request's body to a service: as it arrives, within its limit, and never half of it as a whole."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 from bff.errors import BadRequest, BodyTooLarge, ClientGone
 
 SMALL = 64 * 1024
-"""Bytes of a body that is kept, so that it can be sent again. Larger ones are passed on and forgotten."""
+"""Bytes of a body that is kept for a retry. Larger ones are passed on and not kept."""
 
 
 class RequestBody:
-    """Iterate over it once, or take it `whole` first."""
+    """Readable once, chunk by chunk, or as a `whole` first."""
 
     def __init__(self, stream: Any, length: int | None, limit: int) -> None:
-        """stream: `wsgi.input` (PEP 3333) of a server that ends it where the body ends. length: bytes, None when the
-        body is chunked. limit: bytes. Raises BodyTooLarge."""
+        """stream: `wsgi.input` (PEP 3333) of a server that ends it with the body. length: bytes, None when the body is
+        chunked. limit: bytes. Raises BodyTooLarge."""
         if length is not None and length > limit:
             raise BodyTooLarge(f"At most {limit} bytes are taken.")
         self.length = length
@@ -36,19 +36,19 @@ class RequestBody:
         return b"".join(self)
 
     def _arrived(self, received: int) -> bytes:
-        """What is there, waiting for the first byte of it only."""
+        """The bytes that have arrived; blocks for the first byte only."""
         most = SMALL if self.length is None else min(SMALL, self.length - received)
         try:
             return _read_some(self._stream, most) if most else b""
         except (ConnectionError, TimeoutError) as err:
             raise ClientGone from err
-        except Exception as err:  # the server's own, for a body that is no HTTP
+        except Exception as err:  # gunicorn's own, for a body that is not HTTP
             raise BadRequest("The body cannot be read.") from err
 
 
 def _read_some(stream: Any, most: int) -> bytes:
-    """gunicorn reads until it has as much as was wanted. Its reader hands over the first byte when something arrived,
-    and has the rest of that in a buffer, whose size then can be read without waiting."""
+    """Reads without waiting for `most` bytes, as gunicorn's `read` would. Its reader returns the first byte when data
+    arrives and buffers the rest, so the buffer's size is then readable without blocking."""
     reader = getattr(stream, "reader", None)
     if reader is None or stream.buf.tell():
         return bytes(stream.read(most))

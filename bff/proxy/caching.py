@@ -1,7 +1,7 @@
-"""Cache-Control for answers that a credential opened (RFC 9111): a shared cache keeps none of them for somebody else.
+"""Cache-Control for answers to requests with a credential (RFC 9111): no shared cache serves them to another user.
 
-A cookie does not keep an answer out of a shared cache, as Authorization does (RFC 9111 section 3.5). Only `public` is a
-service's word that an answer is everybody's; `max-age`, `s-maxage`, `Expires` and silence are not.
+A cookie does not keep an answer out of a shared cache, as Authorization does (RFC 9111 section 3.5). Only a service's
+`public` marks an answer as the same for all users; `max-age`, `s-maxage`, `Expires` or their absence do not.
 """
 
 import re
@@ -11,8 +11,8 @@ from bff.settings import Auth
 Headers = list[tuple[str, str]]
 
 UNSAID = "private, no-cache"
-"""For an answer without a word about caching, or with none that can be read: it is not even its own browser's after the
-session's end."""
+"""For an answer without readable Cache-Control: even the user's own browser must not show it after the session's
+end."""
 
 _DIRECTIVE = re.compile(
     r'[ \t]*([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)(=(?:[!#$%&\'*+\-.^_`|~0-9A-Za-z]+|"(?:[^"\\]|\\.)*"))?[ \t]*(?:,|$)'
@@ -23,17 +23,17 @@ _CREDENTIAL = {Auth.SESSION: "Cookie", Auth.BEARER: "Authorization"}
 
 
 def for_one_user(headers: Headers, auth: Auth) -> Headers:
-    """The header fields of an answer to whoever `auth` let in, kept from everybody else."""
+    """The header fields of an answer, changed so that shared caches keep it from other users. auth: of the route."""
     said = directives(", ".join(value for name, value in headers if name.lower() == "cache-control"))
     if said is not None and "public" in said and not {"private", "no-store"} & said.keys():
         return headers
-    # A cache that only knows HTTP/1.0 would go by Expires alone.
+    # A cache of HTTP/1.0 reads Expires alone.
     kept = [(name, value) for name, value in headers if name.lower() not in ("cache-control", "expires", "vary")]
     return [*kept, ("Cache-Control", _private(said)), ("Vary", _varying(headers, _CREDENTIAL[auth]))]
 
 
 def directives(value: str) -> dict[str, str] | None:
-    """name in lower case -> the directive as it was written; None for what cannot be read, or says nothing."""
+    """Name in lower case -> the directive as written; None for an unreadable or empty value."""
     found: dict[str, str] = {}
     at = 0
     while at < len(value):
@@ -48,7 +48,7 @@ def directives(value: str) -> dict[str, str] | None:
 
 
 def _private(said: dict[str, str] | None) -> str:
-    """`private="field"` is only about that field, so it is not enough."""
+    """The directives with a plain `private`, since `private="field"` covers that field alone."""
     if said is None:
         return UNSAID
     return ", ".join(["private", *(text for name, text in said.items() if name not in _FOR_SHARED_CACHES)])

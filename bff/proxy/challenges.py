@@ -1,10 +1,9 @@
-"""WWW-Authenticate of a service (RFC 9110 section 11.6.1): a token that is refused, or one that is not enough.
+"""Parser of a service's WWW-Authenticate (RFC 9110 section 11.6.1): is the token refused, or not enough?
 
-`invalid_token` (RFC 6750 section 3.1), or a 401 that names no error, refuses the token: another one may do. Every other
-error is about what this token, or any like it, was issued for: `insufficient_user_authentication` (RFC 9470) wants the
-user to log in again, `insufficient_scope` wants more to be granted. Another token is no answer to those, and only the
-page can give one, so the challenge goes there. It never gets a challenge of another scheme: a browser would open a
-window of its own and ask the user for a password.
+`invalid_token` (RFC 6750 section 3.1), or a 401 without an error, refuses the token: a new one may succeed. Every other
+error is about the grant behind the token: `insufficient_user_authentication` (RFC 9470) asks the user to log in again,
+`insufficient_scope` needs a wider grant. A new token does not help then, so the challenge goes to the page. The page
+never gets a challenge of another scheme: a browser would open a window and ask the user for a password.
 """
 
 import re
@@ -16,7 +15,7 @@ INVALID_TOKEN = "invalid_token"  # noqa: S105 - an error's name
 FOR_THE_PAGE = frozenset({"insufficient_user_authentication", "insufficient_scope"})
 
 LONGEST = 16 * 1024
-"""Characters of challenges that are read; what is longer is not understood."""
+"""Characters of challenges that are parsed; longer ones are ignored."""
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - of HTTP's grammar
 _QUOTED = r'"((?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*)"'
@@ -28,14 +27,14 @@ _ESCAPED = re.compile(r"\\(.)")
 
 
 class Challenge(NamedTuple):
-    """scheme: as it was written. parameters: names in lower case."""
+    """scheme: as written. parameters: names in lower case."""
 
     scheme: str
     parameters: dict[str, str]
 
     @property
     def error(self) -> str:
-        """Of a challenge for an access token."""
+        """The parameter `error` of a challenge for an access token."""
         return self.parameters.get("error", "") if self.scheme.lower() in SCHEMES else ""
 
     def __str__(self) -> str:
@@ -44,7 +43,7 @@ class Challenge(NamedTuple):
 
 
 def challenges(fields: Iterable[tuple[str, str]]) -> list[Challenge]:
-    """In all fields of the name. What cannot be read ends the list."""
+    """The challenges in all fields of that name, up to the first unreadable one."""
     text = ", ".join(value for name, value in fields if name.lower() == "www-authenticate")
     found: list[Challenge] = []
     at = 0
@@ -65,13 +64,13 @@ def challenges(fields: Iterable[tuple[str, str]]) -> list[Challenge]:
 
 
 def refuses_token(fields: Iterable[tuple[str, str]]) -> bool:
-    """Whether a 401 with these fields is about the token itself, so that another one may be taken."""
+    """Whether a 401 with these fields refuses the token itself, so that a new one may succeed."""
     return all(challenge.error in ("", INVALID_TOKEN) for challenge in challenges(fields))
 
 
 def passed_on(fields: Iterable[tuple[str, str]], *, own_token: bool) -> list[str]:
-    """The challenges that only the client can answer: a page with its user. own_token: whether the token was the
-    client's own; then all that are about tokens."""
+    """The challenges for the client, which only a page with its user can answer. own_token: whether the token was the
+    client's own; then all challenges about tokens."""
     return [
         str(challenge)
         for challenge in challenges(fields)

@@ -1,8 +1,9 @@
-"""A request on its way to a service: with the token that opens it, and once more when that token is refused.
+"""Forwards a request to a service with its token, and retries once with a new token after a 401.
 
-A service may refuse a token before its time: the provider revoked it, or changed its keys. Then another one is asked
-for, once for all who notice it at the same moment, and the request is sent again if its body still can be. A service
-that refuses that one as well is believed for a while, or each of its refusals would cost a refresh.
+A service may refuse a token before its expiry: the provider revoked it, or changed its keys. Then the BFF gets a new
+token, once for all requests that meet the refusal at the same moment (single flight), and repeats the request if its
+body was kept. If the service refuses the new token as well, its refusals stand for a while, or each would cost a
+refresh.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,14 +28,14 @@ from bff.tokens.service import TokenService
 from bff.tokens.source import BoundToken
 
 BELIEVED_FOR = 30.0
-"""Seconds for which a service that refused a brand-new token gets no other one."""
+"""Seconds for which a service that refused a brand-new token gets no further one."""
 
 _MOST_BELIEVED = 10_000
 
 
 @dataclass(frozen=True)
 class OnBehalfOf:
-    """Whose request it is. arn: of the user, empty when there is none. bearer: the token that came with the request."""
+    """The caller of a request. arn: of the user, empty without one. bearer: the token of the request."""
 
     session: Session | None = None
     arn: str = field(default="", repr=False)
@@ -43,9 +44,8 @@ class OnBehalfOf:
 
 @dataclass(frozen=True)
 class UpstreamService:
-    """One service, ready to be called. request_headers: what it gets of a request's header fields. response_headers:
-    what the client gets of its answers'. bulkhead: around its calls, from before a request's body is read until its
-    answer is closed."""
+    """One service, ready to be called. request_headers, response_headers: the allow-lists of both directions.
+    bulkhead: limits its concurrent calls, from before a request's body is read until its answer is closed."""
 
     settings: UpstreamSettings
     upstream: Upstream
@@ -61,13 +61,13 @@ class UpstreamService:
         return self.settings.base_url + request.target
 
     def described(self, method: str) -> dict[str, str]:
-        """A call to it, in a trace."""
+        """The attributes of a call in a trace."""
         address = urlsplit(self.settings.base_url).hostname or ""
         return {"http.request.method": method, "server.address": address, "bff.service": self.id}
 
 
 class PlaceHoldingResponse:
-    """An answer that keeps its call's place in the bulkhead until it is closed."""
+    """An answer that holds its call's place in the bulkhead until it is closed."""
 
     def __init__(self, answer: UpstreamResponse, place: Place) -> None:
         self.status, self.reason, self.headers = answer.status, answer.reason, answer.headers
@@ -95,16 +95,16 @@ class Forwarder:
         self._believed: TTLCache[bool] = TTLCache(_MOST_BELIEVED)
 
     def headers(self, service: str, environ: Mapping[str, Any], client_address: str) -> dict[str, str]:
-        """What a service gets of a request's header fields. environ: its WSGI environment (PEP 3333)."""
+        """The header fields for the service. environ: the request's WSGI environment (PEP 3333)."""
         return self._services[service].request_headers.of(environ, client_address)
 
     def answered(self, service: str, answer: UpstreamResponse, auth: Auth) -> Headers:
-        """What the client gets of the answer's header fields. auth: what opened the route."""
+        """The answer's header fields for the client. auth: of the route."""
         own_token = auth is Auth.BEARER and self._token_service.kind(service) is TokenKind.USER
         return self._services[service].response_headers.of(answer.headers, auth, own_token=own_token)
 
     def timeout(self, service: str) -> float:
-        """Seconds."""
+        """The service's timeout in seconds."""
         return self._services[service].settings.timeout
 
     def bulkhead(self, service: str) -> Bulkhead:
@@ -142,7 +142,7 @@ class Forwarder:
         answer: UpstreamResponse,
         client: Any,
     ) -> UpstreamResponse:
-        """The answer to the same request with another token, or this one when there is none."""
+        """The answer to the same request with a new token, or this answer when there is none."""
         pair = self._pair(caller, to)
         if self._believed.get(pair, self._clock()):
             return answer
@@ -160,7 +160,7 @@ class Forwarder:
         return answer
 
     def _pair(self, caller: OnBehalfOf, to: UpstreamService) -> bytes:
-        """Of a token's owner and a service. The BFF's own token is the same for every session."""
+        """The key of a token's owner and a service. The BFF's own token is the same for every session."""
         shared = caller.session is None or self._token_service.kind(to.id) is TokenKind.CLIENT_CREDENTIALS
         return digest(f"{'' if shared or caller.session is None else caller.session.key}.{to.id}").encode()
 
@@ -182,7 +182,8 @@ class Forwarder:
 
 
 def _sent(to: UpstreamService, request: UpstreamRequest, client: Any) -> UpstreamResponse:
-    """In a span of its own, until the answer begins; the service learns of that one, and no more of the caller's."""
+    """Sends the request in a span that ends when the answer begins. The service gets this span's id, not the
+    caller's."""
     with traces.span(f"{request.method} {to.id}", to.described(request.method), traces.CLIENT) as span:
         answer = to.upstream.send(replace(request, headers=within_trace(request.headers, traces.outgoing())), client)
         traces.answered(span, answer.status)

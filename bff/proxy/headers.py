@@ -1,8 +1,8 @@
-"""Allow-list of the header fields of a request that a service gets. `response_headers` has the other direction.
+"""Allow-list of a request's header fields for a service. `response_headers` has the other direction.
 
-Only those pass that are listed here or in the service's `request_headers`. A list of those that must
-not pass could never be complete: it would have to hold every name by which some framework believes who is asking, which
-method is meant or which address (`Remote-User`, `X-HTTP-Method-Override`, `X-Original-URL`), in every spelling.
+Only fields that are listed here or in the service's `request_headers` pass. A deny-list could never be complete: it
+would have to hold every name by which some framework takes a user, a method or an address from a request
+(`Remote-User`, `X-HTTP-Method-Override`, `X-Original-URL`), in every spelling.
 """
 
 import re
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 class BaseOrigin(NamedTuple):
-    """Where the browser believes it is: as `Forwarded` and `X-Forwarded-*` tell a service."""
+    """The public origin that the browser sees, for `Forwarded` and `X-Forwarded-*`."""
 
     scheme: str
     host: str
@@ -36,10 +36,10 @@ class BaseOrigin(NamedTuple):
 
 
 class RequestHeaders:
-    """What a service gets of a request's header fields, and what it is told about the client."""
+    """Selects a request's header fields for a service, and adds those about the client."""
 
     def __init__(self, more: Sequence[str], origin: BaseOrigin) -> None:
-        """more: names that this service gets on top of PASSED."""
+        """more: further names for this service, beyond PASSED."""
         self._passed = [(_wsgi_key(name), name) for name in (*PASSED, *map(str.title, more))]
         self._origin = origin
 
@@ -55,8 +55,8 @@ class RequestHeaders:
 
 
 def within_trace(headers: Mapping[str, str], trace: Mapping[str, str]) -> Mapping[str, str]:
-    """A request's header fields with what says which trace it belongs to (W3C Trace Context), in the place of what its
-    caller said; as they are when there is no trace."""
+    """The header fields with this trace's context (W3C Trace Context) instead of the caller's; unchanged without a
+    trace."""
     if not trace:
         return headers
     return {**{name: value for name, value in headers.items() if name.lower() not in _OF_TRACES}, **trace}

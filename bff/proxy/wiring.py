@@ -1,4 +1,4 @@
-"""The parts of the API proxy, put together."""
+"""Wiring of the API proxy."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from bff.settings import Settings, UpstreamSettings
 from bff.tokens.service import TokenService
 
 MakeUpstream = Callable[[UpstreamSettings, DisconnectMonitor], Upstream]
-"""What carries requests to one service; the watcher looks after the clients who wait."""
+"""Builds the HTTP client of one service; the watcher notices waiting clients that disconnect."""
 
 
 def build_forwarder(

@@ -1,4 +1,4 @@
-"""config/routes.yaml, compiled: which route a request takes, and what the policy is asked about it.
+"""config/routes.yaml, compiled: the route of a request, and its question to the policy.
 
 The path is matched as the client sent it and forwarded as the client sent it (ADR 12).
 """

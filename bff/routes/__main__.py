@@ -1,6 +1,6 @@
-"""`python -m bff.routes METHOD PATH` says what becomes of a request; without arguments, which routes there are.
+"""`python -m bff.routes METHOD PATH` explains the handling of a request; without arguments it lists the routes.
 
-Exits with 1 for a request that no route takes, and with 78 for a configuration that is wrong.
+Exits with 1 for a request without a route, and with 78 for a wrong configuration.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from bff.settings_check import EX_CONFIG, problems, report
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
-    """environ: the process's own when None. Wrong arguments end in SystemExit(2)."""
+    """Returns the exit code. environ: the process's own when None. Raises SystemExit(2) for wrong arguments."""
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.method and not given.path:
@@ -43,7 +43,7 @@ def _write(*lines: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bff.routes", description="What becomes of a request.")
+    parser = argparse.ArgumentParser(prog="python -m bff.routes", description="Explains the handling of a request.")
     parser.add_argument("method", nargs="?", metavar="METHOD", help="such as GET")
     parser.add_argument("path", nargs="?", metavar="PATH", help="with its query, as a client sends it")
     parser.add_argument("--config", type=Path, metavar="DIR", help="instead of BFF_CONFIG_DIR")

@@ -1,8 +1,8 @@
-"""What a request says besides its path, read so that no two readers can read it differently.
+"""Strict parsers of query and body, which refuse content that two readers could read differently.
 
-The policy and the service must see the same request, though each parses it on its own. A body in which a key stands
-twice, or a query that is not UTF-8, means one thing to one parser and another thing to the next (RFC 8259 sections 4
-and 8, RFC 7493), so nobody can be asked about it.
+The policy and the service must see the same request, though each parses it on its own. A body with a repeated key, or a
+query that is not UTF-8, means one thing to one parser and another thing to the next (RFC 8259 sections 4 and 8, RFC
+7493), so no policy can decide about it.
 """
 
 import json
@@ -16,7 +16,7 @@ from bff.errors import AccessDenied
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 MOST_PARTS = 50_000
-"""Commas and brackets of a body: each may stand for a value, which costs a hundred times what its bytes do."""
+"""Commas and brackets of a body: each may stand for a value, which costs a hundred times as much as its bytes."""
 _PARTS = b",", b"[", b"{"
 _LONGEST_NUMBER = 64  # characters
 _TRIPLET = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -35,7 +35,7 @@ def json_body(body: bytes | None, content_type: str, content_encoding: str) -> A
     try:
         text = body.decode()
         document = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_fraction)
-        if _SURROGATE.search(text):  # half of a pair is a text that cannot be sent on
+        if _SURROGATE.search(text):  # half of a surrogate pair cannot be sent as UTF-8
             json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as err:
         _not_json(err)
@@ -44,7 +44,7 @@ def json_body(body: bytes | None, content_type: str, content_encoding: str) -> A
 
 def parameters(query: str) -> dict[str, Any]:
     """Each parameter's text, or a list of them when it is repeated. Raises AccessDenied: query_ambiguous."""
-    if ";" in query or not query.isascii():  # some services take a semicolon for a separator
+    if ";" in query or not query.isascii():  # some services read a semicolon as a separator
         raise AccessDenied("The query holds a character that is not encoded.", code="query_ambiguous")
     found: dict[str, list[str]] = {}
     for pair in query.split("&"):
@@ -55,7 +55,7 @@ def parameters(query: str) -> dict[str, Any]:
 
 
 def _text(raw: str) -> str:
-    """As application/x-www-form-urlencoded has it, but strictly."""
+    """Decodes application/x-www-form-urlencoded, strictly."""
     if "%" not in raw and "+" not in raw:
         return raw
     try:
@@ -83,7 +83,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class Rounded(float):
-    """A number that was written with more digits than it holds, so that an exact reader has another one."""
+    """A number with more digits than a float holds, so that an exact reader sees another one."""
 
 
 def _fraction(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Which route a request takes, with which token, and what the policy is asked: said without sending anything."""
+"""Dry run of a request: its route, its token and its question to the policy, without sending anything."""
 
 import json
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ _TOKENS = {
 
 
 def request(config: Settings, method: str, target: str, body: bytes | None = None) -> Iterator[tuple[str, str]]:
-    """(what, how) of one request. target: path and query, as a client sends them. body: JSON.
+    """Yields (heading, fact) of one request. target: path and query, as a client sends them. body: JSON.
 
-    Raises BFFError, after what was known until then."""
+    Raises BFFError, after the facts that are known until then."""
     path, _, query = target.partition("?")
     check_query(query)
     match = RouteTable(config.routes).match(method, path)
@@ -84,14 +84,14 @@ def _limits(route: RouteSettings, upstream: UpstreamSettings) -> Iterator[tuple[
 
 
 def _types(route: Route) -> Iterator[str]:
-    """Of the properties that are told to the policy, where one is declared."""
+    """The declared types of the properties in the question."""
     for each in route.mapping.properties if route.mapping else ():
         if each.type is not None:
             yield f"{each.name} is a {each.type}" + (", or missing" if each.optional else "")
 
 
 def _question(config: Settings, match: Match, query: str, body: bytes | None) -> str:
-    """As AuthZEN sends it, without what only a real request has. Raises AccessDenied."""
+    """The question as AuthZEN sends it, without the facts of a real request. Raises AccessDenied."""
     mapping = match.route.mapping
     if mapping is None:
         return "not asked"

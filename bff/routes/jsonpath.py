@@ -1,7 +1,7 @@
-"""JSONPath (RFC 9535) into what a request says: `{"path": {...}, "query": {...}, "body": ...}`.
+"""JSONPath (RFC 9535) into the content of a request: `{"path": {...}, "query": {...}, "body": ...}`.
 
-The library parses every expression. A plain chain of names such as `$.path.id`, which nearly all of them are, is then
-followed by hand, because the library takes many times as long for it.
+The library parses every expression. Nearly all are a plain chain of names such as `$.path.id`. Our own code follows
+these, because the library takes many times as long.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ _ONE_NAME = ((TOKEN_LBRACKET, TOKEN_SINGLE_QUOTE_STRING, TOKEN_RBRACKET),
 
 
 class TooDeep(Exception):
-    """The document is nested more deeply than an expression with `..` follows."""
+    """The document is nested too deeply for an expression with `..`."""
 
 
 class Selector:
@@ -37,12 +37,12 @@ class Selector:
     (RFC 9535 section 2.3.5). chain: the names that it follows, None when it is more than a chain of names."""
 
     def __init__(self, text: str) -> None:
-        """Raises ValueError with a sentence that says what is wrong."""
+        """Raises ValueError with a sentence about the mistake."""
         try:
             self._query = _STRICT.compile(text)
             self.parts = _parts(text)
         except (JSONPathError, RecursionError) as err:
-            reason = getattr(err, "message", None)  # its text with a position can itself raise (2.2.2)
+            reason = getattr(err, "message", None)  # str() of the error can itself raise (2.2.2)
             raise ValueError(f"is not a JSONPath (RFC 9535): {reason or 'it cannot be read'}.") from err
         self.chain = _chain(self._query)
         self.singular = isinstance(self._query, JSONPath) and self._query.singular_query()
@@ -68,9 +68,9 @@ class Selector:
 
 
 def _parts(text: str) -> frozenset[str]:
-    """What follows each `$`, those inside filters included, so that nothing is read which the request is not asked for.
+    """The parts behind each `$`, those inside filters included, so that no other part of the request is read.
 
-    Raises ValueError where that is not one of PARTS."""
+    Raises ValueError where one is not in PARTS."""
     tokens = [token for token in _STRICT.lexer.tokenize(text) if token.kind != TOKEN_WHITESPACE]
     found = set()
     for position, token in enumerate(tokens):

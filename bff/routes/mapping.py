@@ -1,6 +1,7 @@
-"""What a route asks the policy about: resource, action, the thing's id and its properties, taken from the request.
+"""Builds a route's question to the policy: resource type, action, id and properties, taken from the request.
 
-A request from which the question cannot be made is denied, and the code says why. Nothing of the request is quoted.
+A request from which the question cannot be made is denied, and the code is the reason. Nothing of the request is
+quoted.
 """
 
 from collections.abc import Mapping
@@ -15,13 +16,13 @@ from bff.routes.property import LARGEST, Property
 from bff.settings import AuthzMap
 
 EVERY = "*"
-"""The id in a question about a type as a whole; no thing can have it."""
+"""The id in a question about a type as a whole; no resource can have it."""
 LONGEST_ID = 1024
 
 
 class AuthzMapping:
-    """An authz_map, compiled. properties: of the thing. needs_body: whether the question cannot be put without the
-    request's body."""
+    """An authz_map, compiled. properties: of the resource. needs_body: whether the question needs the request's
+    body."""
 
     def __init__(self, settings: AuthzMap | None) -> None:
         """settings: None to deny every request. Raises ValueError for a bad JSONPath."""
@@ -58,13 +59,13 @@ class AuthzMapping:
             return EVERY
         value = self._id.one(document)
         if value is MISSING:
-            raise AccessDenied("The request does not say what it is about.", code="id_missing")
+            raise AccessDenied("The request does not name its resource.", code="id_missing")
         if isinstance(value, list) and "query" in self._id.parts:
             raise AccessDenied("A parameter that names one thing stands twice.", code="query_ambiguous")
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST:
             return str(value)
         if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID or value == EVERY or CONTROL.search(value):
-            raise AccessDenied("What the request names cannot be the id of a thing.", code="id_invalid")
+            raise AccessDenied("The request names something that cannot be a resource's id.", code="id_invalid")
         return value
 
     def _props(self, document: Mapping[str, Any]) -> str:

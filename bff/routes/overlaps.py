@@ -1,6 +1,6 @@
-"""Paths of which neither is more specific than the other, though a request could mean either.
+"""Finds ambiguous routes: a request could match both, and neither path is more specific than the other.
 
-`/api/a/{x}` and `/api/{y}/b` both take `/api/a/b`, and whichever went first would surprise an operator.
+`/api/a/{x}` and `/api/{y}/b` both match `/api/a/b`, and either precedence would surprise an operator.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ _Shape = tuple[str, ...]
 
 
 class Overlap(NamedTuple):
-    """path: the one that both take, with what each of them has where the other has less."""
+    """path: the most general path that both match, with the more specific segment of either."""
 
     first: Endpoint
     second: Endpoint
@@ -24,7 +24,7 @@ class Overlap(NamedTuple):
 
 
 def overlaps(endpoints: Sequence[Endpoint]) -> Iterator[Overlap]:
-    """Each pair of paths that no third one decides, by being just what both take."""
+    """Yields each ambiguous pair of paths, unless a third route has just the path that both match."""
     by_shape = {_shape(each): each for each in endpoints}
     for one, other in combinations(by_shape, 2):
         path = _both(one, other)
@@ -38,7 +38,7 @@ def _shape(endpoint: Endpoint) -> _Shape:
 
 
 def _both(one: _Shape, other: _Shape) -> _Shape | None:
-    """The paths that both take; None when there are none."""
+    """The paths that both match, as one shape; None when there are none."""
     path: list[str] = []
     for position, (mine, theirs) in enumerate(zip_longest(one, other)):
         if mine == theirs or (theirs == _VALUE and mine not in ("", REST, None)):

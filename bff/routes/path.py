@@ -1,8 +1,8 @@
-"""A request target that can be read in one way only, or none at all (RFC 3986 sections 2.1 and 3.3, RFC 3629).
+"""Refuses ambiguous request targets (RFC 3986 sections 2.1 and 3.3, RFC 3629).
 
-Who authorises one path must not forward another. Two servers disagree about a path when it holds dot segments, empty
-segments, an encoded separator, a `;`, bytes that are not UTF-8, or something encoded twice; no address of an API needs
-one of these, so a path that holds one is refused instead of cleaned.
+The BFF must forward the path that it authorised. Two servers disagree about a path with dot segments, empty segments,
+an encoded separator, a `;`, bytes that are not UTF-8, or a character that is encoded twice. No API needs one of these,
+so such a path is refused instead of cleaned.
 """
 
 import re
@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from bff.errors import AmbiguousTarget
 
-# In these nothing is encoded and nothing could be read in two ways: one segment, and one or several of them.
+# Unambiguous without decoding: one segment, and one or several of them.
 PLAIN = re.compile(r"[A-Za-z0-9_~\-][A-Za-z0-9_~\-.]*").fullmatch
 PLAIN_REST = re.compile(r"[A-Za-z0-9_~\-][A-Za-z0-9_~\-.]*(?:/[A-Za-z0-9_~\-][A-Za-z0-9_~\-.]*)*/?").fullmatch
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -33,17 +33,17 @@ def segments(path: str) -> list[str]:
 
 
 def decoded(segment: str) -> str:
-    """A raw segment of a path that `segments` accepted."""
+    """Decodes a raw segment of a path that `segments` accepted."""
     return unquote_to_bytes(segment).decode() if "%" in segment else segment
 
 
 def decoded_path(path: str) -> str:
-    """The decoded text of a raw path that can be read in one way only. Raises AmbiguousTarget."""
+    """The decoded text of a raw path. Raises AmbiguousTarget."""
     return "/".join(segments(path))
 
 
 def check_query(query: str) -> None:
-    """Raises AmbiguousTarget for what may not stand in a query as it is (RFC 3986 section 3.4)."""
+    """Raises AmbiguousTarget for a character that must be encoded in a query (RFC 3986 section 3.4)."""
     if not _RAW_QUERY.fullmatch(query) or "#" in query:
         raise AmbiguousTarget("The query holds a character that must be percent-encoded.")
 

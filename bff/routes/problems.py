@@ -1,4 +1,4 @@
-"""What is wrong with the routes taken together, or with a value that settings alone cannot judge: all of it at once."""
+"""Collects all mistakes of the routes at once: conflicts between routes, and values that schemas alone cannot check."""
 
 import contextlib
 import dataclasses
@@ -16,13 +16,13 @@ Problem = tuple[int, str]
 """A line of routes.yaml, and a sentence."""
 
 OWN_PATHS = frozenset({"/api/auth/session", "/api/v1/metrics"})
-"""Below /api/, but answered by the BFF itself."""
+"""Paths below /api/ that the BFF answers itself."""
 _WITHOUT_BODY = ("GET", "HEAD")
 
 
 def problems(routes: Sequence[RouteSettings], *, strict: bool = True, typed: bool = False) -> list[Problem]:
     """Every mistake, in the order of lines. strict: whether a route that asks the policy needs an authz_map. typed:
-    whether a property that comes from a body needs a type."""
+    whether a property from a body needs a type."""
     found = [
         (route.line, f"route {route.id}: {sentence}")
         for route in routes
@@ -33,8 +33,8 @@ def problems(routes: Sequence[RouteSettings], *, strict: bool = True, typed: boo
 
 
 def _by_path(settings: RouteSettings) -> Iterator[Route]:
-    """The route as far as its path goes, so that a mistake elsewhere in it hides no conflict."""
-    with contextlib.suppress(ValueError):  # of a path that settings has refused
+    """The route reduced to its path, so that a mistake elsewhere in it hides no conflict."""
+    with contextlib.suppress(ValueError):  # the path is invalid, which the settings report
         yield compiled(dataclasses.replace(settings, authz=False, upstream_path=None))
 
 
@@ -80,7 +80,7 @@ def _property(route: RouteSettings, name: str, text: str, *, typed: bool) -> Ite
 
 
 def _reachable(route: RouteSettings, selector: Selector) -> Iterator[str]:
-    """Whether there could be a value at all."""
+    """Yields a sentence for a property that can never have a value."""
     if "body" in selector.parts and (bodiless := [each for each in route.methods if each in _WITHOUT_BODY]):
         yield f"looks into the body, and {' and '.join(bodiless)} has none."
     names, chain = parse(route.path).names, selector.chain
@@ -92,7 +92,7 @@ def _reachable(route: RouteSettings, selector: Selector) -> Iterator[str]:
         known = f"there is {', '.join(names)}" if names else "there are none"
         yield f"the path has no name {chain[1]!r}; {known}."
     elif len(chain) > 2:
-        yield f"what stands in the {chain[0]} is text and holds nothing further."
+        yield f"a value in the {chain[0]} is text and holds nothing further."
 
 
 def _repeated(routes: Sequence[RouteSettings]) -> Iterator[Problem]:
@@ -104,7 +104,7 @@ def _repeated(routes: Sequence[RouteSettings]) -> Iterator[Problem]:
 
 
 def _conflicts(root: TrieNode) -> Iterator[Problem]:
-    """Routes of one path that both take a method."""
+    """Pairs of routes with the same path and method."""
     for endpoint in endpoints(root):
         taken: dict[str, Route] = {}
         for route in endpoint.routes:

@@ -1,8 +1,8 @@
-"""A property of a question: where in the request its value stands, and of which type it must be (ADR 38).
+"""A property of a question: the place of its value in the request, and its type (ADR 38).
 
-`$.body.quantity | number` is a number or the request is denied. Policies compare, and engines differ about what is no
-number: Cedar refuses `"60" > 50`, others skip the rule that says it, and the request passes. So the type is judged
-here, before any engine is asked.
+`$.body.quantity | number` is a number or the request is denied. Engines differ when a policy compares a text with a
+number: Cedar refuses `"60" > 50`, others skip the rule, and the request passes. So the BFF checks the type before it
+asks any engine.
 """
 
 import re
@@ -14,7 +14,7 @@ from bff.routes.content import Rounded
 from bff.routes.jsonpath import MISSING, Selector
 
 LARGEST = 2**53 - 1
-"""A larger whole number is another one to a reader with IEEE 754 numbers (RFC 7493 section 2.2)."""
+"""A reader with IEEE 754 numbers rounds a larger whole number (RFC 7493 section 2.2)."""
 _OPTIONAL, _LIST = "?", "[]"
 _TYPED = re.compile(r"\s*(?<!\|)\|\s*(\w+(?:\[\])?)\s*$")
 _UNSAYABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -29,7 +29,7 @@ def _is_integer(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    """A fraction only as it was written: one that had to be rounded is another number to who reads it exactly."""
+    """Whether the value is an exact number: a rounded fraction is another number to an exact reader."""
     fraction = isinstance(value, float) and not isinstance(value, Rounded) and abs(value) <= LARGEST
     return fraction or _is_integer(value)
 
@@ -44,20 +44,20 @@ TYPES: Mapping[str, Callable[[object], bool]] = {
     "integer": _is_integer,
     "boolean": _is_boolean,
 }
-"""Each also as a list, with `[]` behind it."""
+"""Types by name; `[]` behind a name makes it a list."""
 
 
 def _is_scalar(value: object) -> bool:
-    """Without a type: what every engine reads alike."""
+    """Whether the value may be without a type, since every engine reads it alike."""
     return _is_string(value) or _is_integer(value) or _is_boolean(value)
 
 
 class Property:
-    """optional: whether it may be missing, which `?` after its path says. type: as written, None without one. several:
-    whether its value is a list."""
+    """optional: whether the value may be missing (`?` after the path). type: as written, None without one. several:
+    whether the value is a list."""
 
     def __init__(self, name: str, text: str) -> None:
-        """Raises ValueError for a bad JSONPath, or a type that there is not."""
+        """Raises ValueError for a bad JSONPath, or an unknown type."""
         self.name = name
         path, self.type = _parted(text)
         self.optional = path.endswith(_OPTIONAL)
@@ -69,7 +69,7 @@ class Property:
         self._fits = _is_scalar if self.type is None else TYPES[self.type.removesuffix(_LIST)]
 
     def value(self, document: Mapping[str, Any]) -> Any:
-        """What the policy is told; MISSING when it may be missing and is.
+        """The value for the policy; MISSING for an optional value that is missing.
 
         Raises AccessDenied (property_missing, property_invalid), TooDeep."""
         value = self.selector.one(document) if self.selector.singular else self.selector.all(document) or MISSING
@@ -77,7 +77,7 @@ class Property:
             if not self.optional:
                 raise AccessDenied("The request lacks something that the decision needs.", code="property_missing")
         elif not self._fitting(value):
-            raise AccessDenied("What the request says is of another type than the policy is told.", code=INVALID)
+            raise AccessDenied("A value in the request has another type than the policy expects.", code=INVALID)
         return value
 
     def _fitting(self, value: object) -> bool:
@@ -90,7 +90,7 @@ INVALID = "property_invalid"
 
 
 def _parted(text: str) -> tuple[str, str | None]:
-    """(path, type). A `|` within a path stands in brackets, or is followed by more than a word. Raises ValueError."""
+    """(path, type). A `|` that belongs to the path is in brackets, or more than a word follows. Raises ValueError."""
     found = _TYPED.search(text)
     if found is None:
         return text, None

@@ -1,4 +1,4 @@
-"""One route, compiled: everything about it that does not depend on the request is worked out here."""
+"""One route, compiled: everything that does not depend on the request is computed once, here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from bff.settings import RouteSettings
 from bff.settings.template import Template, name_of, parse
 
 _LITERAL = "!$&'()*+,=:@"
-"""What a segment may hold as it is (RFC 3986 section 3.3), besides what `quote` leaves alone."""
+"""Characters that a segment may hold unencoded (RFC 3986 section 3.3), besides those that `quote` keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """mapping: what the policy is asked; None for a route about which it is not asked."""
+    """mapping: builds the question to the policy; None for a route without one."""
 
     settings: RouteSettings
     template: Template
@@ -23,14 +23,14 @@ class Route:
     _order: tuple[int, ...]
 
     def target(self, path: str, values: Sequence[str]) -> str:
-        """The raw path to send. path, values: raw, as `Match` has them."""
+        """The raw path for the service. path, values: raw, from `Match`."""
         if self._upstream is not None:
             return self._upstream % tuple([values[number] for number in self._order])
         return path if self.settings.preserve_path else path[path.index("/", 1) :]
 
 
 def compiled(settings: RouteSettings) -> Route:
-    """Raises ValueError for what `bff.routes.problems` reports."""
+    """Raises ValueError for a mistake that `bff.routes.problems` reports."""
     template = parse(settings.path)
     mapping = AuthzMapping(settings.authz_map) if settings.authz else None
     if settings.upstream_path is None:
@@ -41,7 +41,7 @@ def compiled(settings: RouteSettings) -> Route:
 
 
 def _pattern(template: Template) -> str:
-    """With `%s` where a raw value goes."""
+    """The path with `%s` for each raw value."""
     raw = ["%s" if name_of(each) is not None else _quoted(each).replace("%", "%%") for each in template.segments]
     return "/" + "/".join(raw)
 
@@ -51,5 +51,5 @@ def _quoted(segment: str) -> str:
 
 
 def sent_as_written(template: Template) -> bool:
-    """Whether a client sends every literal segment as the template has it, so that it is found without decoding."""
+    """Whether clients send every literal segment as in the template, so that it matches without decoding."""
     return all(name_of(each) is not None or _quoted(each) == each for each in template.segments)

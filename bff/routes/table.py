@@ -1,4 +1,4 @@
-"""The routes of config/routes.yaml as one table that says which of them a request takes (ADR 12)."""
+"""Routing table: finds the route of a request among those of config/routes.yaml (ADR 12)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from bff.settings import RouteSettings
 
 @dataclass(slots=True)
 class Match:
-    """values: the raw segments that the names of the route's path stand for, in order. path: the whole, raw."""
+    """values: the raw segments of the names in the route's path, in order. path: the whole path, raw."""
 
     route: Route
     values: Sequence[str]
     path: str
 
     def __repr__(self) -> str:
-        return f"Match({self.route.settings.id})"  # a path names people and things
+        return f"Match({self.route.settings.id})"  # without the path, which may name people
 
     def target(self) -> str:
         """The raw path to send to the service, after its own base path."""
         return self.route.target(self.path, self.values)
 
     def params(self) -> dict[str, str]:
-        """The decoded values by name; `*` names the rest."""
+        """The decoded values by name; `*` is the rest of the path."""
         if "%" in self.path:
             return dict(zip(self.route.template.names, map(paths.decoded, self.values), strict=True))
         return dict(zip(self.route.template.names, self.values, strict=True))
@@ -34,12 +34,12 @@ class Match:
 
 class RouteTable:
     def __init__(self, routes: Sequence[RouteSettings]) -> None:
-        """Raises ValueError for routes of which `bff.routes.problems` names a mistake in a single value."""
+        """Raises ValueError for a route with a mistake in a single value, as `bff.routes.problems` reports."""
         ready = [compiled(settings) for settings in routes]
         self._decoded = build(ready)
         as_sent = [route for route in ready if sent_as_written(route.template)]
         self._raw = build([route for route in as_sent if route.template.names])
-        # A path without names is the most specific there can be, so it needs no walk.
+        # A path without names is always the most specific one, so it needs no walk.
         literal = build([route for route in as_sent if not route.template.names])
         self._exact = {endpoint.routes[0].settings.path: endpoint for endpoint in endpoints(literal)}
 
@@ -51,9 +51,9 @@ class RouteTable:
     def match(self, method: str, path: str) -> Match:
         """The route of a request. path: of the target, as the client sent it, one character for each byte.
 
-        Most paths are found as they are, in one walk that never turns back; the others are examined, decoded, and
-        looked for again. One function, since a call costs as much here as a segment. Raises AmbiguousTarget,
-        NoSuchRoute, MethodNotAllowed."""
+        Most paths match as they are, in one walk without backtracking; the others are checked, decoded, and searched
+        again. One function, since a call costs as much here as a segment. Raises AmbiguousTarget, NoSuchRoute,
+        MethodNotAllowed."""
         endpoint = self._exact.get(path)
         values: Sequence[str] = ()
         if endpoint is None:

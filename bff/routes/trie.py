@@ -1,4 +1,4 @@
-"""The routes by the segments of their paths: a walk costs as many steps as a path has segments, however many there are.
+"""Trie of the routes by the segments of their paths: a walk costs one step for each segment, not for each route.
 
 Precedence is the order of the search: a literal segment before `{name}`, that before `*`, from left to right.
 """
@@ -14,9 +14,9 @@ from bff.settings.template import REST, name_of
 
 
 class Endpoint:
-    """The routes of one path. methods: which of them takes a method. take: the values among the pieces of a request's
-    path, None where there are none. cuts: how often the path is cut at a slash for that, the first one included; -1 for
-    at every one. plain: what a value must match to be taken as it is."""
+    """The routes of one path. methods: the route of each method. take: selects the values among the pieces of a
+    request's path, None where there are none. cuts: how often the path is split at a slash for that, the first one
+    included; -1 for every slash. plain: matches values that need no decoding."""
 
     __slots__ = ("cuts", "methods", "plain", "routes", "take")
 
@@ -29,29 +29,29 @@ class Endpoint:
         self.take = _taker(tuple(number for number, each in enumerate(segments) if name_of(each) is not None))
 
     def add(self, route: Route) -> None:
-        """Of two routes for the same method the first keeps it; `bff.routes.problems` names both."""
+        """Adds a route. Of two routes for the same method the first keeps it; `bff.routes.problems` reports both."""
         self.routes.append(route)
         for method in route.settings.methods:
             self.methods.setdefault(method, route)
 
     def imply_head(self) -> None:
-        """HEAD is a GET without the content (RFC 9110 section 9.3.2), for who does not say otherwise."""
+        """Lets the route of GET answer HEAD (RFC 9110 section 9.3.2), unless another route does."""
         if "GET" in self.methods:
             self.methods.setdefault("HEAD", self.methods["GET"])
 
 
 @cache
 def _taker(positions: tuple[int, ...]) -> Callable[[list[str]], Sequence[str]] | None:
-    """One for all endpoints alike, which keeps it in the processor's cache. itemgetter gives a bare item for one
-    position, but a sequence for one slice."""
+    """One function for all endpoints with the same positions, to stay in the processor's cache. itemgetter returns a
+    bare item for one position, but a sequence for one slice."""
     if len(positions) == 1:
         return itemgetter(slice(positions[0], positions[0] + 1))
     return itemgetter(*positions) if positions else None
 
 
 class TrieNode(dict[str, "TrieNode"]):
-    """What may follow one beginning of a path: literal segments as keys, value for any one segment, rest for any number
-    of them."""
+    """The continuations of one beginning of a path: literal segments as keys, value for any one segment, rest for any
+    number of them."""
 
     __slots__ = ("end", "rest", "value")
 
@@ -62,7 +62,7 @@ class TrieNode(dict[str, "TrieNode"]):
         self.end: Endpoint | None = None
 
     def child(self, segment: str) -> "TrieNode":
-        """For this segment of a template, made when it is not there."""
+        """The node for this segment of a template, created when missing."""
         if name_of(segment) is None:
             return self.setdefault(segment, TrieNode())
         self.value = TrieNode() if self.value is None else self.value

@@ -1,1 +1,1 @@
-"""The browser's session: two sealed records, three indexes, and the rules by which a request belongs to one."""
+"""The browser's session: two sealed records, three indexes, and the check that a request belongs to one."""

@@ -1,8 +1,8 @@
-"""Decides whether a request belongs to a live session. Verify and every protected view come through here.
+"""Session gate: decides whether a request belongs to a live session. Verify and every protected view use it.
 
-Hardly ever writes on the way: that a session was used is noted in memory and recorded later, in a batch, off the
-request. Only a use in the session's last moment is recorded at once, since another worker would end the session before
-the next batch.
+Hardly ever writes within a request: a session's use is noted in memory and recorded later, in a batch (write-behind).
+Only a use in the session's last moment is recorded at once, since another worker would end the session before the
+next batch.
 """
 
 import re
@@ -23,16 +23,16 @@ from bff.sessions.model import EndReason, Session, User
 from bff.sessions.store import SessionStore
 from bff.settings import SessionSettings
 
-_COOKIE_VALUE = r"[A-Za-z0-9_-]{43}"  # what random_id() makes; anything else costs no look-up
+_COOKIE_VALUE = r"[A-Za-z0-9_-]{43}"  # the form of random_id(); other values cost no look-up
 _MOST_CANDIDATES = 3
 _RECORDED_WITHIN = 2.0
-"""Seconds after which the batch of a second has been written, with some to spare."""
+"""Seconds until the next batch is certainly written."""
 _REPORTED_FOR = 3600.0
 _MOST_REPORTED = 1024
 
 
 class ClientFingerprint(NamedTuple):
-    """Who sent a request: the address that trusted proxies vouch for, and the User-Agent."""
+    """The client of a request: the address from trusted proxies, and the User-Agent."""
 
     address: str
     user_agent: str
@@ -67,7 +67,7 @@ class SessionAuthenticator:
         self._used: dict[str, tuple[Session, float]] = {}
 
     def authenticate(self, cookie_header: str, client: ClientFingerprint, *, touch: bool = True) -> CachedSession:
-        """The session that the request's cookies name.
+        """The session of the request's cookies.
 
         Raises Unauthenticated, SessionExpired, SessionEnded, BindingMismatch, StoreUnavailable.
         """
@@ -90,7 +90,7 @@ class SessionAuthenticator:
         return entry
 
     def answerable_locally(self, cookie_header: str, client: ClientFingerprint) -> bool:
-        """Whether `authenticate` would decide by what this worker holds, and have nothing to write down."""
+        """Whether `authenticate` would decide from this worker's memory, and emit no event."""
         now = self._clock()
         values = self._candidates(cookie_header)
         if not values:
@@ -103,16 +103,16 @@ class SessionAuthenticator:
         return not self._differs(entry.session, seen) or self._was_reported(entry.session, seen)
 
     def end(self, session: Session, reason: EndReason, *, by: str = "") -> bool:
-        """End a session: here at once, in the other workers as soon as they hear of it; False when it had ended. by: as
-        its event has it. Raises StoreUnavailable; here the session then passes no more without the store's word."""
+        """Ends a session: here at once, in the other workers when they get the message; False when it had ended. by: in
+        its event. Raises StoreUnavailable; then this worker no longer admits the session without asking the store."""
         try:
             return self._store.end(session, reason, by=by)
         finally:
             self._cache.invalidate(session.key)
 
     def change_user(self, session: Session, user: User) -> bool:
-        """Put what the provider says of the person now into a session, in every worker; False when the session says so
-        already, or is over. Raises StoreUnavailable."""
+        """Puts the provider's current claims of the user into a session, in every worker; False when nothing changes,
+        or the session is over. Raises StoreUnavailable."""
         changed = True
         try:
             changed = self._store.change_user(session.key, user)
@@ -122,18 +122,18 @@ class SessionAuthenticator:
         return changed
 
     def replace(self, former: Session, new: Session) -> None:
-        """End the session that a browser had before it logged in anew. Raises StoreUnavailable."""
+        """Ends the former session of a browser that logged in again. Raises StoreUnavailable."""
         try:
             self._store.replace(former, new)
         finally:
             self._cache.invalidate(former.key)
 
     def discard(self, session: Session) -> None:
-        """End a new session whose tokens the provider may have ended already. Raises StoreUnavailable."""
+        """Ends a new session with tokens that the provider may have revoked already. Raises StoreUnavailable."""
         self.replace(session, session)
 
     def end_all_of(self, session: Session, reason: EndReason) -> int:
-        """Likewise every session of this session's user at this provider; how many there were."""
+        """Ends every session of this session's user at this provider; returns how many there were."""
         try:
             ended = self._store.end_all_of(session, reason)
         except StoreUnavailable:
@@ -143,11 +143,11 @@ class SessionAuthenticator:
         return ended
 
     def distrust(self, named: Callable[[Session], bool]) -> None:
-        """These sessions were to end, and the store did not take it: here none passes without the store's word."""
+        """After a failed end: this worker admits none of these sessions without asking the store."""
         self._cache.distrust(named)
 
     def flush(self) -> None:
-        """Record the use of sessions noted since the last flush. Raises StoreUnavailable; what failed is kept."""
+        """Records the use of sessions since the last flush. Raises StoreUnavailable; failed notes are kept."""
         used, self._used = self._used, {}
         try:
             self._store.touch(list(used.values()))
@@ -171,7 +171,7 @@ class SessionAuthenticator:
         return known
 
     def _candidates(self, cookie_header: str) -> Sequence[str]:
-        """The values of cookies with our name that could be ours.
+        """The values of our cookie that have the right form.
 
         A browser may hold several (left over from another BFF_COOKIE_DOMAIN, or set by a sibling host), so the first
         one that opens a session counts.
@@ -194,12 +194,12 @@ class SessionAuthenticator:
 
     def _end_expired(self, session: Session, now: float) -> None:
         reason = session.expired(now) or EndReason.IDLE_TIMEOUT
-        with suppress(StoreRefuses):  # it is over all the same, and the sweep ends it when there is room again
+        with suppress(StoreRefuses):  # an expired session is refused anyway, and the sweep ends it when there is room
             self.end(session, reason)
         raise SessionExpired
 
     def _compare(self, session: Session, seen: Binding) -> None:
-        """Raises BindingMismatch where the binding is enforced. The session goes on in any case."""
+        """Raises BindingMismatch where the binding is enforced. Never ends the session."""
         differs = self._differs(session, seen)
         if differs is None:
             return
@@ -216,7 +216,7 @@ class SessionAuthenticator:
         return self._monotonic() < self._reported.get((session.key, seen), float("-inf"))
 
     def _report(self, session: Session, seen: Binding, differs: str) -> None:
-        """An event for the first request of each other client, not for each request: a video has hundreds."""
+        """Emits an event for the first request of each other client only: a video has hundreds of requests."""
         while len(self._reported) >= _MOST_REPORTED:
             self._reported.pop(next(iter(self._reported)), None)
         self._reported[session.key, seen] = self._monotonic() + _REPORTED_FOR

@@ -1,6 +1,6 @@
 """Session binding: compares a request with the browser that logged in, by network (IPv4 /24, IPv6 /48) and User-Agent.
 
-A difference makes a stolen cookie visible, or useless where the binding is enforced. It is no proof: a media player
+A difference reveals a stolen cookie, or makes it useless where the binding is enforced. It is no proof: a media player
 sends another User-Agent, a browser updates itself, a phone changes networks. So a difference refuses a request at most,
 and never ends a session.
 """
@@ -28,7 +28,7 @@ def binding_of(address: str, user_agent: str) -> Binding:
 
 
 def mismatch(expected: Binding, seen: Binding, compared: str = BOTH) -> str | None:
-    """Which half differs: ip, user_agent or both; None when the client is the same. compared: one of BOUND_TO."""
+    """The differing half: ip, user_agent or both; None when the client is the same. compared: one of BOUND_TO."""
     if expected == seen:
         return None
     moved = compared != AGENT and not _may_be_one_client(expected.network, seen.network)
@@ -41,7 +41,8 @@ def mismatch(expected: Binding, seen: Binding, compared: str = BOTH) -> str | No
 
 
 def _may_be_one_client(expected: str, seen: str) -> bool:
-    """A client that has both families of addresses uses either, so an IPv4 network cannot contradict an IPv6 one."""
+    """Whether both networks may belong to one client. A client with both address families uses either, so an IPv4
+    network cannot contradict an IPv6 one."""
     return expected == seen or (bool(expected and seen) and (":" in expected) != (":" in seen))
 
 

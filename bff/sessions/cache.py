@@ -1,13 +1,14 @@
-"""What this worker already knows about sessions, so that verify needs no round trip.
+"""Session cache of a worker with invalidation by messages, so that verify needs no round trip to the store.
 
 The cache stays truthful by three rules. Every end of a session, and every change of its tokens, is published, and each
 worker's listener drops the entry. While the listener is not connected the cache is empty and every look-up goes to the
 store. No entry lives longer than `cache_ttl`, or than the session itself.
 
-What was known when the store went away is kept aside for `outage_grace`. A kept entry answers only a look-up that has
-just asked the store in vain; the store's own answer, and the listener's return, end that (ADR 42).
+Stale-if-error: when the store goes away, the worker keeps its entries aside for `outage_grace`. A kept entry answers
+only a look-up that has just asked the store in vain; the store's next answer, and the listener's return, end that (ADR
+42).
 
-A reader that fetched a session just before its end was published must not put it back just after:
+A reader that fetched a session just before the message of its end must not put it back just after:
 
     reader                         listener
     generation -> 7
@@ -34,8 +35,8 @@ Headers = list[tuple[str, str]]
 
 
 class CachedSession:
-    """A session this worker holds. `identity` are response headers that verify prepared, with the profile that it
-    prepared them for last; `tokens` the session's tokens, once somebody needed them."""
+    """A session in this worker's memory. identity: verify's prepared response headers, with the profile that they are
+    for. tokens: the session's tokens, once a request needed them."""
 
     __slots__ = ("identity", "session", "tokens", "touch_after", "valid_until")
 
@@ -56,8 +57,8 @@ class SessionCache:
         clock: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """clock: Unix seconds, by which sessions end. monotonic: seconds that only go forward, by which entries do: a
-        clock that is set back must not make them last."""
+        """clock: Unix seconds, for the ends of sessions. monotonic: seconds that only go forward, for those of entries:
+        a clock that is set back must not prolong them."""
         self._store = store
         self._kv = kv
         self._ttl = settings.cache_ttl
@@ -67,9 +68,9 @@ class SessionCache:
         self._clock = clock
         self._monotonic = monotonic
         self._entries: dict[str, CachedSession] = {}
-        self._kept: dict[str, CachedSession] = {}  # from before the listener was lost
+        self._kept: dict[str, CachedSession] = {}  # entries from before the listener was lost
         self._outage = Outage(settings.outage_grace, monotonic)
-        self._changing = threading.Lock()  # a look-up that finds its entry takes no lock
+        self._changing = threading.Lock()  # a hit takes no lock
         self._generation = 0
         self._truthful = False
         self._subscription: Subscription | None = None
@@ -78,7 +79,7 @@ class SessionCache:
         )
 
     def start(self) -> None:
-        """Begin to listen; until that works the cache keeps nothing."""
+        """Starts the listener; the cache stays empty until it is connected."""
         if self._size and self._subscription is None:
             self._subscription = self._kv.subscribe(INVALIDATIONS, self.invalidate, self._listening)
 
@@ -92,13 +93,13 @@ class SessionCache:
 
     @property
     def truthful(self) -> bool:
-        """Whether the listener is connected, so that entries may be kept."""
+        """Whether the listener is connected, so that entries may be cached."""
         return self._truthful
 
     def lookup(self, key: str, now: float) -> CachedSession | None:
-        """The session filed under key, from memory or from the store; None when the store knows none.
+        """The session of this key, from memory or from the store; None when the store knows none.
 
-        Raises SessionEnded, StoreUnavailable. The entry's session may have expired: the caller decides what that means.
+        Raises SessionEnded, StoreUnavailable. The entry's session may have expired; the caller must check that.
         """
         entry = self._entries.get(key)
         if entry is not None and self._serves(entry, now):
@@ -117,9 +118,9 @@ class SessionCache:
             result.inc()
 
     def spared(self, key: str, now: float, failure: StoreUnavailable) -> CachedSession | None:
-        """What this worker knew when the store went away, for a caller that has just asked the store in vain; None when
-        it knew nothing, or too long ago. failure: of that question."""
-        if isinstance(failure, StoreBusy | StoreRefuses | KeyElsewhere):  # it may be well, or has answered
+        """The kept entry, for a caller that has just asked the store in vain; None without one, or after the grace
+        period. failure: the store's."""
+        if isinstance(failure, StoreBusy | StoreRefuses | KeyElsewhere):  # the store may be well, or has answered
             return None
         if self._truthful:
             self._outage.noticed()
@@ -129,7 +130,7 @@ class SessionCache:
         return entry
 
     def held(self, key: str, now: float) -> CachedSession | None:
-        """What this worker already knows; the store is not asked. Never a session that has expired."""
+        """The entry in memory, never one of an expired session. Does not ask the store."""
         entry = self._entries.get(key)
         return entry if entry is not None and self._serves(entry, now) else None
 
@@ -144,13 +145,13 @@ class SessionCache:
             self._invalidated.inc()
 
     def distrust(self, named: Callable[[Session], bool]) -> None:
-        """Ask the store about each of these sessions before any of them passes again."""
+        """Drops these sessions' entries, so that none passes again before the store has confirmed it."""
         for entries in (self._entries, self._kept):
             for key in [key for key, entry in list(entries.items()) if named(entry.session)]:
                 self.invalidate(key)
 
     def forget(self) -> None:
-        """The store is another one: nothing that was known counts."""
+        """Drops all entries, since the store was reset."""
         with self._changing:
             self._generation += 1
             self._entries, self._kept = {}, {}
@@ -170,7 +171,7 @@ class SessionCache:
         return entry
 
     def _touch_after(self, session: Session, former: CachedSession | None) -> float:
-        """A use is worth a record when the last one is an interval ago, be it in the store or only noted here."""
+        """The time from which the next use is recorded: an interval after the last one in the store or in memory."""
         recorded = session.expires_at - self._idle_timeout + self._touch_interval
         return max(recorded, former.touch_after) if former else recorded
 
@@ -185,12 +186,12 @@ class SessionCache:
             self._outage.over()
             self._entries.pop(key, None)
             while len(self._entries) >= self._size:
-                # Oldest first. Entries live for seconds, so being recently used says little.
+                # Oldest first, not least recently used: entries live for seconds.
                 del self._entries[next(iter(self._entries))]
             self._entries[key] = entry
 
     def _gone(self, key: str) -> None:
-        """The store has answered, and knows no such session."""
+        """Drops a session that the store does not know."""
         with self._changing:
             self._forgotten(key)
             if self._truthful:
@@ -201,7 +202,7 @@ class SessionCache:
         return found != (None, None)
 
     def _listening(self, connected: bool) -> None:
-        """Whatever was missed while the listener was away is unknown, so nothing is believed across the gap."""
+        """Empties the cache, since messages may have been missed while the listener was away."""
         with self._changing:
             self._generation += 1
             self._kept = {} if connected else {**self._kept, **self._entries}

@@ -17,12 +17,12 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 Reason = Literal[
     "missing_cookie", "missing_header", "mismatch", "bad_signature", "foreign_origin", "cross_site", "same_site"
 ]
-"""Why a request is not ours; the last two are found by bff.web.isolation alone."""
+"""Reasons of a violation; only bff.web.isolation reports the last two."""
 
 
 class Csrf:
     def __init__(self, mac: Mac, origins: Collection[str]) -> None:
-        """origins: the origins whose pages may send unsafe requests."""
+        """origins: those that may send unsafe requests."""
         self._mac = mac
         self._origins = frozenset(origins)
 
@@ -35,8 +35,8 @@ class Csrf:
         return self._mac.verify(self._message(session, nonce), signature)
 
     def check(self, session: Session, *, cookies: Collection[str], header: str | None, origin: str | None) -> None:
-        """Raises CsrfViolation, whose code names the reason, and KeyElsewhere. cookies: those of our name, of which one
-        must match, since a sibling host may have planted others. origin: the request's Origin header."""
+        """Raises CsrfViolation with the reason as code, and KeyElsewhere. cookies: the values of our cookie; one of
+        them must match, since a sibling host may have planted others. origin: the request's Origin header."""
         if origin is not None and origin.lower() not in self._origins:
             raise _violation("foreign_origin")
         if not any(cookies):

@@ -1,12 +1,12 @@
-"""What a session's device is called in a list that its user reads: browser and system, such as "Firefox on Linux".
+"""Names a session's device for the list that its user reads: browser and system, such as "Firefox on Linux".
 
-Only words from the tables below are kept: no version, no model, nothing of what the User-Agent really said. So a record
-says little about a person, and a made-up User-Agent puts no text of its own before anybody's eyes.
+Only words from the tables below are kept: no version, no model, no text of the User-Agent itself. So a record reveals
+little about a user, and a forged User-Agent shows no text of its own to a reader.
 """
 
 import re
 
-# The first that matches counts: most browsers also name those that they want to be taken for.
+# The first match counts: most browsers also name others, for compatibility.
 _BROWSERS = (
     ("Edge", r"\bEdg(?:e|A|iOS)?/"),
     ("Opera", r"\bOPR/|\bOPiOS/|\bOpera\b"),
@@ -35,7 +35,7 @@ _systems = [(name, re.compile(pattern)) for name, pattern in _SYSTEMS]
 
 
 def device_of(user_agent: str) -> str:
-    """Empty when neither is known."""
+    """The device's name; empty when neither part is known."""
     said = user_agent[:_LONGEST]
     browser = next((name for name, pattern in _browsers if pattern.search(said)), "")
     system = next((name for name, pattern in _systems if pattern.search(said)), "")

@@ -1,4 +1,4 @@
-"""Which sessions there are, for people to look at: a user at their own, an operator at everybody's."""
+"""Lists of sessions for people: a user sees their own, an operator those of all users."""
 
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -18,8 +18,8 @@ class SessionSummary(NamedTuple):
 
 
 class Directory:
-    """Every method raises StoreUnavailable when the store does not answer. Sessions whose time is over are not listed,
-    whether or not somebody has ended them yet, nor are those that only another instance can open (KeyElsewhere)."""
+    """Every method raises StoreUnavailable when the store does not answer. Expired sessions are not listed, even before
+    the sweep has ended them, nor are those that only another instance can open (KeyElsewhere)."""
 
     def __init__(self, kv: KeyValue, records: SessionRecords, clock: Callable[[], float]) -> None:
         self._kv = kv
@@ -27,34 +27,34 @@ class Directory:
         self._clock = clock
 
     def of_user(self, idp: str, sub: str, limit: int) -> tuple[list[SessionSummary], bool]:
-        """The latest used sessions of a provider's user, the last begun first; and whether there are more."""
+        """The latest used sessions of a provider's user, the newest first; and whether there are more."""
         found = list(islice(self.of_person(idp, sub), limit + 1))
         listed = self._listed(found[:limit])
         return sorted(listed, key=lambda each: each.session.created_at, reverse=True), len(found) > limit
 
     def latest(self, limit: int, idp: str | None = None) -> list[SessionSummary]:
-        """Everybody's, or everybody's of one provider; those that would go on the longest first."""
+        """Sessions of all users, or of all users of one provider; those with the latest expiry first."""
         found = (session for session in self.everything() if idp in (None, session.idp))
         return self._listed(list(islice(found, limit)))
 
     def everything(self) -> Iterator[Session]:
-        """Each session of the fleet, as it is read: a page at a time."""
+        """Yields each session of the fleet; reads a page at a time."""
         for page in pages(self._kv, EXPIRY_INDEX, low=self._clock(), descending=True):
             yield from self._alive([key for key, _ in page])
 
     def named(self, idp: str, sub: str, reference: str) -> Session | None:
-        """The one of this user's sessions that has this reference."""
+        """The session of this user with this reference; None without one."""
         for name in self._records.of_user(idp, sub):
             if found := self._find(name, reference):
                 return found
         return None
 
     def anywhere(self, reference: str) -> Session | None:
-        """The one of all sessions that has this reference. Looks at every key, though not at their records."""
+        """The session of any user with this reference. Reads every key, but not the records."""
         return self._find(EXPIRY_INDEX, reference)
 
     def of_person(self, idp: str, sub: str, *, every: bool = False) -> Iterator[Session]:
-        """The live sessions of a provider's user, as they are read: a page at a time, the latest used first. every:
+        """Yields the live sessions of a provider's user, the latest used first; reads a page at a time. every:
         raise KeyElsewhere rather than leave one out."""
         seen: set[str] = set()
         for name in self._records.of_user(idp, sub):

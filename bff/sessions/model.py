@@ -1,4 +1,4 @@
-"""The hot half of a session: who, when and from where. It answers verify; tokens.py holds the half that never does."""
+"""The hot half of a session: user, times and client. It answers verify; tokens.py has the cold half."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -10,7 +10,7 @@ from bff.sessions.binding import Binding
 
 
 class EndReason(StrEnum):
-    """Why a session ended: the label values of bff_sessions_destroyed_total."""
+    """The reason of a session's end: the label values of bff_sessions_destroyed_total."""
 
     LOGOUT = "logout"
     LOGOUT_EVERYWHERE = "logout_everywhere"
@@ -25,7 +25,7 @@ class EndReason(StrEnum):
 
 @dataclass(frozen=True)
 class User:
-    """id: what applications see as X-User-ID; sub: the provider's own name for the person."""
+    """id: the X-User-ID of applications. sub: the provider's own name for the user."""
 
     id: str
     sub: str
@@ -35,15 +35,15 @@ class User:
     permissions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return "User(...)"  # a person must not end up in a log by accident
+        return "User(...)"  # a log must not name a user by accident
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The hot record, and when it ends. device: for people to read, see `device_of`.
+    """The hot record, with its expiry. device: for people, see `device_of`.
 
-    key: the store's name for the session, which is the SHA-256 of the cookie. Times are Unix seconds; expires_at is
-    the sooner of idle and absolute end and moves with use, ends_at is the absolute end and never moves.
+    key: the session's name in the store, the SHA-256 of the cookie. Times are Unix seconds; expires_at is the sooner of
+    idle and absolute end and moves with use, ends_at is the absolute end and never moves.
     """
 
     key: str = field(repr=False)
@@ -59,11 +59,11 @@ class Session:
 
     @property
     def reference(self) -> str:
-        """What may be told to others about which session this is: it opens nothing and finds nothing in the store."""
+        """The public name of the session: it opens nothing and is no key in the store."""
         return reference_of(self.key)
 
     def expired(self, now: float) -> EndReason | None:
-        """Which of the two ends came first, however late anybody notices; None before."""
+        """The end that came first, idle or absolute, even if noticed late; None before both."""
         if now < self.expires_at:
             return None
         return EndReason.IDLE_TIMEOUT if self.expires_at < self.ends_at else EndReason.ABSOLUTE_TIMEOUT
@@ -75,7 +75,7 @@ def reference_of(key: str) -> str:
 
 
 def session_to_bytes(session: Session) -> bytes:
-    """Everything but the key (the record's own name) and expires_at (kept in the index)."""
+    """Serialises everything but the key (the record's name) and expires_at (in the index)."""
     record = {
         "user": asdict(session.user),
         "idp": session.idp,
@@ -92,7 +92,7 @@ def session_to_bytes(session: Session) -> bytes:
 def session_from_bytes(raw: bytes, *, key: str, expires_at: float) -> Session:
     record: dict[str, Any] = json.loads(raw)
     user = record["user"]
-    permissions = tuple(user.get("permissions", ()))  # which older records do not have
+    permissions = tuple(user.get("permissions", ()))  # missing in older records
     return Session(
         key=key,
         user=User(user["id"], user["sub"], user["name"], user["email"], tuple(user["roles"]), permissions),

@@ -1,7 +1,7 @@
-"""Grace period: how long a worker may go by what it knew when the store went away.
+"""Grace period: how long a worker may answer from memory while the store is away.
 
 It begins with the outage, not with each request, and is over when the store answers. Its clock is monotonic, since a
-wall clock that is set back would make it longer.
+wall clock that is set back would prolong it.
 """
 
 import threading
@@ -18,7 +18,7 @@ class Outage:
         self._noticed_at = float("-inf")
 
     def noticed(self) -> None:
-        """The store did not answer. A failure long after the last one is another outage."""
+        """Notes that the store did not answer. A failure long after the last one begins another outage."""
         with self._lock:
             now = self._monotonic()
             if now - self._noticed_at > self._grace:

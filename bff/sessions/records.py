@@ -1,6 +1,6 @@
-"""A session's hot record in the store, and the names of the indexes that lead to it.
+"""A session's hot record in the store, and the names of its indexes.
 
-hot:{key}      sealed: who, when, binding       key = SHA-256 of the cookie
+hot:{key}      sealed: user, times, binding     key = SHA-256 of the cookie
 sessions       index: key at the time when it expires
 user:{digest}  index: the user's keys at last use
 sid:{digest}   index: the provider session's keys (OpenID Connect Back-Channel Logout)
@@ -34,7 +34,7 @@ class SessionRecords:
         return self._sealer.seal(session_to_bytes(session), hot(session.key))
 
     def opened(self, key: str, sealed: bytes, expires_at: float) -> Session | None:
-        """None, logged, for what no current key of the fleet opens. Raises KeyElsewhere."""
+        """The unsealed record; None, logged, when no current key of the fleet opens it. Raises KeyElsewhere."""
         try:
             return session_from_bytes(opened(self._sealer, sealed, hot(key)), key=key, expires_at=expires_at)
         except (SealError, ValueError, KeyError, TypeError):
@@ -42,7 +42,7 @@ class SessionRecords:
             return None
 
     def many(self, keys: Sequence[str], sealed_elsewhere: set[str] | None = None) -> list[Session]:
-        """Those of the sessions that are there and open, expired or not, in one round trip. sealed_elsewhere: gets the
+        """The sessions that exist and can be unsealed, expired or not, in one round trip. sealed_elsewhere: gets the
         keys of those that another instance opens; without it they raise KeyElsewhere."""
         if not keys:
             return []
@@ -61,7 +61,7 @@ class SessionRecords:
         return [session for session in found if session]
 
     def last_seen(self, sessions: Iterable[Session]) -> dict[str, float]:
-        """By key, when each was last used, in Unix seconds, up to a minute late."""
+        """Last use by key, in Unix seconds, up to a minute late."""
         batch, asked = Batch(), []
         for session in sessions:
             for name in self.of_user(session.idp, session.user.sub):
@@ -73,7 +73,7 @@ class SessionRecords:
         return seen
 
     def indexes(self, session: Session) -> list[str]:
-        """Under every current key, so that a rotation of keys loses no session from its user's list."""
+        """The names of the session's indexes under every current key, so that a rotation of keys loses no session."""
         names = self.of_user(session.idp, session.user.sub)
         if session.sid:
             names += self.of_sid(session.idp, session.sid)

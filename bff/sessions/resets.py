@@ -1,8 +1,8 @@
-"""Epoch of the store: a random value written once, whose absence or change shows that the store lost its data.
+"""Store epoch: a random value that is written once; its absence or change shows that the store lost its data.
 
-Each worker compares it every second, beside the health check. What workers remember of the store that is gone is then
-forgotten. One of them, by set-if-absent in the new store, counts the reset for the fleet, logs it, and counts out the
-sessions that went with it, so that created minus destroyed is what is alive.
+Each worker compares it every second, beside the health check, and then drops its copies of the lost data. One worker,
+by set-if-absent in the new store, counts the reset for the fleet, logs it, and counts out the lost sessions, so that
+created minus destroyed stays the number of live ones.
 """
 
 import logging
@@ -22,7 +22,7 @@ COUNTED_FOR = 86400.0
 
 class Resets:
     def __init__(self, kv: KeyValue, sessions: SessionStore, forget: Sequence[Callable[[], None]]) -> None:
-        """forget: what makes this worker forget what it remembers of the store."""
+        """forget: functions that clear this worker's copies of the store's data."""
         self._kv = kv
         self._sessions = sessions
         self._forget = forget
@@ -31,13 +31,13 @@ class Resets:
 
     def check(self) -> None:
         """Raises StoreUnavailable."""
-        counted_in = self._sessions.counted_in()  # before the epoch is read: it is then of that epoch, or not used
+        counted_in = self._sessions.counted_in()  # read before the epoch, so it belongs to that epoch or is not used
         epoch = self._current()
         if self._epoch is not None and epoch != self._epoch:
             for forget in self._forget:
                 forget()
             self._count(self._epoch)
-            counted_in = 0  # since then others may have begun; the next look counts them
+            counted_in = 0  # sessions may have begun since; the next check counts them
         self._epoch, self._counted_in = epoch, counted_in
 
     def _current(self) -> bytes:

@@ -1,25 +1,26 @@
-"""Mutual exclusion by flags (Dekker): a revocation never takes a new login's tokens with it unnoticed.
+"""Mutual exclusion by flags (Dekker): a login notices a revocation that may have ended its new tokens.
 
-Many providers keep one grant for a person and a client, and a revocation ends all of it (RFC 7009 section 2.1): the
-tokens of a later login of the same person, and even a code that is being exchanged. So each side first shows itself and
+Many providers keep one grant for a user and a client, and a revocation ends all of it (RFC 7009 section 2.1): the
+tokens of a later login of the same user, and even a code that is being exchanged. So each side first shows itself and
 then looks for the other:
 
     revocation                              login
-                                            0. reads how many revocations there were at this provider
-    1. puts up a flag for the person        1. creates the session
-    2. looks for another session            2. looks for the flag, and for a revocation for the person since step 0
+                                            0. reads the number of revocations at this provider
+    1. puts up a flag for the user          1. creates the session
+    2. looks for another session            2. looks for the flag, and for a revocation for the user since step 0
     3. counts it, and revokes, only if      3. begins again if it finds one
        there is none
     4. counts it, and takes the flag down
 
-Of steps 2 the later one sees the other side's step 1. The provider's single sign-on answers a login that begins again
-at once. A code that the provider refuses may be one that a revocation took, for a person who is not known yet: then
+The later of the two steps 2 sees the other side's step 1. The provider's single sign-on answers a login that begins
+again at once. A revocation may also have ended a code that the provider refuses, while the user is not known yet: then
 any revocation at this provider since step 0 is a reason to begin again. Revocations are counted, not timed, since the
-clocks of two instances may differ; once before they are made and once after, so that a login that meets one sees it.
+clocks of two instances may differ. Each counts once before and once after it is made, so that a concurrent login sees
+it.
 
     revoking:{user index}  index: key of an ended session at the time when its revocation began
-    revoked:{user index}   number of the latest revocation for this person
-    revocations:{idp}      how many beginnings and ends of revocations there were at this provider
+    revoked:{user index}   number of the latest revocation for this user
+    revocations:{idp}      number of beginnings and ends of revocations at this provider
 """
 
 import math
@@ -32,9 +33,9 @@ from bff.sessions.records import SessionRecords
 from bff.sessions.token_store import EndedSession
 
 CLOCKS_APART = 60.0
-"""Seconds by which the clocks of two instances may differ."""
+"""Seconds that the clocks of two instances may differ by."""
 LONGEST_CALL = 30.0
-"""Seconds after which a revocation is no longer under way, even if its worker was killed in the middle."""
+"""Seconds after which a revocation counts as over, even if its worker was killed in the middle."""
 
 
 class SharedGrants:
@@ -59,8 +60,8 @@ class SharedGrants:
     def begin_revocation(self, ended: EndedSession) -> bool:
         """Whether these tokens may be revoked; then `finish_revocation` must follow.
 
-        A person's own logout is a reason to revoke beside older sessions, but never beside a newer one. Any other end
-        is no reason to put a live session at risk.
+        A user's own logout revokes tokens in spite of older sessions, but never of a newer one. Any other end must not
+        put a live session at risk.
         """
         batch, now = Batch(), self._clock()
         for name in self._of_person("revoking", ended.idp, ended.sub):
@@ -75,7 +76,7 @@ class SharedGrants:
         return True
 
     def finish_revocation(self, ended: EndedSession) -> None:
-        """The provider was asked, whatever it answered."""
+        """Ends the revocation after the provider's answer, good or bad."""
         number = str(self._count(ended.idp)).encode()
         batch = self._flag_down(ended)
         for name in self._of_person("revoked", ended.idp, ended.sub):
@@ -83,11 +84,11 @@ class SharedGrants:
         self._kv.execute(batch)
 
     def revocations(self, idp: str) -> int:
-        """A number that grows with each beginning and end of one: what a login remembers when it begins."""
+        """A number that grows with each beginning and end of a revocation; a login reads it when it begins."""
         return int(self._kv.get(_counter(idp)) or 0)
 
     def overtook(self, session: Session, remembered: int) -> bool:
-        """Whether a revocation may have ended the tokens of this new session, whose login remembered that number."""
+        """Whether a revocation may have ended the tokens of this new session. remembered: the number at its login."""
         under_way = self._of_person("revoking", session.idp, session.user.sub)
         oldest = self._clock() - LONGEST_CALL - CLOCKS_APART
         if any(self._kv.index_count(name, oldest, math.inf) for name in under_way):
@@ -114,7 +115,7 @@ class SharedGrants:
                 return number
 
     def _of_person(self, kind: str, idp: str, sub: str) -> list[str]:
-        """Under every current key, as a rotation of keys may be under way."""
+        """The names under every current key, as a rotation of keys may be under way."""
         return [f"{kind}:{name}" for name in self._records.of_user(idp, sub)]
 
 

@@ -1,14 +1,14 @@
 """Sessions in the key-value store, one transaction per change.
 
 A session exists exactly as long as it is a member of the expiry index. Ending one removes it from there and deletes
-its record in the same transaction, and whoever removed the member counts the end: so each session is counted out
-once in the fleet, however many workers try at the same moment. Records are never rewritten by a request; what moves
-(last use, expiry) lives in the indexes.
+its record in the same transaction. The worker that removed the member counts the end, so each session is counted out
+once in the fleet, even when many workers try at the same moment. A request never rewrites records; the changing values
+(last use, expiry) are in the indexes.
 
-Where they are, `bff/sessions/records.py` says. Beside them:
+`bff/sessions/records.py` lists the keys. Beside them:
 
-    ended:{key}        for an hour: it ended by somebody else's word, not by its user's doing
-    sessions-uncounted index: reason:reference of sessions that somebody ended who counts nothing, when they ended
+    ended:{key}        for an hour: the provider or an operator ended the session, not its user
+    sessions-uncounted index: reason:reference of sessions that a process without metrics ended, at that time
 """
 
 import logging
@@ -32,12 +32,12 @@ from bff.settings import SessionSettings
 
 log = logging.getLogger(__name__)
 
-# Records outlive the session's own end, so that the sweep can still name and count what it ends.
+# Records outlive the session's own end, so that the sweep can still name and count it.
 GRACE = 86400
 MOST_PER_USER = 1000
 UNCOUNTED_INDEX = "sessions-uncounted"
 TOLD_FOR = 3600
-"""Seconds for which a browser is told that its session ended, rather than that there is none."""
+"""Seconds for which a browser gets SessionEnded, rather than Unauthenticated."""
 
 _DELIBERATE = frozenset({EndReason.LOGOUT, EndReason.LOGOUT_EVERYWHERE, EndReason.REVOKED})
 _NOT_THE_USERS_DOING = frozenset({EndReason.REFRESH_REJECTED, EndReason.BACKCHANNEL, EndReason.REVOKED})
@@ -65,7 +65,7 @@ class SessionStore:
     def create(
         self, user: User, *, idp: str, auth_time: int, sid: str, binding: Binding, tokens: Tokens, device: str = ""
     ) -> tuple[str, Session]:
-        """A new session under a new random id: (the cookie's value, the session)."""
+        """Creates a session under a new random id. Returns (the cookie's value, the session)."""
         cookie, now = random_id(), self._clock()
         ends_at = now + self._settings.lifetime
         session = Session(
@@ -95,9 +95,9 @@ class SessionStore:
         return cookie, session
 
     def find(self, key: str) -> Session | None:
-        """The session as the store knows it, expired or not; None when there is none, or none that opens.
+        """The session in the store, expired or not; None when there is none, or none that can be unsealed.
 
-        Raises SessionEnded when it ended lately and not by its user's doing.
+        Raises SessionEnded when the provider or an operator ended it lately.
         """
         batch = Batch().get(hot(key)).index_score(EXPIRY_INDEX, key).get(_ended(key))
         raw, expires_at, ended = self._kv.execute(batch)
@@ -108,7 +108,7 @@ class SessionStore:
         return self._records.opened(key, raw, expires_at)
 
     def touch(self, used: Iterable[tuple[Session, float]]) -> None:
-        """Move last use, and with it the idle end, of several sessions at once; ended ones stay ended."""
+        """Moves the last use, and with it the idle end, of several sessions at once; ended ones stay ended."""
         batch = Batch()
         for session, when in used:
             batch.index_add(EXPIRY_INDEX, session.key, self._idle_end(when, session.ends_at), only_present=True)
@@ -118,7 +118,7 @@ class SessionStore:
             self._kv.execute(batch)
 
     def change_user(self, key: str, user: User) -> bool:
-        """Replace the user of a live session, and nothing else of its record; False when there is nothing to change."""
+        """Replaces only the user in the record of a live session; False when there is nothing to change."""
         while True:
             raw, expires_at = self._kv.execute(Batch().get(hot(key)).index_score(EXPIRY_INDEX, key))
             session = None if raw is None or expires_at is None else self._records.opened(key, raw, expires_at)
@@ -129,22 +129,22 @@ class SessionStore:
                 return True
 
     def end(self, session: Session, reason: EndReason, *, by: str = "") -> bool:
-        """End one session everywhere; False when another worker already had. by: as its event has it."""
+        """Ends one session everywhere; False when another worker already had. by: in its event."""
         return self._end([session], reason, by=by) == 1
 
     def replace(self, former: Session, new: Session) -> None:
-        """End the session that a browser had before it logged in anew.
+        """Ends the former session of a browser that logged in again.
 
-        Where that is the same person at the same provider, both may come from one grant, and the provider would take
-        back the new tokens with the former ones (RFC 7009 section 2.1): so those are forgotten, and not revoked there.
+        Both sessions of one user at one provider may come from one grant, and the provider would revoke the new tokens
+        with the former ones (RFC 7009 section 2.1). So the former ones are deleted, and not revoked there.
         """
         same = (former.idp, former.user.sub) == (new.idp, new.user.sub)
         self._end([former], EndReason.REPLACED, revoked=not same)
 
     def end_all_of(self, session: Session, reason: EndReason) -> int:
-        """End every session of this session's user at this provider; how many there were.
+        """Ends every session of this session's user at this provider; returns how many there were.
 
-        This one is the last, so that whoever asked for it can ask again when the store fails in the midst.
+        This one ends last, so that its client can ask again when the store fails in the midst.
         """
         ended = 0
         while others := [other for other in self.of_user(session.idp, session.user.sub) if other.key != session.key]:
@@ -152,7 +152,7 @@ class SessionStore:
         return ended + self._end([session], reason)
 
     def end_uncounted(self, session: Session, reason: EndReason, *, by: str) -> bool:
-        """As `end`, by a process whose counters nobody scrapes: the next sweep of the fleet counts it."""
+        """As `end`, for a process without scraped counters: the next sweep of the fleet counts it."""
         ended = self._end([session], reason, by=by, counted=False) == 1
         if ended:
             member = f"{reason}:{session.reference}"
@@ -160,7 +160,7 @@ class SessionStore:
         return ended
 
     def of_user(self, idp: str, sub: str) -> list[Session]:
-        """The live sessions of a provider's user, so many of them as are found at once."""
+        """The live sessions of a provider's user, up to one page of the index."""
         return self._indexed(self._records.of_user(idp, sub))
 
     def of_sid(self, idp: str, sid: str) -> list[Session]:
@@ -168,15 +168,15 @@ class SessionStore:
         return self._indexed(self._records.of_sid(idp, sid))
 
     def active(self) -> int:
-        """How many sessions are alive in the whole fleet now."""
+        """The number of live sessions in the whole fleet."""
         return self._kv.index_count(EXPIRY_INDEX, math.nextafter(self._clock(), math.inf), math.inf)
 
     def counted_in(self) -> int:
-        """How many were created and not counted out yet, so those included whose time is over."""
+        """The number of sessions created and not counted out yet, expired ones included."""
         return self._kv.index_count(EXPIRY_INDEX, -math.inf, math.inf)
 
     def sweep(self, limit: int = 500) -> int:
-        """End up to `limit` sessions whose time is over; how many this call ended."""
+        """Ends up to `limit` expired sessions; returns how many this call ended."""
         self._count_uncounted(limit)
         now = self._clock()
         due = self._kv.index_range(EXPIRY_INDEX, -math.inf, now, limit)
@@ -238,7 +238,7 @@ class SessionStore:
                 metrics.session_destroyed(member.partition(":")[0])
 
     def _end_unreadable(self, key: str) -> int:
-        """A member whose record is gone or sealed with a key no longer known can only be counted as timed out."""
+        """Ends a member without a readable record: gone, or sealed with a former key. It counts as timed out."""
         batch = Batch().index_remove(EXPIRY_INDEX, key).delete(hot(key))
         self._tokens.forget(batch, key)
         if not self._kv.execute(batch)[0]:

@@ -1,13 +1,13 @@
 """A session's tokens in the key-value store: sealed, replaced by compare-and-set only, and kept until they are revoked.
 
     cold:{key}         sealed tokens; key is the session's
-    token-refresh      index: key at the time when its tokens want to be refreshed
+    token-refresh      index: key at the time when its tokens are due for a refresh
     token-revocation   index: attempt:key at the time when its tokens are to be revoked at the provider
-    revocation:{key}   sealed: whose tokens these are, and whether a person ended the session
+    revocation:{key}   sealed: the user of these tokens, and whether a person ended the session
 
 An ended session's tokens stay until the provider has revoked them, or until it is clear that it must not. They open
-nothing here, since a session is what is in the expiry index; and a refresh that was under way when the session ended
-still finds the record, so that the newest refresh token is the one that gets revoked.
+nothing here, since a session must be in the expiry index. A refresh that was under way when the session ended still
+finds the record, so that the newest refresh token gets revoked.
 """
 
 import json
@@ -25,19 +25,19 @@ from bff.sessions.tokens import Tokens, tokens_from_bytes, tokens_to_bytes
 log = logging.getLogger(__name__)
 
 INVALIDATIONS = "session-invalidations"
-"""Channel on which every worker hears that it must not believe what it knows of a session any more."""
+"""Channel of messages to every worker: drop the cached session."""
 
 REFRESH_INDEX = "token-refresh"
 REVOCATION_INDEX = "token-revocation"
 CODE_LIFE = 60.0
-"""Seconds between the last moment at which a login may come back and the end of its code exchange."""
+"""Seconds from the latest possible callback of a login to the end of its code exchange."""
 MOST_WAITING = 2 * 86400.0
-"""Seconds that tokens wait at most; every attempt to revoke them is over by then."""
+"""Seconds that tokens wait at most; all attempts to revoke them are over by then."""
 
 
 @dataclass(frozen=True)
 class VersionedTokens:
-    """Tokens as they were read. raw: the sealed record, to tell whether it is still the same."""
+    """Tokens as they were read. raw: the sealed record, for compare-and-set."""
 
     raw: bytes = field(repr=False)
     tokens: Tokens
@@ -45,8 +45,8 @@ class VersionedTokens:
 
 @dataclass(frozen=True)
 class EndedSession:
-    """Whose tokens wait to be revoked. created_at: Unix seconds. deliberate: whether its user or an operator ended the
-    session, rather than time, the provider or a check."""
+    """A session with tokens that wait to be revoked. created_at: Unix seconds. deliberate: whether its user or an
+    operator ended the session, rather than time, the provider or a check."""
 
     key: str = field(repr=False)
     idp: str
@@ -61,7 +61,7 @@ class EndedSession:
 
 @dataclass(frozen=True)
 class DueRevocation:
-    """attempt: how often it was tried before."""
+    """attempt: the number of former attempts."""
 
     key: str = field(repr=False)
     attempt: int
@@ -83,15 +83,15 @@ class TokenStore:
         self._clock = clock
 
     def add(self, batch: Batch, key: str, tokens: Tokens, life: float) -> None:
-        """Into the transaction that creates a session. life: seconds."""
+        """Adds tokens to the transaction that creates a session. life: seconds."""
         batch.set(_cold(key), self._sealed(key, tokens), life)
         self._want_refresh(batch, key, tokens)
 
     def enqueue_revocation(self, batch: Batch, ended: EndedSession) -> None:
-        """Into the transaction that ends a session: from now on the tokens wait to be revoked.
+        """Adds to the transaction that ends a session: from now on the tokens wait to be revoked.
 
-        Without a person's deed they wait longer than a login can take: a session that timed out is most often followed
-        by a login of the same person, and the provider may issue its tokens from the same grant.
+        Unless a person ended the session, they wait longer than a login can take: after a timeout the same user most
+        often logs in again, and the provider may issue the new tokens from the same grant.
         """
         batch.index_remove(REFRESH_INDEX, ended.key)
         batch.set(_revocation(ended.key), self._sealed_end(ended), MOST_WAITING)
@@ -99,26 +99,26 @@ class TokenStore:
         batch.index_add(REVOCATION_INDEX, DueRevocation(ended.key, 0).member, due)
 
     def enqueue_orphan(self, ended: EndedSession, tokens: Tokens) -> None:
-        """Likewise tokens that a refresh brought for a session whose own tokens are settled already."""
+        """Queues tokens that a refresh brought for an ended session after its own tokens were settled."""
         batch = Batch().set(_cold(ended.key), self._sealed(ended.key, tokens), MOST_WAITING)
         self.enqueue_revocation(batch, ended)
         self._kv.execute(batch)
 
     def forget(self, batch: Batch, key: str) -> None:
-        """Into a transaction: deletes tokens that no key opens, or that the provider must not revoke."""
+        """Adds to a transaction: deletes tokens that cannot be unsealed, or that the provider must not revoke."""
         batch.index_remove(REFRESH_INDEX, key).delete(_cold(key))
 
     def read(self, key: str) -> VersionedTokens | None:
-        """None when there are none, or none that open."""
+        """The tokens; None when there are none, or none that can be unsealed."""
         return self._opened(key, self._kv.get(_cold(key)))
 
     def read_with(self, key: str, note: str) -> tuple[VersionedTokens | None, bytes | None]:
-        """The tokens, and the value under another key just before: tokens replaced meanwhile show by themselves."""
+        """The tokens, and the value of the key `note`, read before them so that replaced tokens are noticed."""
         noted, raw = self._kv.execute(Batch().get(note).get(_cold(key)))
         return self._opened(key, raw), noted
 
     def replace(self, key: str, held: VersionedTokens, tokens: Tokens) -> bool:
-        """Put other tokens in the place of those that were read; False when somebody else already did."""
+        """Replaces the tokens that were read (compare-and-set); False when another worker already did."""
         if not self._kv.compare_and_set(_cold(key), held.raw, self._sealed(key, tokens)):
             return False
         batch = Batch().publish(INVALIDATIONS, key)
@@ -127,8 +127,8 @@ class TokenStore:
         return True
 
     def update(self, key: str, change: Callable[[Tokens], Tokens]) -> Tokens | None:
-        """Apply a change to whatever the tokens are by now. None when there are none; a change that answers the tokens
-        it was given changes nothing."""
+        """Applies a change to the current tokens, and retries after a race. None when there are none; a change that
+        returns its argument changes nothing."""
         while held := self.read(key):
             changed = change(held.tokens)
             if changed is held.tokens or self.replace(key, held, changed):
@@ -136,11 +136,11 @@ class TokenStore:
         return None
 
     def due_for_refresh(self, limit: int) -> list[str]:
-        """Keys of sessions whose tokens want to be refreshed by now, the most urgent first."""
+        """Keys of sessions with tokens that are due for a refresh, the most urgent first."""
         return [key for key, _ in self._kv.index_range(REFRESH_INDEX, -math.inf, self._clock(), limit)]
 
     def refresh_not_before(self, key: str, when: float | None) -> None:
-        """Move a session in the order of refreshes; None takes it out, until its tokens change."""
+        """Moves a session in the order of refreshes; None removes it until its tokens change."""
         batch = Batch()
         if when is None:
             batch.index_remove(REFRESH_INDEX, key)
@@ -154,7 +154,7 @@ class TokenStore:
         return [DueRevocation(key, int(attempt)) for attempt, _, key in parts]
 
     def ended(self, key: str) -> EndedSession | None:
-        """Whose tokens these were; None when an earlier version queued them, or no key opens the record."""
+        """The session of these tokens; None when an earlier version queued them, or the record cannot be unsealed."""
         raw = self._kv.get(_revocation(key))
         if raw is None:
             return None
@@ -164,13 +164,13 @@ class TokenStore:
             return None
 
     def mark_revoked(self, due: DueRevocation, held: VersionedTokens | None) -> None:
-        """These are revoked, or forgotten. Were they replaced meanwhile, the newer ones stay in the queue."""
+        """Deletes tokens that were revoked or need not be. Tokens that replaced them meanwhile stay in the queue."""
         if held is None or self._kv.compare_and_set(_cold(due.key), held.raw, None):
             batch = Batch().index_remove(REVOCATION_INDEX, due.member)
             self._kv.execute(batch.delete(_cold(due.key)).delete(_revocation(due.key)))
 
     def retry_later(self, due: DueRevocation, seconds: float) -> None:
-        """Try again later."""
+        """Schedules the next attempt."""
         again = DueRevocation(due.key, due.attempt + 1)
         batch = Batch().index_remove(REVOCATION_INDEX, due.member)
         self._kv.execute(batch.index_add(REVOCATION_INDEX, again.member, self._clock() + seconds))

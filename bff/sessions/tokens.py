@@ -1,4 +1,4 @@
-"""The cold half of a session: what the provider issued. Token work reads it, verify never does."""
+"""The cold half of a session: the provider's tokens. Token work reads it, verify never does."""
 
 import json
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ BEARER = "Bearer"
 
 @dataclass(frozen=True)
 class AccessToken:
-    """What opens a service. Times in Unix seconds.
+    """An access token with its metadata. Times in Unix seconds.
 
-    token_type: Bearer (RFC 6750) or DPoP (RFC 9449). expires_at: None when the issuer did not say. refresh_at: when a
-    newer one is wanted, some time before this one expires.
+    token_type: Bearer (RFC 6750) or DPoP (RFC 9449). expires_at: None when the issuer did not send it. refresh_at: the
+    time of its replacement, some time before it expires.
     """
 
     value: str = field(repr=False)
@@ -29,18 +29,18 @@ class AccessToken:
         return now < self.refresh_at
 
     def same(self, other: "AccessToken | None") -> bool:
-        """Whether the issuer has not replaced one by the other; when each is to be refreshed is nobody's business."""
+        """Whether both are the same token, with equal or different refresh_at."""
         return other is not None and (self.value, self.expires_at) == (other.value, other.expires_at)
 
     def left_alone(self, until: float) -> "AccessToken":
-        """The same token, not to be refreshed before then, unless it ends sooner."""
+        """The same token, with no refresh before then, unless it ends sooner."""
         return replace(self, refresh_at=until if self.expires_at is None else min(until, self.expires_at))
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """idp: who issued them. dpop_key: the session's own private key as JWK. services: tokens exchanged for this one,
-    under what they were asked for."""
+    """idp: the issuing provider's alias. dpop_key: the session's own private key as JWK. services: exchanged tokens by
+    the name of their request."""
 
     idp: str
     access: AccessToken
@@ -55,8 +55,8 @@ def tokens_to_bytes(tokens: Tokens) -> bytes:
 
 
 def tokens_from_bytes(raw: bytes) -> Tokens:
-    """What another version wrote is read, too: members that it adds are ignored, those that it lacks have their
-    defaults. Raises ValueError, TypeError or KeyError for bytes that are something else."""
+    """Parses tokens, also those of another version: unknown members are ignored, missing ones get their defaults.
+    Raises ValueError, TypeError or KeyError for other bytes."""
     record: dict[str, Any] = _members(json.loads(raw), _TOKENS)
     services = _members(record.pop("services", {}))
     return Tokens(
@@ -75,7 +75,7 @@ def _access_token(record: object) -> AccessToken:
 
 
 def _members(record: object, known: frozenset[str] | None = None) -> dict[str, Any]:
-    """Raises TypeError for what is no object. known: the names that are read, all of them if None."""
+    """The members of a JSON object. known: the names to read, all of them if None. Raises TypeError for no object."""
     if not isinstance(record, dict):
         raise TypeError("no object")
     return {name: value for name, value in record.items() if known is None or name in known}

@@ -1,7 +1,7 @@
-"""Periodic jobs, begun after the worker was forked (ADR 18).
+"""Periodic jobs, started after the worker was forked (ADR 18).
 
-A job either belongs to every worker (its own health checks, its own notes of used sessions) or to the fleet: then one
-worker runs it in each period, under a lease in the store.
+Every worker runs its own jobs (health checks, notes of used sessions). A job of the fleet runs in one worker in each
+period, under a lease in the store.
 """
 
 from bff.tasks.job import Job

@@ -1,4 +1,4 @@
-"""What is done again and again, how often, and by whom."""
+"""A periodic job: its work, its period, and whether every worker or the fleet runs it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ class Job:
     """name: the metric's task_type. period: seconds.
 
     fleet: once per period in the whole fleet instead of in every worker. Periods are counted from the epoch, so that
-    all workers mean the same one. What such a job writes must bear being written by two: see bff.kv.lease.
-    stepwise: run is handed a function that says whether it may begin its next step. It may not when the worker is
-    about to leave, or when the lease was lost.
-    at_stop: once more when the worker leaves, so that nothing it noted is lost.
+    all workers mean the same one. Two workers may run such a job at once, so its writes must be safe to repeat: see
+    bff.kv.lease.
+    stepwise: run gets a function that returns whether the next step may begin. It may not when the worker is about to
+    leave, or when the lease was lost.
+    at_stop: runs once more when the worker leaves, so that none of its notes is lost.
     """
 
     name: str

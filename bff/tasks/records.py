@@ -1,7 +1,7 @@
-"""When each job last succeeded, and how its last turn ended: what /health shows of them.
+"""Job records for /health: the time of each job's last success, and the outcome of its last turn.
 
-Of the fleet's jobs that stands in the store, written by whoever had the turn. Every worker reads it in the background,
-so that whoever asks for health is answered from memory.
+Records of the fleet's jobs are in the store, written by the worker that had the turn. Every worker reads them in the
+background, so that /health answers from memory.
 """
 
 import json
@@ -13,7 +13,7 @@ from bff.tasks.job import Job
 
 LATE_PERIODS = 3
 LATE_SECONDS = 15.0
-"""A job is late when it has not succeeded for so many periods and seconds: time for another worker to take over."""
+"""Beyond LATE_PERIODS without success a job is late so many seconds later: another worker may still take over."""
 
 _REMEMBERED = 30 * 86400.0
 
@@ -34,15 +34,16 @@ class TaskRecords:
         self._last: dict[str, Last] = {}
 
     def begin(self) -> None:
-        """From now on a job that never succeeded is waited for."""
+        """Starts the time within which a job must succeed for the first time."""
         self._since = self._clock()
 
     def note(self, job: Job, status: str) -> None:
-        """Of a job of this worker's own."""
+        """Records a turn of this worker's own job."""
         self._last[job.name] = self._after(self._last.get(job.name), status)
 
     def tell(self, job: Job, status: str) -> None:
-        """The fleet. Were others told something meanwhile, that is the newer word. Raises StoreUnavailable."""
+        """Records a turn of the fleet's job in the store, unless another worker wrote meanwhile: its record is newer.
+        Raises StoreUnavailable."""
         found = self._kv.get(_key(job))
         last = self._after(_opened(found), status)
         raw = json.dumps([last.status, last.succeeded_at]).encode()
@@ -52,7 +53,7 @@ class TaskRecords:
             self._kv.compare_and_set(_key(job), found, raw, _REMEMBERED)
 
     def read(self, jobs: Sequence[Job]) -> None:
-        """What the fleet was told of its jobs. Raises StoreUnavailable; what was known stays."""
+        """Reads the records of the fleet's jobs. Raises StoreUnavailable; the former records stay then."""
         batch = Batch()
         for job in jobs:
             batch.get(_key(job))
@@ -87,7 +88,7 @@ def _key(job: Job) -> str:
 
 
 def _opened(raw: bytes | None) -> Last | None:
-    """None for what no version of this wrote, too."""
+    """The record; None for none, and for bytes of an unknown form."""
     try:
         status, succeeded_at = json.loads(raw or b"null")
         return Last(str(status), None if succeeded_at is None else float(succeeded_at))

@@ -1,4 +1,4 @@
-"""Runs each job when it is due, counts and logs how it ended, and lets no failure be the end of it."""
+"""Job runner: runs each job when it is due, counts and logs the outcome, and keeps the job after a failure."""
 
 import logging
 import math
@@ -21,10 +21,10 @@ from bff.tasks.schedule import Pause, Schedule, aligned, spaced
 log = logging.getLogger(__name__)
 
 LEASE_LIFE = 5.0
-"""Seconds after which the turn of a worker that was killed is taken over."""
+"""Seconds after which another worker takes over the turn of a killed one."""
 
 LOOK = 1.0
-"""Seconds after which a worker looks again whether the fleet's turn is still to be done, or to be done once more."""
+"""Seconds between two looks of a worker at the fleet's turn: it may be open still, or open again."""
 
 OVER_FOR = 2
 """Periods for which a turn counts as done: until the slowest clock of the fleet has come to the next."""
@@ -34,7 +34,7 @@ STOP_TIMEOUT = 5.0
 
 
 class LeaseLost(Exception):
-    """Somebody else does the work as well, or has done it."""
+    """Another worker has the turn now, or has finished it."""
 
 
 class Tasks:
@@ -59,7 +59,7 @@ class Tasks:
         self._troubled: set[tuple[str, str]] = set()
 
     def start(self) -> None:
-        """Make the threads; every job has its first turn at once."""
+        """Starts the threads; every job has its first turn at once."""
         self._records.begin()
         self._schedule = Schedule()
         for job in self._jobs:
@@ -67,7 +67,7 @@ class Tasks:
         self._schedule.start()
 
     def stop(self) -> None:
-        """Let running jobs finish, or give them up; then do what must not be left undone."""
+        """Waits for running jobs up to a limit, then runs the jobs with `at_stop`."""
         self._stopping.set()
         given_up = self._schedule.stop(STOP_TIMEOUT) if self._schedule else []
         for name in given_up:
@@ -77,11 +77,11 @@ class Tasks:
                 self.turn(job)
 
     def report(self) -> dict[str, dict[str, object]]:
-        """What is known of each job, from memory: see Records."""
+        """The records of all jobs, from memory."""
         return self._records.report(self._jobs)
 
     def turn(self, job: Job) -> None:
-        """One turn of a job, or a look whether the fleet's turn is to be done. Nothing escapes."""
+        """Runs one turn of a job, or checks whether the fleet's turn is open. Raises nothing."""
         if job.fleet:
             self._fleet_turn(job, int(self._clock() // job.period))
         else:
@@ -109,7 +109,8 @@ class Tasks:
         return answers[0] if answers else None
 
     def _under(self, lease: Lease, job: Job, period: int) -> None:
-        """A turn that fails is over, too: the next period is the next attempt. Raises LeaseLost."""
+        """Runs the turn under its lease. A failed turn is over, too: the next attempt is in the next period. Raises
+        LeaseLost."""
         try:
             with lease.renewing():
                 self._call(job, lambda: lease.holds() and self._may_go_on())
@@ -132,7 +133,8 @@ class Tasks:
         return status
 
     def _attempt(self, job: Job, part: str, work: Callable[[], None]) -> bool:
-        """Whether it went well. An outage is one line, however long it lasts; a defect is a traceback each time."""
+        """Runs the work and returns whether it succeeded. An outage is logged once, a defect with its traceback each
+        time."""
         try:
             work()
         except (StoreUnavailable, ProviderUnavailable) as err:
@@ -151,7 +153,7 @@ class Tasks:
 
 
 def pause_of(job: Job) -> Pause:
-    """A worker looks after the fleet's jobs once in each of their periods, and more often in long ones."""
+    """The trigger of a job. For a job of the fleet it fires once in each period, and each second in long ones."""
     return aligned(job.period / math.ceil(job.period / LOOK)) if job.fleet else spaced(job.period)
 
 

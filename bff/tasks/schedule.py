@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 
 JITTER = 0.1
-"""Share of a pause by which workers that began together drift apart."""
+"""Random share of a pause, so that workers that began together drift apart."""
 
 Pause = Callable[[float], float]
-"""Seconds from the begin of a turn to that of the next one. Its argument: the time now, in Unix seconds."""
+"""Returns the seconds from the start of a turn to the next one. Argument: the current Unix time."""
 
 
 def spaced(period: float) -> Pause:
@@ -21,12 +21,12 @@ def spaced(period: float) -> Pause:
 
 
 def aligned(interval: float) -> Pause:
-    """Once in each interval of the clock, soon after it begins."""
+    """A turn in each interval of the clock, soon after it begins."""
     return lambda now: (math.floor(now / interval) + 1 + random.uniform(0, JITTER)) * interval - now
 
 
 class Schedule:
-    """A job's turn never begins while its last one is under way in this process."""
+    """Never starts a job's turn while its last one is under way in this process."""
 
     def __init__(self, clock: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
         """clock: Unix seconds."""
@@ -36,7 +36,7 @@ class Schedule:
         self._threads: dict[str, threading.Thread] = {}
 
     def add(self, name: str, run: Callable[[], None], pause: Pause) -> None:
-        """The first turn comes at once. run: raises nothing."""
+        """Adds a job; its first turn comes at once. run: raises nothing."""
         thread = threading.Thread(target=self._repeat, args=(run, pause), name=f"task-{name}", daemon=True)
         self._threads[name] = thread
 
@@ -45,7 +45,8 @@ class Schedule:
             thread.start()
 
     def stop(self, seconds: float) -> list[str]:
-        """Begins no turn any more and waits that long at most for those under way; names of the jobs that go on."""
+        """Starts no further turn and waits so many seconds at most for those under way. Returns the names of jobs that
+        still run."""
         self._stopping.set()
         deadline = time.monotonic() + seconds
         for thread in self._threads.values():

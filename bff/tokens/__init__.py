@@ -1,1 +1,1 @@
-"""The token workflow: whoever needs a token gets one that works, and the provider is asked once for all of them."""
+"""Token management: returns a working token to each request, with one call to the provider for all (single flight)."""

@@ -1,7 +1,7 @@
-"""Cache keys by request: a token is kept under what it was asked for, so it is never used for anything else.
+"""Cache keys of tokens: the key holds all parameters of the token request, so a token is never used for another one.
 
-A changed configuration asks for a token of its own from its next use on. Workers that still have the former one find
-theirs beside it: during a rolling reload nobody's token is in anybody's way.
+A changed configuration has its own token from the next use on. Workers with the former configuration find theirs beside
+it, so during a rolling reload neither replaces the other's.
 """
 
 import json
@@ -12,9 +12,9 @@ from bff.sessions.tokens import AccessToken
 from bff.settings import ProviderSettings, ServiceSettings
 
 MOST_BESIDE = 3
-"""Tokens of one service that a session keeps: of two configurations, and one that an earlier version wrote."""
+"""Tokens of one service that a session keeps: of two configurations, and one of an earlier version."""
 _UNKNOWN_LIFE = 86400.0
-"""Seconds after which a token whose end is not known, and which nobody replaced, is not kept any more."""
+"""Seconds after which a token without a known expiry is dropped, unless it is replaced before."""
 
 
 def asked_for(service: ServiceSettings, provider: ProviderSettings) -> str:
@@ -27,12 +27,12 @@ def asked_for(service: ServiceSettings, provider: ProviderSettings) -> str:
 
 
 def covers(token: AccessToken, service: ServiceSettings) -> bool:
-    """Whether the token is good for all that the service needs."""
+    """Whether the token has every scope that the service needs."""
     return set(service.scope.split()) <= set(token.scope.split())
 
 
 def beside(held: Mapping[str, AccessToken], name: str, token: AccessToken, now: float) -> dict[str, AccessToken]:
-    """The tokens of a session's services with one more, without those that are over or too many."""
+    """The tokens of a session's services with one more, without expired ones and those beyond MOST_BESIDE."""
     others = {each: other for each, other in held.items() if each != name and not _over(other, now)}
     same = [each for each in others if _service(each) == _service(name)]
     for oldest in same[: 1 - MOST_BESIDE]:
@@ -41,7 +41,7 @@ def beside(held: Mapping[str, AccessToken], name: str, token: AccessToken, now: 
 
 
 def _service(name: str) -> str:
-    return name.rpartition(":")[0] or name  # earlier versions had the service's id alone
+    return name.rpartition(":")[0] or name  # the key of earlier versions is the service's id alone
 
 
 def _over(token: AccessToken, now: float) -> bool:

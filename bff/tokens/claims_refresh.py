@@ -1,12 +1,11 @@
-"""What the provider says of a person at a refresh is what the session says from then on.
+"""Claims refresh: a token refresh also updates the session's user from the provider's current claims.
 
-A role that was taken away is missing from the refreshed ID token (OpenID Connect Core section 12.2), or from userinfo
-where the claims come from there. `claims_refresh` in idps.yaml chooses; `auto` asks the place that the login's claims
-came from:
+A revoked role is missing from the refreshed ID token (OpenID Connect Core section 12.2), or from userinfo where the
+claims come from there. `claims_refresh` in idps.yaml chooses the source; `auto` takes that of the login's claims:
 
-- The refreshed ID token, where it has any of the claims that are mapped: one that is missing beside others is gone.
+- The refreshed ID token, where it has any of the mapped claims: one that is missing beside others was revoked.
 - Userinfo, where the ID token has none of them or never had all of them. Some providers leave all claims out of a
-  refreshed ID token, which then says nothing about them.
+  refreshed ID token, and their absence means nothing.
 """
 
 import logging
@@ -37,13 +36,13 @@ class ClaimsRefresh:
         self._audit = audit
 
     def user(self, session: Session, provider: Provider, before: Tokens, after: Tokens) -> User | None:
-        """The person as the provider describes them now; None when it has nothing new to say. before, after: the
-        session's tokens; their ID tokens were believed."""
+        """The user by the provider's current claims; None without a change. before, after: the session's tokens, with
+        verified ID tokens."""
         claims = self._claims(session, provider, before, after)
         return None if claims is None else user_from_claims({**claims, "sub": session.user.sub}, provider.config)
 
     def apply(self, session: Session, user: User) -> None:
-        """Change the session in every worker. Raises StoreUnavailable."""
+        """Changes the session in every worker. Raises StoreUnavailable."""
         former = session.user
         if not self._change(session, user):
             return
@@ -53,7 +52,7 @@ class ClaimsRefresh:
             self._audit.record(EventType.CLAIMS_CHANGED, user.id, session=session.reference, **changed)
 
     def _claims(self, session: Session, provider: Provider, before: Tokens, after: Tokens) -> Claims | None:
-        """All claims of the person; None when there is nothing new."""
+        """All current claims of the user; None without new ones."""
         mode = provider.config.claims_refresh
         if mode == "off":
             return None
@@ -84,11 +83,11 @@ def _mapped(names: ClaimNames) -> tuple[str, ...]:
 
 
 def _tells_all(said: Claims, known: Claims, user: User, names: ClaimNames) -> bool:
-    """Whether the refreshed ID token alone has what the login's claims were made of."""
+    """Whether the refreshed ID token alone has all claims that the login used."""
     return any(has_claim(said, path) for path in _mapped(names)) and not _from_userinfo(known, user, names)
 
 
 def _from_userinfo(known: Claims, user: User, names: ClaimNames) -> bool:
-    """Whether the session has a value that its former ID token does not have."""
+    """Whether the session has a value from userinfo: its former ID token lacks it."""
     values = (user.name, user.email, user.roles, user.permissions)
     return any(value and not has_claim(known, path) for path, value in zip(_mapped(names), values, strict=True))

@@ -1,9 +1,9 @@
-"""The BFF's own tokens (RFC 6749 section 4.4), the same for every user: asked for once in the fleet, and kept in the
-store, sealed, and in each worker's memory.
+"""Client credentials: the BFF's own tokens (RFC 6749 section 4.4), the same for every user. One worker gets each token
+for the fleet, which keeps it sealed in the store and in each worker's memory.
 
-A service may refuse one before its time. Then it is replaced once for the fleet, whichever session noticed: a worker
-that was refused an older one takes the newer one from the store. One that was issued just now in the place of a refused
-one is not replaced when it is refused as well, since the next one would be, too.
+A service may refuse a token before its expiry. Then one worker replaces it for the fleet; a worker with a refused older
+token takes the newer one from the store. If the service refuses a brand-new replacement as well, the BFF gets no
+further one, since the service would refuse that, too.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ from bff.tokens.refresh_status import FAILURE_LIFE
 from bff.tokens.source import BoundToken, TokenRequester, grant_errors_as_http
 
 BELIEVED_FOR = 10.0
-"""Seconds for which the fleet believes a service that refuses a token which replaced a refused one."""
+"""Seconds for which a service that refused a replacement gets no further token."""
 
 
 class ClientCredentialsTokens:
@@ -42,7 +42,7 @@ class ClientCredentialsTokens:
         later: Callable[[Callable[[], None]], None],
         clock: Callable[[], float],
     ) -> None:
-        """providers: by alias, the default one first. later: does some work while the caller goes on."""
+        """providers: by alias, the default one first. later: runs work in the background."""
         self._kv = kv
         self._sealer = keys.sealer("service-token")
         self._providers = providers
@@ -83,13 +83,14 @@ class ClientCredentialsTokens:
         return True
 
     def _ahead(self, service: ServiceSettings, known: Tokens) -> None:
-        """Have it replaced before it must be; in this worker nobody else tries for a while, whatever comes of it."""
+        """Replaces the token in the background before it expires. This worker starts one attempt in FAILURE_LIFE, even
+        after a failure."""
         resting = known.access.left_alone(self._clock() + FAILURE_LIFE)
         self._known[self._record(service)] = replace(known, access=resting)
         self._later(lambda: self._ask_ahead(service, known))
 
     def _ask_ahead(self, service: ServiceSettings, known: Tokens) -> None:
-        with suppress(InProgress, RequestFailed, GrantRefused, BFFError):  # said and counted where they happened
+        with suppress(InProgress, RequestFailed, GrantRefused, BFFError):  # logged and counted when raised
             self._asked(service, known, patient=False)
 
     def _patiently(self, service: ServiceSettings, former: Tokens | None) -> BoundToken:
@@ -97,7 +98,7 @@ class ClientCredentialsTokens:
             return self._asked(service, former, patient=True)
 
     def _replaced(self, service: ServiceSettings, present: Tokens | None, refused: AccessToken) -> BoundToken:
-        """Raises NotRefreshable for one that is a replacement itself."""
+        """The token's replacement. Raises NotRefreshable for a token that is a replacement itself."""
         note = f"{self._record(service)}:replacement"
 
         def issued() -> Tokens:
@@ -118,7 +119,7 @@ class ClientCredentialsTokens:
         *,
         patient: bool,
     ) -> BoundToken:
-        """issued: asks for one, as `_issued` does if None."""
+        """issued: requests the token; `_issued` if None."""
         record = self._record(service)
 
         def look() -> Tokens | None:
@@ -142,13 +143,13 @@ class ClientCredentialsTokens:
         return tokens
 
     def _opened(self, service: ServiceSettings) -> Tokens | None:
-        """The fleet's, if it is good for all that the service needs."""
+        """The fleet's token, if it has every scope that the service needs."""
         record = self._record(service)
         raw = self._kv.get(record)
         try:
             tokens = tokens_from_bytes(self._sealer.open(raw, record)) if raw is not None else None
         except (SealError, ValueError, TypeError, KeyError):
-            return None  # sealed with a key that is no more, or by another version: a new one is asked for
+            return None  # sealed with a former key, or by another version: the caller gets a new one
         return tokens if tokens is not None and covers(tokens.access, service) else None
 
     def _provider(self, service: ServiceSettings) -> Provider:

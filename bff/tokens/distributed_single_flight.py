@@ -1,16 +1,16 @@
-"""Of many who need the same thing at the same moment, one does the work and the others take its result.
+"""Single flight over the fleet: of many concurrent calls, one does the work and the others take its result.
 
-Threads of one worker wait for the first of them. Between workers and pods a lock in the store decides, which is renewed
-while the work goes on, and which ends by itself when its holder is killed:
+Threads of one worker wait for the first of them. Between workers and pods a lock in the store decides. Its holder
+renews it during the work, and it expires by itself when the holder is killed:
 
     worker A                            worker B
     acquire: yes
-    find: not there                     acquire: no
-    compute, and the lock is renewed    find: not there, wait
-    the result is in the store          find: there it is
+    find: no result                     acquire: no
+    compute, and the lock is renewed    find: no result, wait
+    the result is in the store          find: result
     release
 
-`find` is asked again after the lock was got, since somebody else may have finished just before.
+`find` runs again after the lock was acquired, since another worker may have finished just before.
 """
 
 import time
@@ -25,21 +25,21 @@ from bff.lib.single_flight import SingleFlight
 T = TypeVar("T")
 
 LOCK_LIFE = 5.0
-"""Seconds after which the work of a worker that was killed is taken over."""
+"""Seconds after which another worker takes over from a killed one."""
 
 PATIENCE = 15.0
-"""Seconds that anybody waits for somebody else's work: a takeover and a slow provider."""
+"""Seconds that a call waits for another worker's result: a takeover and a slow provider."""
 
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.1
 
 
 class InProgress(Exception):
-    """Somebody else is at it, and the caller did not want to wait."""
+    """Another thread or worker does the work, and the caller does not wait."""
 
 
 class SingleFlightTimeout(Exception):
-    """Somebody else was at it all the time, and nothing came of it."""
+    """Another worker held the lock for all of the patience, without a result."""
 
 
 class DistributedSingleFlight:
@@ -63,10 +63,10 @@ class DistributedSingleFlight:
     def run(
         self, name: str, find: Callable[[], T | None], compute: Callable[[], T], *, wait: bool = True
     ) -> tuple[T, bool]:
-        """(the result, whether this very call worked for it).
+        """(the result, whether this very call did the work).
 
-        find: what somebody else may have brought about, None while it is not there. Raises InProgress without `wait`,
-        SingleFlightTimeout, StoreUnavailable, and whatever find and compute raise, for those who waited as well.
+        find: returns another worker's result, None while there is none. Raises InProgress without `wait`,
+        SingleFlightTimeout, StoreUnavailable, and all exceptions of find and compute, in waiting threads as well.
         """
         while True:
             flight, leads = self._single_flight.join(name)
@@ -76,7 +76,7 @@ class DistributedSingleFlight:
                 raise InProgress
             try:
                 return self._followed(flight), False
-            except InProgress:  # the first one had no patience; perhaps it is this one's turn now
+            except InProgress:  # the leading thread did not wait; this one takes its turn
                 continue
 
     def _followed(self, first: "Future[tuple[T, bool]]") -> T:

@@ -1,7 +1,7 @@
-"""The session's own token, exchanged for one of a service (RFC 8693): made for that service's audience and scope.
+"""Token exchange (RFC 8693): turns the session's own token into one for a service's audience and scope.
 
-Kept beside the session's tokens, so it ends with them and is found by every worker; under what it was asked for, so a
-changed configuration does not find it.
+The exchanged token is stored beside the session's tokens, so it ends with them and every worker finds it. Its key holds
+the parameters of its request, so a changed configuration does not find it.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ class ExchangedTokens:
         later: Callable[[Callable[[], None]], None],
         clock: Callable[[], float],
     ) -> None:
-        """later: does some work while the caller goes on."""
+        """later: runs work in the background."""
         self._users = users
         self._store = store
         self._providers = providers
@@ -68,7 +68,7 @@ class ExchangedTokens:
         return self._exchanged(session, service, present)
 
     def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken | None:
-        """One that was asked for as the service is configured now, and that is good for all it needs."""
+        """The token for the service's current configuration, if it has every scope that the service needs."""
         token = tokens.services.get(self._name(tokens, service))
         return token if token is not None and covers(token, service) else None
 
@@ -76,19 +76,21 @@ class ExchangedTokens:
         return True
 
     def _ahead(self, session: Session, service: ServiceSettings, tokens: Tokens, token: AccessToken) -> None:
-        """Have it replaced before it must be; in this worker nobody else tries for a while, whatever comes of it."""
+        """Replaces the token in the background before it expires. This worker starts one attempt in FAILURE_LIFE, even
+        after a failure."""
         resting = token.left_alone(self._clock() + FAILURE_LIFE)
         name = self._name(tokens, service)
         self._users.keep(session, replace(tokens, services={**tokens.services, name: resting}))
         self._later(lambda: self._exchange_ahead(session, service, token))
 
     def _exchange_ahead(self, session: Session, service: ServiceSettings, token: AccessToken) -> None:
-        with suppress(InProgress, RequestFailed, GrantRefused, BFFError):  # said and counted where they happened
+        with suppress(InProgress, RequestFailed, GrantRefused, BFFError):  # logged and counted when raised
             subject = self._users.current(session, USER_TOKEN)
             self._users.keep(session, self._asked(session, service, subject, token, patient=False))
 
     def _exchanged(self, session: Session, service: ServiceSettings, former: AccessToken | None) -> BoundToken:
-        """A refused subject token may have been revoked before its time: then another one, and once more."""
+        """Exchanges the session's token. The provider may have revoked a refused subject token: then retries once with
+        a new one."""
         subject = self._users.current(session, USER_TOKEN)
         with grant_errors_as_http():
             try:
@@ -106,12 +108,12 @@ class ExchangedTokens:
 
     def _name(self, tokens: Tokens, service: ServiceSettings) -> str:
         provider = self._providers.get(tokens.idp)
-        return asked_for(service, provider.config) if provider else ""  # withdrawn: nothing of it is used any more
+        return asked_for(service, provider.config) if provider else ""  # withdrawn: its tokens are not used any more
 
     def _asked(
         self, session: Session, service: ServiceSettings, subject: Tokens, former: AccessToken | None, *, patient: bool
     ) -> Tokens:
-        """The session's tokens with another one for the service than the former. subject: whose token is exchanged.
+        """The session's tokens with a new one for the service instead of `former`. subject: the tokens to exchange.
 
         Raises InProgress without `wait`, GrantRefused, InsufficientScope, RequestFailed, TokenExpired,
         StoreUnavailable.

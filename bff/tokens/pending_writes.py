@@ -1,6 +1,6 @@
-"""What a provider answered while the store was away: kept in this worker until it can be written.
+"""Write-behind buffer: keeps a provider's answer in this worker while the store is away, and writes it later.
 
-The provider has taken back the old refresh token by then, so the answer is all that is left of the login.
+The provider has revoked the old refresh token by then, so a lost answer would end the login.
 """
 
 import logging
@@ -27,9 +27,9 @@ class PendingTokenWrites:
         self._pending: dict[str, Callable[[], object]] = {}
 
     def save(self, session: Session, change: Change, issued: TokenResponse) -> Tokens | None:
-        """Apply what a refresh brought; None when it must wait for the store.
+        """Saves the tokens of a refresh; None when they must wait for the store.
 
-        Raises SessionEnded when the session did meanwhile; then what was issued waits to be revoked.
+        Raises SessionEnded when the session ended meanwhile; then the issued tokens wait to be revoked.
         """
         write = partial(self._write, session, change, issued)
         try:
@@ -40,18 +40,18 @@ class PendingTokenWrites:
             return None
 
     def attempt(self, key: str, write: Callable[[], object]) -> None:
-        """Make a change now, or when the store is back; a later one under the same key takes its place."""
+        """Makes a change now, or when the store is back; a later one under the same key replaces it."""
         try:
             write()
         except StoreUnavailable:
             self._pending[key] = write
 
     def write(self) -> None:
-        """Write what could not be written. Raises StoreUnavailable; what failed is kept."""
+        """Writes the kept changes. Raises StoreUnavailable, and keeps those that failed."""
         for key, write in list(self._pending.items()):
             with suppress(SessionEnded):
                 write()
-            if self._pending.get(key) is write:  # several threads may be at it; writing twice does no harm
+            if self._pending.get(key) is write:  # several threads may write the same change, which is harmless
                 self._pending.pop(key, None)
 
     def _write(self, session: Session, change: Change, issued: TokenResponse) -> Tokens:

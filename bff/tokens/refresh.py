@@ -1,13 +1,12 @@
-"""Refreshing a session's tokens (RFC 6749 section 6) so that nobody is logged out by a race.
+"""Token refresh (RFC 6749 section 6) as a single flight over the fleet, so that no race ends a session.
 
-Providers rotate refresh tokens and take a second use of an old one for theft (RFC 9700 section 4.14.2): then every
-token of the login is revoked. So of all workers that find a session's token old, one asks the provider, and the others
-take its result, and what became of the refresh token is noted for a moment (refresh_status.py).
+Providers rotate refresh tokens and treat a second use of an old one as theft (RFC 9700 section 4.14.2): then they
+revoke every token of the login. So one of the workers with the old token asks the provider, and the others take its
+result. The outcome is noted for a moment (refresh_status.py).
 
-A refusal is believed only when nobody else may have used the token: the record is read again first, and if the note
-said that somebody started to, a while later once more. Nor is a token sent at once that somebody else has started to
-use when the lock was free all the same: the store may have been away, and that one may hold an answer which it could
-not save.
+A refusal counts only when no other worker may have used the token. So the worker first reads the record again, and
+after a while once more if the note is `started`. A token with a note `started` but without a lock is not sent at once
+either: the store may have been away, and the other worker may hold an answer that it could not save.
 """
 
 import logging
@@ -38,9 +37,9 @@ from bff.tokens.refresh_status import REJECTED, STARTED, SUCCESS, RefreshStatus
 
 log = logging.getLogger(__name__)
 
-_READ_AGAIN_AFTER = (0.3, 0.7)  # seconds, before a refusal is believed of a token that somebody else may have used
+_READ_AGAIN_AFTER = (0.3, 0.7)  # seconds, before a refusal counts for a token that another worker may have used
 _UNTIL_SAVED = (0.5,) * 6
-"""Seconds, after the store comes back, until whoever could not save an answer has saved it."""
+"""Pauses in seconds, after the store came back, for a worker with an unsaved answer to save it."""
 
 
 class Refresher:
@@ -59,7 +58,7 @@ class Refresher:
         clock: Callable[[], float],
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        """pseudonym: what stands for a user in a metric's label."""
+        """pseudonym: maps a user to a metric's label."""
         self.refresh_status = refresh_status
         self.store = store
         self.pending_writes = pending_writes
@@ -74,7 +73,7 @@ class Refresher:
         self._pseudonym = pseudonym
 
     def refresh(self, session: Session, seen: Tokens, *, patient: bool) -> Tokens:
-        """Newer tokens than those that were seen and found wanting. patient: wait for whoever is at it already.
+        """Newer tokens than `seen`. patient: wait for a refresh that is under way in another thread or worker.
 
         Raises InProgress without `wait`, SessionEnded, TokenExpired, RequestFailed, StoreUnavailable.
         """
@@ -93,8 +92,8 @@ class Refresher:
 class _Attempt:
     """One call of Refresher.refresh.
 
-    held: what the record said when the lock was got. looks: how often it was read, more than once by who waited for the
-    lock, and so knows that the store was there all the time.
+    held: the record when the lock was acquired. looks: how often it was read. A call that waited for the lock has read
+    it more than once, so the store was available all the time.
     """
 
     refresher: Refresher
@@ -107,7 +106,7 @@ class _Attempt:
 
     @property
     def provider(self) -> Provider:
-        """Raises TokenExpired when the configuration names it no more."""
+        """The session's provider. Raises TokenExpired when the configuration no longer has it."""
         provider = self.refresher.providers.get(self.session.idp)
         if provider is None:
             raise TokenExpired("The identity provider was withdrawn.")
@@ -115,14 +114,15 @@ class _Attempt:
 
     @property
     def spent(self) -> str:
-        """The refresh token that is to be replaced. Raises TokenExpired when there is none."""
+        """The refresh token to replace. Raises TokenExpired when there is none."""
         token = self.held.tokens.refresh_token if self.held else None
         if token is None:
             raise TokenExpired
         return token
 
     def find(self) -> Tokens | None:
-        """Raises TokenExpired, and what somebody else just met: SessionEnded, RequestFailed with its reason."""
+        """The tokens, if another worker has replaced them. Raises TokenExpired, and that worker's outcome:
+        SessionEnded, RequestFailed with its reason."""
         with suppress(StoreUnavailable):
             self.refresher.pending_writes.write()
         self.looks += 1
@@ -154,7 +154,7 @@ class _Attempt:
             raise self._failed("refused") from err
         except RequestFailed as err:
             with suppress(StoreUnavailable):
-                if tokens := self._replaced(0.0):  # this worker stood still, and somebody else did it meanwhile
+                if tokens := self._replaced(0.0):  # this worker stood still, and another one replaced them
                     return tokens
             raise self._failed(err.reason) from err
         finally:
@@ -176,12 +176,12 @@ class _Attempt:
         return self.held
 
     def _taken(self, issued: TokenResponse, trusted: bool) -> Tokens:
-        """A new refresh token is kept whatever else is wrong with the answer: the old one works no more.
+        """Keeps a new refresh token even from an otherwise unusable answer, since the old one is spent.
 
         Raises RequestFailed, SessionEnded.
         """
         old = self._held.tokens
-        # A new token of unknown life or of less scope is still better than the old one, which may have ended with it.
+        # Even a token of unknown life or less scope is better than the old one, which the provider may have revoked.
         good = issued.access is not None and trusted
 
         def change(current: Tokens) -> Tokens:
@@ -206,8 +206,8 @@ class _Attempt:
         return tokens
 
     def _id_token_fits(self, issued: TokenResponse) -> bool:
-        """Whether what came with it may be used. Raises RequestFailed for one that is provably somebody else's: then
-        nothing of the answer is believed, since the refresh token may be theirs as well."""
+        """Whether the rest of the answer may be used. Raises RequestFailed for an ID token of another user: then the
+        whole answer is dropped, since the refresh token may be that user's as well."""
         if issued.id_token is None:
             return True
         try:
@@ -230,7 +230,7 @@ class _Attempt:
         return True
 
     def _rejected(self) -> Tokens:
-        """The provider does not know the refresh token any more. Raises SessionEnded, unless somebody replaced it."""
+        """Handles a refused refresh token: the tokens, if another worker replaced them, else raises SessionEnded."""
         if tokens := self._replaced(0.0, *(_READ_AGAIN_AFTER if self.contested else ())):
             return tokens
         self.refresher.authenticator.end(self.session, EndReason.REFRESH_REJECTED)
@@ -240,8 +240,8 @@ class _Attempt:
         raise SessionEnded
 
     def _replaced(self, *pauses: float) -> Tokens | None:
-        """The tokens that somebody else put in the place of these; looked for after each pause, in seconds. Raises
-        SessionEnded when somebody else ended it and has had them revoked."""
+        """The tokens with which another worker replaced these; reads after each pause, in seconds. Raises SessionEnded
+        when another worker ended the session and revoked them."""
         for pause in pauses:
             self.refresher.wait(pause)
             held = self.refresher.store.read(self.session.key)
@@ -256,7 +256,7 @@ class _Attempt:
         return tokens.refresh_token != self.spent or not tokens.access.same(self._held.tokens.access)
 
     def _refresh_claims(self, old: Tokens, new: Tokens) -> None:
-        """Once the tokens are saved: userinfo may be slow, and a worker may be killed meanwhile."""
+        """Updates the user after the tokens are saved: userinfo may be slow, and the worker may be killed meanwhile."""
         claims = self.refresher.claims
         user = claims.user(self.session, self.provider, old, new)
         if user is not None:

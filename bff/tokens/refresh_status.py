@@ -1,9 +1,9 @@
-"""What became of a refresh token, noted in the store for a moment under its digest, for whoever holds the same one.
+"""Refresh notes: the outcome of a refresh token, kept briefly under its digest for other workers with the same token.
 
-started    somebody sent it to the provider and has not said yet how that ended
+started    a worker sent it to the provider; the outcome is not known yet
 success    it was replaced; the record in the store holds its successor, or soon will
-rejected   the provider knows it no more, and the session was ended for that
-a reason   the provider could not be asked; for a moment nobody else tries
+rejected   the provider refused it, and the session was ended
+a reason   the provider could not be asked; no worker retries for a moment
 """
 
 from contextlib import suppress
@@ -15,7 +15,7 @@ from bff.kv import KeyValue
 STARTED, SUCCESS, REJECTED = b"started", b"success", b"rejected"
 
 FAILURE_LIFE = 2.0
-"""Seconds for which a failure speaks for everybody who comes meanwhile."""
+"""Seconds for which all requests share a failure."""
 
 _LIFE = 60.0
 
@@ -26,7 +26,7 @@ class RefreshStatus:
 
     @staticmethod
     def name(refresh_token: str | None) -> str:
-        """The key under which the store has the note."""
+        """The note's key in the store."""
         return f"refresh:{digest(refresh_token or '')}"
 
     def get(self, refresh_token: str) -> bytes | None:
@@ -34,11 +34,11 @@ class RefreshStatus:
         return self._kv.get(self.name(refresh_token))
 
     def mark_started(self, refresh_token: str) -> None:
-        """Said before the token is sent, and not without a note. Raises StoreUnavailable."""
+        """Writes the note before the token is sent; without it the token must not be sent. Raises StoreUnavailable."""
         self._kv.set(self.name(refresh_token), STARTED, _LIFE)
 
     def mark_done(self, refresh_token: str, what: bytes) -> None:
-        """SUCCESS or REJECTED. Without the note others find out for themselves."""
+        """Notes SUCCESS or REJECTED. If the store fails, other workers find out from the record or the provider."""
         with suppress(StoreUnavailable):
             self._kv.set(self.name(refresh_token), what, _LIFE)
 
@@ -47,6 +47,6 @@ class RefreshStatus:
             self._kv.set(self.name(refresh_token), reason.encode(), FAILURE_LIFE)
 
     def clear(self, refresh_token: str) -> None:
-        """It was not replaced, so whoever sends it next need not doubt anything."""
+        """Deletes the note: the token was not used, so the next worker may send it without doubt."""
         with suppress(StoreUnavailable):
             self._kv.delete(self.name(refresh_token))

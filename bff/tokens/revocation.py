@@ -1,6 +1,6 @@
-"""Revocation queue: tokens of sessions that ended are revoked at the provider (RFC 7009), however the session ended.
+"""Revocation queue: revokes the tokens of ended sessions at the provider (RFC 7009), after every kind of end.
 
-Some providers keep refresh tokens alive after their own logout, so the BFF revokes what it held. Ending a session puts
+Some providers keep refresh tokens alive after their own logout, so the BFF revokes its tokens. Ending a session puts
 its tokens into a queue in the same transaction, so none is lost when a worker dies. A logout tries at once; a session
 that ended otherwise waits longer than a login can take. Each attempt first asks whether the same person has another
 session from that provider (shared_grant.py): then the tokens are forgotten, since a revocation could end that session.
@@ -32,20 +32,20 @@ class Revocations:
         self._providers = providers
 
     def revoke_now(self, key: str) -> None:
-        """For a logout: one try while the browser waits; what fails is tried again in the background."""
+        """For a logout: one attempt while the browser waits; the background job retries a failure."""
         with suppress(StoreUnavailable):
             self._turn(DueRevocation(key, 0))
 
     def revoke_due(self, may_go_on: Callable[[], bool] = lambda: True) -> None:
-        """One turn of the background job, a step for each session. Raises StoreUnavailable; the queue is as it was
-        then."""
+        """One turn of the background job, a step for each session. Raises StoreUnavailable, and leaves the queue as it
+        was."""
         for due in self._store.due_for_revocation(MOST_AT_ONCE):
             if not may_go_on():
                 return
             self._turn(due)
 
     def orphan(self, session: Session, issued: TokenResponse) -> None:
-        """Queue what was issued for a session that ended meanwhile. Raises StoreUnavailable."""
+        """Queues tokens that were issued for a session that ended meanwhile. Raises StoreUnavailable."""
         access = issued.access or AccessToken("", 0.0)
         tokens = Tokens(session.idp, access, issued.refresh_token)
         if access.value or tokens.refresh_token:
@@ -69,9 +69,9 @@ class Revocations:
             self._store.retry_later(due, min(2.0**due.attempt, _LONGEST_PAUSE))
 
     def _settled(self, provider: Provider, tokens: Tokens, ended: EndedSession | None) -> bool:
-        """Whether there is nothing left to do: False when it may work later.
+        """Whether the revocation is settled; False when a retry may succeed.
 
-        Tokens that an earlier version queued without their person are revoked without a question.
+        Tokens that an earlier version queued without their user are revoked without a check for other sessions.
         """
         if ended is None:
             return _revoked(provider, tokens)
@@ -85,7 +85,7 @@ class Revocations:
 
 
 def _revoked(provider: Provider, tokens: Tokens) -> bool:
-    """Whether there is nothing left to do: False when it may work later."""
+    """Whether the revocation is settled; False when a retry may succeed."""
     token, kind = tokens.refresh_token, "refresh_token"
     if token is None:
         token, kind = tokens.access.value, "access_token"

@@ -1,4 +1,4 @@
-"""`ensure_token`: the token that opens a service, whatever kind of token that service takes."""
+"""Facade of token management: `ensure_token` returns the token for a service, of any configured kind."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from bff.tokens.user import UserTokens
 
 @dataclass(frozen=True)
 class TokenSummary:
-    """What may be told of a token. scope, audience: empty and None when there is none yet. expires_in: seconds, None
-    when unknown or when there is none yet."""
+    """Public facts of a token. scope, audience: empty and None when there is no token yet. expires_in: seconds, None
+    when unknown or when there is no token yet."""
 
     service: str
     scope: str
@@ -26,7 +26,7 @@ class TokenSummary:
 
 
 class NoTokens:
-    """The TokenSource of services that take none."""
+    """Null object: the TokenSource of services without tokens."""
 
     def ensure(self, session: Session, service: ServiceSettings) -> None:
         return
@@ -62,7 +62,7 @@ class TokenService:
         self._services = {each.id: (each, sources[each.token]) for each in (ServiceSettings(USER_TOKEN), *services)}
 
     def ensure_token(self, session: Session, service: str = USER_TOKEN) -> BoundToken | None:
-        """A token for the service (by default the session's own), None for one that takes none.
+        """A token for the service (by default the session's own); None for a service without tokens.
 
         Raises UnknownService, SessionEnded, TokenExpired, TokenUnavailable, TokenRefused, InsufficientScope,
         StoreUnavailable.
@@ -73,17 +73,17 @@ class TokenService:
     def renew(
         self, session: Session, service: str = USER_TOKEN, refused: AccessToken | None = None
     ) -> BoundToken | None:
-        """As ensure_token, but a newer one than the present one, however fresh that is. Raises NotRefreshable, too.
+        """As ensure_token, but replaces even a fresh token. Raises NotRefreshable, too.
 
-        refused: the one that the service did not take, if that is why: then any other that is there will do.
+        refused: the token that the service refused, if any: then every other token counts as new.
         """
         wanted, source = self._wanted(service)
         return source.renew(session, wanted, refused)
 
     def own_token(self, service: str, refused: AccessToken | None = None) -> BoundToken | None:
-        """The BFF's own token for the service, None where that takes none: for requests without a session.
+        """The BFF's own token for the service, None for a service without tokens: for requests without a session.
 
-        refused: as `renew` has it. Raises UnknownService, TokenUnavailable, TokenRefused, InsufficientScope,
+        refused: as for `renew`. Raises UnknownService, TokenUnavailable, TokenRefused, InsufficientScope,
         StoreUnavailable; NotRefreshable for services that take another kind.
         """
         wanted, _ = self._wanted(service)
@@ -98,12 +98,12 @@ class TokenService:
         return self._wanted(service)[0].token
 
     def listed(self, session: Session) -> Iterator[TokenSummary]:
-        """What the session holds and could hold, without any token's value. Raises TokenExpired, StoreUnavailable."""
+        """The session's present and possible tokens, without their values. Raises TokenExpired, StoreUnavailable."""
         tokens, now = self._users.read(session), self._clock()
         for service, source in self._services.values():
             token = source.present(tokens, service)
             left = max(0, int(token.expires_at - now)) if token and token.expires_at is not None else None
-            # `present` finds a token by what it was asked for, so these are the token's own.
+            # `present` finds a token by its request's parameters, so these are the token's own.
             scope, audience = (token.scope, service.audience or service.resource) if token else ("", None)
             yield TokenSummary(service.id, scope, audience, left, source.refreshable(tokens))
 

@@ -1,4 +1,4 @@
-"""What every kind of token has in common: how it is asked for once, and what its failures mean to who needs it."""
+"""Common base of all kinds of tokens: their protocol, single-flight requests, and the mapping of failures to errors."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +17,7 @@ from bff.tokens.distributed_single_flight import DistributedSingleFlight, Single
 
 
 class BoundToken(NamedTuple):
-    """A token to send now. key: the private key, as JWK, that a DPoP token must be sent with."""
+    """A token to send now. key: the private key of a DPoP token, as JWK."""
 
     token: AccessToken
     key: str | None
@@ -27,31 +27,31 @@ class BoundToken(NamedTuple):
 
 
 class TokenSource(Protocol):
-    """Where the tokens of one kind come from.
+    """Strategy for one kind of token.
 
     Both methods raise SessionEnded, TokenExpired, TokenUnavailable, TokenRefused, InsufficientScope, StoreUnavailable.
     """
 
     def ensure(self, session: Session, service: ServiceSettings) -> BoundToken | None:
-        """A token that is good for now; None where none is wanted."""
+        """A valid token; None for a service without tokens."""
 
     def renew(
         self, session: Session, service: ServiceSettings, refused: AccessToken | None = None
     ) -> BoundToken | None:
-        """A newer one than the present one, however fresh that is. Raises NotRefreshable, too.
+        """A new token, even if the present one is fresh. Raises NotRefreshable, too.
 
-        refused: the one that the service did not take, if that is why: then any other that is there will do.
+        refused: the token that the service refused, if any: then every other token counts as new.
         """
 
     def present(self, tokens: Tokens, service: ServiceSettings) -> AccessToken | None:
-        """The one that is there, good or not. tokens: the session's."""
+        """The present token, valid or not. tokens: the session's."""
 
     def refreshable(self, tokens: Tokens) -> bool: ...
 
 
 @contextmanager
 def grant_errors_as_http() -> Iterator[None]:
-    """What a provider says or fails to say, as an answer for whoever needs the token."""
+    """Translates failures at the provider into errors with an HTTP answer."""
     try:
         yield
     except RequestFailed as err:
@@ -62,7 +62,7 @@ def grant_errors_as_http() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class TokenRequester:
-    """Asks for a service's token, once for all who want it. pseudonym: what stands for a user in a metric's label."""
+    """Requests a service's token, once for all concurrent calls. pseudonym: maps a user to a metric's label."""
 
     endpoint: TokenEndpoint
     flight: DistributedSingleFlight
@@ -79,7 +79,8 @@ class TokenRequester:
         wait: bool,
         user: str | None = None,
     ) -> Tokens:
-        """Raises InProgress without `wait`, RequestFailed, and what find and compute raise; counted for the service."""
+        """Raises InProgress without `wait`, RequestFailed, and the exceptions of find and compute; counts them for the
+        service."""
         try:
             tokens, own = self.flight.run(name, find, compute, wait=wait)
         except SingleFlightTimeout as err:
@@ -92,7 +93,7 @@ class TokenRequester:
     def request(
         self, provider: Provider, grant: str, service: ServiceSettings, form: Mapping[str, str], key: str | None
     ) -> AccessToken:
-        """Raises GrantRefused, InsufficientScope, RequestFailed, counted for the service."""
+        """Raises GrantRefused, InsufficientScope, RequestFailed; counts them for the service."""
         start, wanted = time.perf_counter(), {**form, **_target(service)}
         try:
             with traces.span(grant, {"bff.service": service.id, "bff.idp": provider.id}, begins=True):
@@ -117,6 +118,6 @@ def _reason(error: RequestFailed | GrantRefused) -> str:
 
 
 def _target(service: ServiceSettings) -> dict[str, str]:
-    """For whom the token is to be (RFC 8693 section 2.1, RFC 8707), and what for."""
+    """The form parameters for audience, resource and scope (RFC 8693 section 2.1, RFC 8707)."""
     wanted = {"audience": service.audience, "resource": service.resource, "scope": service.scope}
     return {name: value for name, value in wanted.items() if value}

@@ -1,7 +1,7 @@
-"""Refreshes the tokens of people who are at work before they need them; who has gone home is left alone.
+"""Refresh-ahead: a background job refreshes the tokens of sessions that were used lately, before a request needs them.
 
-A request that finds its token old has to ask the provider itself. This job asks earlier, for every session that was
-used lately. An idle session's tokens are not kept alive: that would keep a stolen cookie useful, and the provider busy.
+Without it a request that finds its token old has to ask the provider itself. An idle session's tokens are not kept
+alive: that would keep a stolen cookie useful, and the provider busy.
 """
 
 import random
@@ -57,14 +57,14 @@ class RefreshSweep:
             self._refresh(self._at_work(key))
         except InProgress:
             return
-        except Unauthenticated:  # it is over or idle, or there is nothing to refresh
+        except Unauthenticated:  # the session is over or idle, or has no refresh token
             self._tokens.refresh_not_before(key, None)
         except (RequestFailed, StoreUnavailable):
             self._tokens.refresh_not_before(key, self._clock() + _TRY_AGAIN_AFTER * random.uniform(0.5, 1.0))
 
     def _at_work(self, key: str) -> Session:
-        """Raises Unauthenticated for a session that is over or was not used lately. Last use is told by the idle end,
-        unless the absolute end comes first."""
+        """The session, if it was used lately. Raises Unauthenticated for one that is over or idle. The idle end shows
+        the last use, unless the absolute end comes first."""
         session, now = self._sessions.find(key), self._clock()
         if session is None or session.expired(now) or now - session.expires_at + self._idle_timeout > USED_WITHIN:
             raise Unauthenticated
@@ -74,7 +74,7 @@ class RefreshSweep:
         held = self._tokens.read(session.key)
         if held is None:
             raise TokenExpired
-        if held.tokens.access.fresh(self._clock()):  # a worker died, or the store, before the index was told
+        if held.tokens.access.fresh(self._clock()):  # a worker or the store died before it updated the index
             self._tokens.refresh_not_before(session.key, held.tokens.access.refresh_at)
         else:
             self._refresher.refresh(session, held.tokens, patient=False)

@@ -1,8 +1,8 @@
-"""The session's own token: the one that its login brought, and its successors.
+"""The session's own token, from its login and later refreshes.
 
-In the usual case asking for it is a look into this worker's memory. One that ends soon is replaced while it still
-serves: who finds it so has the next one asked for if nobody else does, and goes on. Only who finds it expired waits. A
-failure that may pass never costs a session, nor a token that is still good.
+Usually it comes from this worker's memory. A token close to expiry is refreshed in the background while the request
+proceeds with it. Only a request that finds it expired waits. A temporary failure never ends a session, nor drops a
+token that is still valid.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from bff.tokens.source import BoundToken, grant_errors_as_http
 
 
 class UserTokens:
-    """A Source, and what other sources ask for a session's tokens."""
+    """A Source, and the source of subject tokens for other sources."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class UserTokens:
         later: Callable[[Callable[[], None]], None],
         clock: Callable[[], float],
     ) -> None:
-        """later: does some work while the caller goes on."""
+        """later: runs work in the background."""
         self._store = store
         self._cache = cache
         self._refresher = refresher
@@ -61,7 +61,7 @@ class UserTokens:
         return tokens.refresh_token is not None
 
     def current(self, session: Session, service: str) -> Tokens:
-        """The session's tokens, refreshed when they want it. service: who needs them, for the metrics.
+        """The session's tokens, refreshed when due. service: the service that needs them, for the metrics.
 
         Raises SessionEnded, TokenExpired, TokenUnavailable, StoreUnavailable.
         """
@@ -78,15 +78,15 @@ class UserTokens:
         return self._ahead(session, tokens) if live else self.successor(session, tokens)
 
     def successor(self, session: Session, tokens: Tokens) -> Tokens:
-        """What comes after these tokens, however long that takes. Raises as `current`."""
+        """The successor of these tokens; waits for the refresh. Raises as `current`."""
         with grant_errors_as_http():
             renewed = self._refresher.refresh(session, tokens, patient=True)
         self.keep(session, renewed)
         return renewed
 
     def known(self, session: Session) -> Tokens:
-        """From this worker's memory while that is truthful, and while the store is away from what it held before.
-        Raises TokenExpired when there are none."""
+        """The tokens from this worker's memory while it is truthful; in an outage of the store, the tokens from before
+        it. Raises TokenExpired when there are none."""
         entry = self._cache.held(session.key, self._clock())
         if entry is not None and entry.tokens is not None:
             return entry.tokens
@@ -102,7 +102,7 @@ class UserTokens:
         return tokens
 
     def read(self, session: Session) -> Tokens:
-        """From the store. Raises TokenExpired when there are none."""
+        """The tokens from the store. Raises TokenExpired when there are none."""
         held = self._store.read(session.key)
         if held is None:
             raise TokenExpired
@@ -114,16 +114,14 @@ class UserTokens:
             entry.tokens = tokens
 
     def _ahead(self, session: Session, tokens: Tokens) -> Tokens:
-        """Have them refreshed before they must be; what is known by then serves. In this worker nobody else tries for a
-        while, whatever comes of it."""
+        """Refreshes the tokens in the background before they expire, and returns those known by then. This worker
+        starts one attempt in FAILURE_LIFE, even after a failure."""
         self.keep(session, replace(tokens, access=tokens.access.left_alone(self._clock() + FAILURE_LIFE)))
         self._later(lambda: self._refresh_ahead(session, tokens))
         return self.known(session)
 
     def _refresh_ahead(self, session: Session, tokens: Tokens) -> None:
-        with suppress(
-            InProgress, RequestFailed, StoreUnavailable, Unauthenticated
-        ):  # said and counted where they happened
+        with suppress(InProgress, RequestFailed, StoreUnavailable, Unauthenticated):  # logged and counted when raised
             self.keep(session, self._refresher.refresh(session, tokens, patient=False))
 
 

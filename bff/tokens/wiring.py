@@ -1,4 +1,4 @@
-"""The parts of the token workflow, put together."""
+"""Wiring of token management."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ from bff.tokens.user import UserTokens
 
 @dataclass(frozen=True)
 class TokenServices:
-    """keeper: for requests. own: the BFF's own tokens, for services that no request names. unsaved, sweep and
-    revocations have work in the background."""
+    """service: for requests. own: the BFF's own tokens, for calls without a request. pending_writes, sweep and
+    revocations have background jobs."""
 
     service: TokenService
     own: ClientCredentialsTokens
@@ -59,8 +59,8 @@ def build_tokens(
     wait: Callable[[float], None],
     later: Callable[[Callable[[], None]], None],
 ) -> TokenServices:
-    """pseudonym: what stands for a user in a metric's label. wait: seconds, until somebody else's work is looked at
-    again. later: does some work while the caller goes on."""
+    """pseudonym: maps a user to a metric's label. wait: sleeps so many seconds between two looks at another worker's
+    result. later: runs work in the background."""
     flight, revocations = DistributedSingleFlight(kv, wait=wait), Revocations(tokens, grants, providers)
     pending_writes = PendingTokenWrites(tokens, revocations)
     claims = ClaimsRefresh(UserInfo(endpoint.dpop), authenticator.change_user, audit)

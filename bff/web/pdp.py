@@ -183,7 +183,7 @@ def _questions(caller: Principal, wanted: list[dict[str, Any]]) -> list[Evaluati
         made.append(_question(caller, each))
         left -= sum(map(len, made[-1])) - len(caller.subject.properties)
         if left < 0:
-            raise BadRequest(f"The questions have more than {LONGEST} characters, with what they share told in each.")
+            raise BadRequest(f"The questions have more than {LONGEST} characters, shared parts counted in each.")
     return made
 
 
@@ -202,7 +202,7 @@ def _question(caller: Principal, wanted: dict[str, Any]) -> Evaluation:
             properties(action["properties"]),
         )
     except (ValueError, RecursionError) as err:
-        raise BadRequest("The properties hold what JSON cannot say.") from err
+        raise BadRequest("The properties hold a value that JSON cannot express.") from err
 
 
 def _subject(caller: Principal, named: Mapping[str, Any]) -> Subject:

@@ -80,7 +80,7 @@ class Profile:
         if self._resource is None:
             return
         if original is None:
-            raise Forbidden("What this request is about must be told by a trusted proxy.", code="untrusted_proxy")
+            raise Forbidden("Only a trusted proxy may name the original request.", code="untrusted_proxy")
         self._enforcement.enforce(
             self._subjects.of_user(session.user, session.idp),
             _asked(self._resource, original),
@@ -104,9 +104,9 @@ class Profile:
 def _asked(resource: str, original: OriginalRequest) -> ResourceAction:
     path, _, query = original.uri.partition("?")
     if not (original.method and path):
-        raise BadRequest("The proxy does not say which request this is about.")
+        raise BadRequest("The proxy does not name the original request.")
     if not _METHOD.fullmatch(original.method) or (original.host and not _HOST.fullmatch(original.host)):
-        raise BadRequest("What the proxy says about the request is no method, or no host.")
+        raise BadRequest("The proxy names a method or a host that is none.")
     check_query(query)
     about = {"host": original.host, "query": query}
     told = properties({name: value for name, value in about.items() if value})

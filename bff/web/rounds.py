@@ -35,13 +35,13 @@ _VALUE = re.compile(rf"(\d{{1,16}})((?:\.[0-9a-f]{{8}}){{1,{_MOST_PAGES}}})")
 
 _DETAILS = {
     "cookie_not_returned": "You have logged in several times, and each time your browser did not send back the cookie"
-    " of the session. Allow cookies for this site, and try again. If that does not help, ask the people who run it.",
+    " of the session. Allow cookies for this site, and try again. If that does not help, contact this site's support.",
     "secure_cookie_over_http": "You have logged in several times, and each time your browser kept the cookie of the"
     " session back, which is for https alone. Open this site by its https address.",
     "session_refused": "You have logged in several times, and each time the session was not accepted. Delete the"
-    " cookies of this site, and try again. If that does not help, ask the people who run it.",
-    "sent_back": "You are logged in, and the page that you came for sends you to log in again all the same. Ask the"
-    " people who run it.",
+    " cookies of this site, and try again. If that does not help, contact this site's support.",
+    "sent_back": "You are logged in, and the page that you opened sends you to log in again all the same. Contact the"
+    " support of that page.",
 }
 _LOST = {
     "cookie_not_returned": "Your browser did not send back the cookie of this login. It blocks the cookies of this"

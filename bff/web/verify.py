@@ -261,7 +261,9 @@ def _endpoint(path: str) -> str | None:
 def _nothing_here(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """404, and counted as any other."""
     start = time.perf_counter()
-    answer = problem.respond(NoSuchRoute("Only reverse proxies' questions are answered here."), environ, start_response)
+    answer = problem.respond(
+        NoSuchRoute("Only auth checks of reverse proxies are answered here."), environ, start_response
+    )
     metrics.http_request(environ["REQUEST_METHOD"], None, NoSuchRoute.status, time.perf_counter() - start)
     return answer
 

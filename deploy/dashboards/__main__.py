@@ -1,4 +1,4 @@
-"""Writes every dashboard, and removes those that are no more."""
+"""Writes every dashboard, and removes files of former ones."""
 
 from pathlib import Path
 

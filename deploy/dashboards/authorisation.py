@@ -1,4 +1,4 @@
-"""What the policy decides, how fast, and when it cannot."""
+"""Authorisation dashboard: the policy's decisions, their speed, and requests without one."""
 
 from deploy.dashboards.panel import Dashboard, Panel, Query, Row, quantile, quantiles, rate, share
 
@@ -11,10 +11,10 @@ ALLOWED = (
 DASHBOARD = Dashboard(
     "authorisation",
     "BFF / Authorisation",
-    "Decisions of the policy: allowed, denied, not covered, not to be had.",
+    "Decisions of the policy: allowed, denied, not covered, not possible.",
     [
         Row(
-            "What is decided",
+            "Outcomes",
             [
                 Panel(
                     "Share allowed, by resource",
@@ -24,14 +24,14 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "Decisions",
-                    "All that were asked for, by outcome. `deny` is the policy's word, `error` is nobody's: see below.",
+                    "All questions, by outcome. `deny` is the policy's decision, `error` is none: see below.",
                     "ops",
                     [Query(rate(REQUESTS, "decision"), "{{decision}}")],
                     stacked=True,
                 ),
                 Panel(
-                    "Denied, by what was to be done",
-                    "Which policy says no. `python -m bff.routes` shows what the policy is asked for a path.",
+                    "Denied, by action",
+                    "Denials of the policy. `python -m bff.routes` shows the question to the policy for a path.",
                     "ops",
                     [Query(rate(REQUESTS, "resource, action", decision="deny"), "{{action}} {{resource}}")],
                 ),
@@ -44,7 +44,7 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "No decision",
-                    "The policy could not be asked, or had no answer. Denied, unless the route says `on_error: allow`."
+                    "The policy could not be asked, or had no answer. Denied, unless the route has `on_error: allow`."
                     " The log's `access_undecided` has the reason.",
                     "ops",
                     [Query(rate(REQUESTS, "resource, action", decision="error"), "{{action}} {{resource}}")],

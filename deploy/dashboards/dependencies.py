@@ -1,4 +1,4 @@
-"""What the BFF needs from others: Redis, the services behind it, Kafka; and who is cut off."""
+"""Dependencies dashboard: Redis, the services behind the BFF, Kafka, and open circuit breakers."""
 
 from deploy.dashboards.panel import JOB, RATE, Dashboard, Panel, Query, Row, quantile, quantiles, rate, share
 
@@ -34,8 +34,8 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "Latency of Redis",
-                    "Seen from the workers, the network included. Above a few milliseconds verify will miss its"
-                    " promise.",
+                    "Seen from the workers, the network included. Above a few milliseconds auth checks will"
+                    " miss their objective.",
                     "s",
                     quantiles("bff_redis_latency_seconds"),
                     limit=0.01,
@@ -54,7 +54,7 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "Calls that failed",
-                    "5xx, timeouts and refused connections, by service. Ask whoever runs it.",
+                    "5xx, timeouts and refused connections, by service. Ask the service's operator.",
                     "percentunit",
                     [
                         Query(
@@ -112,7 +112,7 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "Delivered, by topic",
-                    "docs/events.md says which event goes to which topic.",
+                    "docs/events.md lists the topic of each event.",
                     "ops",
                     [Query(rate("bff_kafka_messages_total", "topic", status="delivered"), "{{topic}}")],
                 ),
@@ -136,7 +136,7 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "Events late, lost or incomplete",
-                    "Should be zero. Lost ones reach nobody; docs/events.md explains each cause.",
+                    "Should be zero. Lost events are never delivered; docs/events.md explains each cause.",
                     "ops",
                     [
                         Query(rate("bff_events_late_total"), "late"),
@@ -145,8 +145,8 @@ DASHBOARD = Dashboard(
                     ],
                 ),
                 Panel(
-                    "Events of strangers, beyond the sample",
-                    "Somebody tries something very often. `rate` is as intended; bff_security_events_total counts all.",
+                    "Events of anonymous clients, beyond the sample",
+                    "A client repeats a request very often. `rate` is as intended; bff_security_events_total has all.",
                     "ops",
                     [Query(f"{rate('bff_events_sampled_out_total', 'reason')} or vector(0)", "{{reason}}")],
                 ),

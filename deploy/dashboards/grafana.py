@@ -1,4 +1,7 @@
-"""A dashboard as Grafana's JSON, by Grafana's own library. Each takes its data source and its job from a variable."""
+"""Renders a dashboard as Grafana's JSON, by Grafana's own library.
+
+Each dashboard takes its data source and its job from a variable.
+"""
 
 import json
 from itertools import count

@@ -1,11 +1,14 @@
-"""Is it well? What the service promises, and one panel for each thing that may be wrong; the others say more."""
+"""Overview dashboard: the service level objectives, and one panel for each dependency or symptom.
+
+The other dashboards have the details.
+"""
 
 from deploy.dashboards.panel import JOB, RATE, Dashboard, Panel, Query, Row, quantile, rate, selected, share
 
 MONTH = "[30d]"
 VERIFIED = "bff_verify_duration_seconds_count"
 AVAILABILITY, LATENCY = 0.001, 0.01
-"""What may go wrong of all verifies: a thousandth may get no verdict, a hundredth may take longer than 10 ms."""
+"""Error budgets as shares of all auth checks: without a definite answer, and slower than 10 ms."""
 P95 = "histogram_quantile(0.95, sum(rate(bff_verify_duration_seconds_bucket[5m])) by (le))"
 ERRORS = selected(status="error")
 WORSE = selected(severity="warning|critical")
@@ -14,7 +17,7 @@ WINDOWS = ("5m", "1h", "6h", "3d")
 
 
 def of_month(part: str) -> str:
-    """The share that these have in all verifies of 30 days."""
+    """The share of these auth checks in all of 30 days."""
     return share(f"sum(increase({part}{MONTH}))", f"sum(increase({VERIFIED}{selected()}{MONTH}))")
 
 
@@ -23,31 +26,31 @@ def burn(rule: str, budget: float) -> list[Query]:
 
 
 BURN = (
-    " 1 spends exactly the budget of 30 days. Above 14.4 over an hour somebody is paged, above 3 over a day a ticket is"
-    " due; 5m shows whether it still goes on."
+    " 1 spends exactly the budget of 30 days. Above 14.4 over an hour the operator is paged, above 3 over a day a"
+    " ticket is due; 5m shows whether it still goes on."
 )
 
 DASHBOARD = Dashboard(
     "overview",
     "BFF / Overview",
-    "Whether the BFF keeps its promises, and where to look when it does not.",
+    "The service level objectives, and where to look when one is missed.",
     [
         Row(
-            "Promises",
+            "Service level objectives",
             [
                 Panel(
-                    "Verifies with a verdict, 30 days",
-                    "The promise is 99.9 %. Whatever is missing was answered 503, since neither the session's store nor"
-                    " a worker's memory could tell. Look at Dependencies.",
+                    "Auth checks with a definite answer, 30 days",
+                    "The objective is 99.9 %. All others were answered 503, since neither the session's store nor a"
+                    " worker's memory had the session. Look at Dependencies.",
                     "percentunit",
-                    [Query(f"1 - {of_month(f'{VERIFIED}{ERRORS}')}", "with a verdict")],
+                    [Query(f"1 - {of_month(f'{VERIFIED}{ERRORS}')}", "answered")],
                     promise=1 - AVAILABILITY,
                     single=True,
                 ),
                 Panel(
-                    "Verifies within 10 ms, 30 days",
-                    "The promise is 99 %. When it sinks, compare with the latency of Redis and the hits of the session"
-                    " cache.",
+                    "Auth checks within 10 ms, 30 days",
+                    "The objective is 99 %. When the share sinks, compare with the latency of Redis and the hits of the"
+                    " session cache.",
                     "percentunit",
                     [Query(of_month(f"bff_verify_duration_seconds_bucket{IN_TIME}"), "in time")],
                     promise=1 - LATENCY,
@@ -62,15 +65,15 @@ DASHBOARD = Dashboard(
                     single=True,
                 ),
                 Panel(
-                    "Burn of the error budget: verdict",
-                    "How many times faster than allowed verifies go without a verdict." + BURN,
+                    "Burn of the error budget: definite answer",
+                    "How many times faster than allowed auth checks go without a definite answer." + BURN,
                     "short",
                     burn("errors", AVAILABILITY),
                     limit=14.4,
                 ),
                 Panel(
                     "Burn of the error budget: 10 ms",
-                    "How many times faster than allowed verifies are slow." + BURN,
+                    "How many times faster than allowed auth checks are slow." + BURN,
                     "short",
                     burn("slow", LATENCY),
                     limit=14.4,
@@ -81,8 +84,8 @@ DASHBOARD = Dashboard(
             "Requests",
             [
                 Panel(
-                    "Verifies by outcome",
-                    "What the reverse proxy was told. More `unauthenticated` is people who come back; `binding` is"
+                    "Auth checks by outcome",
+                    "The answers to the reverse proxy. More `unauthenticated` is users that come back; `binding` is"
                     " cookies in another browser or network; `error` is the store.",
                     "reqps",
                     [Query(rate(VERIFIED, "status"), "{{status}}")],
@@ -117,21 +120,21 @@ DASHBOARD = Dashboard(
             [
                 Panel(
                     "Active sessions",
-                    "Read from the store, and the same number in every pod. A sudden drop is a store that forgot, or a"
-                    " provider that logged people out.",
+                    "Read from the store, and the same number in every pod. A sudden drop is a store that lost its"
+                    " data, or a provider that logged users out.",
                     "short",
                     [Query(f"max(bff_active_sessions_total{{{JOB}}})", "sessions")],
                 ),
                 Panel(
                     "Breakers that are not closed",
-                    "2 is open: calls fail at once; 1 is half open: one call tries again. The name says what is away.",
+                    "2 is open: calls fail at once; 1 is half open: one call tries again. The name is the service.",
                     "short",
                     [Query(f"max by (service) (circuit_breaker_status{{{JOB}}})", "{{service}}")],
                     limit=1,
                 ),
                 Panel(
                     "Security events",
-                    "Warnings and worse. Many at once, of one type, are somebody trying; docs/events.md names each.",
+                    "Warnings and worse. Many at once, of one type, are an attack; docs/events.md names each.",
                     "short",
                     [
                         Query(

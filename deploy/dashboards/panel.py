@@ -1,4 +1,4 @@
-"""What a dashboard says, without how Grafana writes it: rows of panels, each with its queries and its explanation."""
+"""Dashboard model, independent of Grafana's JSON: rows of panels, each with its queries and its explanation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """meaning: what it shows and what to do about it. unit: one of Grafana's. limit: from where on it is drawn red;
-    promise: below what. single: the last value in big digits instead of a graph."""
+    """meaning: the value, and the response to a bad one. unit: one of Grafana's. limit: values from here on are red;
+    promise: values below it are red. single: the last value in big digits instead of a graph."""
 
     title: str
     meaning: str
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """name: of its file and in its address."""
+    """name: of its file, and in its URL."""
 
     name: str
     title: str
@@ -51,7 +51,7 @@ class Dashboard:
 
 
 def rate(metric: str, by: str = "", **labels: str) -> str:
-    """Per second, added up over workers and pods; by: labels to keep. A label's value is a regular expression."""
+    """Rate per second, summed over workers and pods. by: labels to keep. A label's value is a regular expression."""
     kept = f" by ({by})" if by else ""
     return f"sum{kept} (rate({metric}{selected(**labels)}{RATE}))"
 
@@ -70,5 +70,5 @@ def quantiles(histogram: str, **labels: str) -> list[Query]:
 
 
 def share(part: str, whole: str) -> str:
-    """Of a whole that may be without that part: 0, then."""
+    """The part's share of the whole; 0 where the part has no series."""
     return f"({part} or 0 * {whole}) / {whole}"

@@ -1,4 +1,4 @@
-"""Who comes, who leaves and why; and how far logins get."""
+"""Sessions dashboard: how many users come and leave, why, and how far logins get."""
 
 from deploy.dashboards.panel import JOB, Dashboard, Panel, Query, Row, quantile, quantiles, rate, share
 
@@ -60,8 +60,7 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "Session validation",
-                    "How long it takes to tell whether a request belongs to a live session; the store's part of each"
-                    " verify.",
+                    "How long the look-up of a request's session takes: the store's part of each auth check.",
                     "s",
                     quantiles("bff_session_validation_duration_seconds"),
                 ),
@@ -72,7 +71,7 @@ DASHBOARD = Dashboard(
             [
                 Panel(
                     "The funnel",
-                    "Logins that were started, and those that led to a session. The gap is people who gave up or"
+                    "Logins that were started, and those that led to a session. The gap is users that gave up or"
                     " failed.",
                     "ops",
                     [
@@ -99,7 +98,7 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "Logins completed",
-                    "Success as a share of those started. People who abandon the provider's form count against it, so"
+                    "Success as a share of those started. Users that abandon the provider's form count against it, so"
                     " compare it with last week rather than with 100 %.",
                     "percentunit",
                     [Query(share(rate("bff_logins_total", result="success"), STARTED), "completed")],
@@ -135,8 +134,8 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "Over a limit, the busiest clients",
-                    "Each line is one bucket of clients, so one line alone is one client, or few. Security events tell"
-                    " which limit was hit.",
+                    "Each line is one bucket of clients, so one line alone is one client, or few. Security events name"
+                    " the limit.",
                     "ops",
                     [Query(f"topk(5, {rate('bff_rate_limit_violations_total', 'client_id')})", "{{client_id}}")],
                 ),

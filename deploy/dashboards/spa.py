@@ -1,4 +1,4 @@
-"""What browsers report: events, web vitals, and the reports that were refused."""
+"""Browser dashboard: reported events, web vitals, and refused reports."""
 
 from deploy.dashboards.panel import Dashboard, Panel, Query, Row, quantile, rate
 

@@ -42,7 +42,7 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "Found expired when needed",
-                    "Tokens that nobody had refreshed in time. A few are browsers that wake up; many mean the"
+                    "Tokens that no worker had refreshed in time. A few are browsers that wake up; many mean the"
                     " background job does not keep up, or the provider issues tokens that live for seconds.",
                     "ops",
                     [Query(rate("bff_token_expiry_total", "service"), "{{service}}")],
@@ -67,14 +67,14 @@ DASHBOARD = Dashboard(
                 Panel(
                     "Tokens checked",
                     "`bad_signature` and `unknown_key` after a change of the provider's keys should stop within a"
-                    " minute; otherwise somebody forges tokens.",
+                    " minute; otherwise an attacker forges tokens.",
                     "ops",
                     [Query(rate("bff_token_validation_total", "token_type, status"), "{{token_type}} {{status}}")],
                 ),
                 Panel(
                     "Answers that were not as they should be",
                     "A token endpoint that leaves out or garbles something. Show the log's `token_response_fault` to"
-                    " who runs the provider.",
+                    " the provider's operator.",
                     "ops",
                     [Query(f"{rate('bff_token_response_faults_total', 'fault')} or vector(0)", "{{fault}}")],
                 ),

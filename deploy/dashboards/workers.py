@@ -1,4 +1,4 @@
-"""The processes themselves, their background jobs, and what it costs to watch them."""
+"""Workers dashboard: processes, background jobs, and the cost of scraping them."""
 
 from deploy.dashboards.panel import RATE, Dashboard, Panel, Query, Row, quantile, quantiles, rate, selected
 
@@ -29,7 +29,7 @@ DASHBOARD = Dashboard(
                     ],
                 ),
                 Panel(
-                    "What is running",
+                    "Running versions",
                     "Two lines are a roll-out under way, or one that stopped half-way.",
                     "short",
                     [
@@ -97,7 +97,7 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "Failed, by job",
-                    "`health_*` fail while what they check is away.",
+                    "`health_*` fail while the service that they check is away.",
                     "ops",
                     [
                         Query(
@@ -139,12 +139,12 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "Value files",
-                    "Which a scrape reads; those of ended workers are merged, so it follows the number of workers.",
+                    "Files that a scrape reads. Those of ended workers are merged, so it follows the live workers.",
                     "short",
                     [Query(f"bff_metrics_files{selected()}", "{{instance}}")],
                 ),
                 Panel(
-                    "Not told",
+                    "Lost telemetry",
                     "Spans and points that the OpenTelemetry collector did not get, and broken value files set aside."
                     " Should be zero.",
                     "short",

@@ -1,4 +1,4 @@
--- May this request pass? HAProxy asks nobody by itself, so this asks the BFF, hands on who it is, or answers what the BFF
+-- May this request pass? HAProxy has no auth check, so this asks the BFF, hands on the identity, or answers what the BFF
 -- answers: status, header fields and body.
 
 local address, question = os.getenv("BFF_VERIFY_ADDRESS"), os.getenv("BFF_VERIFY")

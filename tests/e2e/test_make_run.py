@@ -74,7 +74,7 @@ def test_alice_logs_in_orders_and_logs_out(page: Page, service: Bff, folder: Pat
     expect(page.locator("#api-result .why")).to_have_count(0)
     refused = order(page, 51)
     expect(refused.locator(".status")).to_have_text("403")
-    expect(refused.locator(".why")).to_have_text("The policy says: Nobody may order more than 50 pieces at once.")
+    expect(refused.locator(".why")).to_have_text("The policy says: An order may have at most 50 pieces.")
     unproved = order(page, 1, "#post-without-token")
     expect(unproved.locator(".why")).to_contain_text("The CSRF check says: ")
     page.click("#refresh-tokens")

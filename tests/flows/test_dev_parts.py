@@ -142,7 +142,7 @@ def test_everybody_has_their_own_orders(browser: Browser) -> None:
     ("user", "quantity", "reason"),
     [
         ("alice", 50, None),
-        ("alice", 51, "Nobody may order more than 50 pieces at once."),
+        ("alice", 51, "An order may have at most 50 pieces."),
         ("bob", 1, "Only an admin may place orders; staff may look at them."),
     ],
 )

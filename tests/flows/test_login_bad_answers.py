@@ -78,7 +78,7 @@ def test_a_token_endpoint_that_does_not_answer(
     """It is the provider's outage, not the person's mistake: they are told to try again."""
     bff.idp.break_endpoint("token", answer)
     told = login(browser)
-    witness.refused(told, "The identity provider is not available", status=503, counted="token_endpoint")
+    witness.refused(told, "reach the identity provider right now", status=503, counted="token_endpoint")
     assert told.headers["Retry-After"] == "5"
     assert "/auth/login" in told.text
     assert counters.gained("bff_token_exchange_total") == {"authorization_code error": 1}

@@ -1,8 +1,8 @@
 """An OpenID Provider inside the BFF, for development: OpenID Connect Core 1.0 on Authlib's server.
 
-It is a real provider with two people who need no password, so the BFF talks to it exactly as it talks to any other.
-All its state is in the BFF's own store, which makes any number of workers one provider. Authlib accepts plain http
-only on loopback addresses; elsewhere it wants https.
+It is a real provider with two users without passwords, so the BFF talks to it exactly as to any other. All its state is
+in the BFF's own store, so all workers are one provider. Authlib accepts plain http only on loopback addresses;
+elsewhere it needs https.
 """
 
 from collections.abc import Callable, Collection
@@ -26,8 +26,8 @@ def blueprint(
     clock: Callable[[], float],
     return_origins: Collection[str],
 ) -> Blueprint:
-    """Everything below the issuer's path. settings: the BFF's registration at this provider. return_origins: where a
-    login may lead on to besides base_url."""
+    """All endpoints below the issuer's path. settings: the BFF's registration at this provider. return_origins: origins
+    that a login may return to besides base_url."""
     client = RegisteredClient(settings.client_id, settings.client_secret or "", base_url, settings.scopes)
     built = server.build(settings.issuer, client, ProviderRecords(kv), SigningKey(kv), clock)
     return Views(built, clock, return_origins).blueprint()

@@ -1,6 +1,6 @@
 # mypy: allow-subclassing-any
 # The line above: Authlib ships no types, so each of its classes is Any to mypy.
-"""What is done with tokens: UserInfo, introspection (RFC 7662), revocation (RFC 7009) and RP-Initiated Logout 1.0."""
+"""Endpoints for issued tokens: UserInfo, introspection (RFC 7662), revocation (RFC 7009), RP-Initiated Logout 1.0."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ from bff.login.return_url import ReturnUrls
 
 @dataclass(frozen=True)
 class IssuedToken:
-    """One that lives: the store forgets it when it expires, and its grant when that is revoked."""
+    """A live token: the store drops it when it expires, and its grant when that is revoked."""
 
     grant: Grant
     client: RegisteredClient | None
@@ -60,7 +60,7 @@ class UserInfoResponse(UserInfoEndpoint):
 
 
 class Introspection(IntrospectionEndpoint):
-    """Of access tokens. Anything else is not active, so that a refresh token opens no service."""
+    """Introspects access tokens. All other tokens are inactive, so that a refresh token opens no service."""
 
     CLIENT_AUTH_METHODS = (BASIC,)
 
@@ -77,7 +77,7 @@ class Introspection(IntrospectionEndpoint):
         return True  # the provider has one client
 
     def introspect_token(self, token: IssuedToken) -> dict[str, Any]:
-        """`roles` where the token's scopes include them; names and addresses are for UserInfo."""
+        """The claims, with `roles` if the token's scopes include them; names and addresses are for UserInfo."""
         said = claims(token.grant.sub, token.scope)
         return {
             "iss": self._issuer,
@@ -98,7 +98,7 @@ class Revocation(RevocationEndpoint):
         return grant
 
     def revoke_token(self, grant: Grant, request: Any) -> None:
-        """With a refresh token goes all that came from the same grant (RFC 7009 section 2.1)."""
+        """Revokes the whole grant of a refresh token (RFC 7009 section 2.1)."""
         secret = request.form["token"]
         self.server.records.drop("access", secret)
         if self.server.records.take("refresh", secret) is not None:
@@ -106,7 +106,7 @@ class Revocation(RevocationEndpoint):
 
 
 class EndSession(EndSessionEndpoint):
-    """Tokens that were asked for with offline_access survive a logout here; revoking them is the client's part."""
+    """Ends a login. Tokens with offline_access survive a logout here; the client must revoke them."""
 
     def __init__(self, origin: str, key: SigningKey) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class EndSession(EndSessionEndpoint):
         self.server.records.drop("login", (asked.id_token_claims or {}).get("sid", ""))
 
     def _is_valid_post_logout_redirect_uri(self, _client: RegisteredClient, uri: str) -> bool:
-        """Authlib compares with registered addresses; in development any page of this origin will do."""
+        """Authlib compares with registered addresses; in development any page of this origin is valid."""
         try:
             return self._landing.checked(uri).startswith(self._origin)
         except InvalidReturnUrl:

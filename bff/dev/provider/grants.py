@@ -1,9 +1,8 @@
 # mypy: allow-subclassing-any
 # The line above: Authlib ships no types, so each of its classes is Any to mypy.
-"""How codes and refresh tokens are given out and redeemed: RFC 6749 with PKCE (RFC 7636) and ID tokens.
+"""Grants: issues and redeems codes and refresh tokens, by RFC 6749 with PKCE (RFC 7636) and ID tokens.
 
-Both kinds are taken from the store at the moment they are presented, so each works once, even for two simultaneous
-callers.
+Redeeming takes a code or refresh token out of the store, so each works once, even for two simultaneous callers.
 """
 
 from collections.abc import Callable
@@ -76,7 +75,7 @@ class CodeGrant(AuthorizationCodeGrant):
         return code.grant
 
     def delete_authorization_code(self, _code: Code) -> None:
-        """It was taken when it was presented, so that it works once even for two simultaneous callers."""
+        """Does nothing: the code left the store when the client presented it."""
 
 
 class RefreshGrant(RefreshTokenGrant):
@@ -92,7 +91,7 @@ class RefreshGrant(RefreshTokenGrant):
         return grant
 
     def revoke_old_credential(self, _grant: Grant) -> None:
-        """It was taken when it was presented."""
+        """Does nothing: the refresh token left the store when the client presented it."""
 
 
 class Pkce(CodeChallenge):
@@ -106,7 +105,7 @@ class Pkce(CodeChallenge):
 
 
 class IdToken(OpenIDToken):
-    """For refreshed tokens: `auth_time` and `sid` stay those of the login (OpenID Connect Core section 12.2)."""
+    """ID tokens. A refresh keeps the login's `auth_time` and `sid` (OpenID Connect Core section 12.2)."""
 
     def __init__(self, issuer: str, key: SigningKey, clock: Callable[[], float]) -> None:
         self._issuer = issuer
@@ -128,4 +127,4 @@ class IdTokenForCode(IdToken, OpenIDCode):
     require_nonce = False
 
     def exists_nonce(self, _nonce: str, _request: object) -> bool:
-        return False  # a second click is no attack; whether a nonce comes back is the client's to check
+        return False  # a second click is no attack; the client checks the nonce

@@ -1,6 +1,6 @@
 # mypy: allow-subclassing-any
 # The line above: Authlib ships no types, so each of its classes is Any to mypy.
-"""Who the embedded provider knows: its people, and its one client, which is this BFF."""
+"""Registry of the embedded provider: its users, and its one client, this BFF."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ USERS = {
 
 
 def claims(sub: str, scope: str) -> dict[str, Any]:
-    """The claims that these scopes ask for (OpenID Connect Core section 5.4; `roles` is this provider's own)."""
+    """The claims of these scopes (OpenID Connect Core section 5.4; `roles` is this provider's own)."""
     user = USERS[sub]
     by_scope: dict[str, dict[str, Any]] = {
         "openid": {"sub": user.sub},

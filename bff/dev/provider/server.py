@@ -49,7 +49,7 @@ class ProviderServer(AuthorizationServer):
         try:
             return super().get_consent_grant(request, end_user)
         except ValueError as err:
-            # Authlib quotes parameters in its descriptions, and then refuses those that RFC 6749 does not allow there.
+            # Authlib quotes parameters in its descriptions, and fails on characters that RFC 6749 forbids there.
             raise InvalidRequestError("A parameter holds characters that are not allowed.") from err
 
     def authenticate_client(self, request: object, methods: list[str], endpoint: str = "token") -> Any:
@@ -59,7 +59,7 @@ class ProviderServer(AuthorizationServer):
             raise InvalidClientError(description="The credentials are not UTF-8 in Base64.", status_code=401) from err
 
     def refuse(self, error: Any) -> Response:
-        """An error that Authlib raised instead of answering; error.redirect_uri is known to be good."""
+        """Answers with an error that Authlib raised; error.redirect_uri has been checked."""
         response: Response = self.handle_error_response(None, error)
         self._issuer_parameter.add_issuer_parameter(self, response)
         return response
@@ -91,7 +91,7 @@ def build(
 
 
 def _new_token(*, user: Grant, scope: str, include_refresh_token: bool = True, **_: object) -> dict[str, Any]:
-    """Opaque tokens, as RFC 6749 section 5.1 wants them answered; a refresh token when `offline_access` was granted."""
+    """Issues opaque tokens (RFC 6749 section 5.1), with a refresh token when `offline_access` was granted."""
     token = {
         "token_type": "Bearer",
         "access_token": user.new_secret(),

@@ -1,8 +1,8 @@
-"""What the embedded provider remembers: people, logins, grants, codes, tokens and its signing key.
+"""Storage of the embedded provider: logins, grants, codes, tokens and its signing key.
 
-A grant is what a person allowed the client. Codes and tokens carry its id in front, and are worth nothing without
-it; so a code or refresh token that is presented twice ends the grant, and with it everything that came from it
-(RFC 6749 section 4.1.2, RFC 9700 section 4.14.2).
+A grant is a user's consent for the client. Codes and tokens begin with its id, and are invalid without it. So a code or
+refresh token that is presented twice ends the grant, and with it everything that came from it (RFC 6749 section 4.1.2,
+RFC 9700 section 4.14.2).
 """
 
 import json
@@ -42,10 +42,10 @@ class Grant:
     scope: str
 
     def new_secret(self) -> str:
-        """A code or token of this grant."""
+        """A new code or token of this grant."""
         return f"{self.id}.{random_id()}"
 
-    # What Authlib's refresh grant asks of a credential.
+    # Interface that Authlib's refresh grant requires of a credential.
     def get_scope(self) -> str:
         return self.scope
 
@@ -58,7 +58,7 @@ def grant_id(secret: str) -> str:
 
 
 class ProviderRecords:
-    """JSON by kind and secret name; the store sees only the name's digest, so its dump opens nothing."""
+    """JSON records by kind and secret name; the store has only the name's digest, so its dump opens nothing."""
 
     def __init__(self, kv: KeyValue) -> None:
         self._kv = kv
@@ -70,7 +70,7 @@ class ProviderRecords:
         return _record(self._kv.get(_key(kind, name)))
 
     def take(self, kind: str, name: str) -> dict[str, Any] | None:
-        """Read and delete: of simultaneous callers exactly one gets it."""
+        """Reads and deletes a record: of simultaneous callers exactly one gets it."""
         found = self._kv.get(_key(kind, name))
         taken = found is not None and self._kv.compare_and_set(_key(kind, name), found, None)
         return _record(found) if taken else None
@@ -86,9 +86,9 @@ class ProviderRecords:
         return Grant(**record) if record else None
 
     def take_once(self, kind: str, secret: str) -> tuple[Grant | None, dict[str, Any] | None]:
-        """Take a code or refresh token. One that is not there was used before, or never was: its grant ends.
+        """Takes a code or refresh token. A missing one was used before, or never existed: its grant ends.
 
-        The grant is read first: so whoever gets the record has the grant too, though another caller ends it meanwhile.
+        The grant is read first, so the caller that gets the record has the grant too, even if another one ends it.
         """
         grant, record = self.grant_of(secret), self.take(kind, secret)
         if record is None:
@@ -104,14 +104,14 @@ class ProviderRecords:
 
 
 class SigningKey:
-    """One RSA key for all workers, made by whoever needs it first."""
+    """One RSA key for all workers; the first worker that needs it creates it."""
 
     def __init__(self, kv: KeyValue) -> None:
         self._kv = kv
         self._parsed: tuple[bytes, KeySet] | None = None
 
     def key_set(self) -> KeySet:
-        """The private key. Read from the store each time, because an emptied store means a new key."""
+        """The private key, read from the store each time, because an emptied store needs a new one."""
         raw = self._kv.get(PREFIX + "key") or self._made()
         if self._parsed is None or self._parsed[0] != raw:
             self._parsed = raw, KeySet([RSAKey.import_key(json.loads(raw))])

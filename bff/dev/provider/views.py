@@ -1,7 +1,7 @@
 """The embedded provider's pages and endpoints.
 
-The login page works without JavaScript. Its form carries a token that is bound to the authorization request, and the
-browser must say that the form was sent from this very site, so nobody can log another's browser in (login CSRF).
+The login page works without JavaScript. Against login CSRF its form carries a token that is bound to the authorization
+request, and the browser's Fetch Metadata must show that the form came from this very site.
 """
 
 from collections.abc import Callable, Collection
@@ -24,13 +24,13 @@ COOKIE = "dev_idp_session"
 
 class Views:
     def __init__(self, server: ProviderServer, clock: Callable[[], float], return_origins: Collection[str]) -> None:
-        """return_origins: where a login may lead on to besides the BFF."""
+        """return_origins: origins that a login may return to besides the BFF."""
         self._server = server
         self._records = server.records
         self._path = urlsplit(server.issuer).path
         self._origin = server.client.origin
         self._clock = clock
-        # A login's form leads on to the page that the person came from.
+        # A login's form redirects to the page where the login began.
         self._content_security_policy = page_policy(sorted(return_origins))
 
     def blueprint(self) -> Blueprint:
@@ -65,7 +65,7 @@ class Views:
 
     @policy(session=False, csrf=False)
     def choose(self) -> Response:
-        """The login page's form: an account, or Cancel."""
+        """Handles the login page's form: an account, or Cancel."""
         grant = self._server.get_consent_grant(end_user=self._login())
         if not self._form_is_ours():
             return self._login_page("That page was out of date. Please choose again.", 400)
@@ -101,7 +101,7 @@ class Views:
 
     @policy(session=False, csrf=False)
     def logout(self) -> Response:
-        """RP-Initiated Logout 1.0. Without a valid ID token as a hint the person is asked first (section 6)."""
+        """RP-Initiated Logout 1.0. Without a valid ID token as a hint the page asks the user first (section 6)."""
         asked = self._server.validate_endpoint_request("end_session")
         login = self._login()
         if asked.needs_confirmation and login and not self._form_is_ours():
@@ -120,7 +120,7 @@ class Views:
         return self._records.login(request.cookies.get(COOKIE))
 
     def _recent_login(self) -> Login | None:
-        """None also when the client wants a younger one (`max_age`, OpenID Connect Core section 3.1.2.1)."""
+        """The browser's login; None also if it is too old for `max_age` (OpenID Connect Core section 3.1.2.1)."""
         login, max_age = self._login(), request.args.get("max_age", type=int)
         if login and max_age is not None and self._clock() - login.auth_time > max_age:
             return None
@@ -156,7 +156,7 @@ class Views:
         return token
 
     def _form_is_ours(self) -> bool:
-        """Whether this POST comes from a page that was made for this very request, in this site."""
+        """Whether this POST comes from the page of this very request, on this site."""
         record = self._records.get("form", request.form.get("form_token", ""))
         return (
             request.method == "POST"
@@ -177,9 +177,9 @@ class Views:
 
 
 def _same_origin(headers: Headers, origin: str) -> bool:
-    """What the browser says of where a form came from: Fetch Metadata, or the Origin header in older browsers.
+    """Whether a form came from this origin, by Fetch Metadata, or by the Origin header of older browsers.
 
-    Something that sends neither is not a browser, and nobody can make it act for somebody else.
+    A client that sends neither is no browser, so no foreign page can make it send a user's form.
     """
     site = headers.get("Sec-Fetch-Site")
     return site == "same-origin" if site else headers.get("Origin", origin) == origin

@@ -104,8 +104,8 @@ def test_a_path_that_the_bff_answers_itself(path: str) -> None:
     [
         (asking("/api/{id}", "$.path.ID"), "authz_map.id_from: the path has no name 'ID'; there is id."),
         (asking("/api/a", "$.path.id"), "authz_map.id_from: the path has no name 'id'; there are none."),
-        (asking("/api/{id}", "$.path.id.x"), "authz_map.id_from: what stands in the path is text and holds nothing"),
-        (asking("/api/{id}", "$.query.a.b"), "authz_map.id_from: what stands in the query is text and holds nothing"),
+        (asking("/api/{id}", "$.path.id.x"), "authz_map.id_from: a value in the path is text and holds nothing"),
+        (asking("/api/{id}", "$.query.a.b"), "authz_map.id_from: a value in the query is text and holds nothing"),
         (asking("/api/{id}", "$.query[*]"), "authz_map.id_from: could select several values, and an id is one."),
         (asking("/api/{id}", "$.path.id?"), "authz_map.id_from: an id cannot be left out; only props end with a"),
         (asking("/api/{id}", "$.path["), "authz_map.id_from: is not a JSONPath (RFC 9535): unexpected end of query."),
