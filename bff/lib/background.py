@@ -1,7 +1,6 @@
-"""Work that a request starts and does not wait for: a few threads of the worker, made when first needed.
+"""Background thread pool: runs work that a request starts and does not wait for, in a few threads of the worker.
 
-A request that can go on without the result hands it over here, with its correlation id and trace. What goes wrong is
-logged, since nobody is there to be told.
+The work runs with the request's correlation id and trace. Errors are logged, because no caller waits for the result.
 """
 
 import contextvars
@@ -22,16 +21,16 @@ class Background:
         self._closed = False
 
     def __call__(self, work: Callable[[], None]) -> None:
-        """Do the work soon; not at all when this process is about to end."""
+        """Runs the work soon in a background thread; drops it after `close`."""
         with self._changing:
             if self._closed:
                 return
-            if self._pool is None:  # made after the fork, since threads do not survive one
+            if self._pool is None:  # created after the fork, because threads do not survive one
                 self._pool = ThreadPoolExecutor(THREADS, "background")
             self._pool.submit(contextvars.copy_context().run, _logged, work)
 
     def close(self) -> None:
-        """Let what has begun come to its end."""
+        """Waits for running work and drops queued work."""
         with self._changing:
             self._closed = True
         if self._pool is not None:

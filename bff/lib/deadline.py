@@ -1,7 +1,7 @@
-"""Deadline propagation: calls of one request that together must end by a moment, however many of them there are.
+"""Deadline propagation: all outbound calls of one request share one deadline.
 
-Held by the thread (the greenlet, under gevent), and not by a context variable: work that a request hands to the
-background copies those, and has all the time of its own.
+The thread holds the deadline (the greenlet, under gevent). A context variable would be copied into background work,
+which has its own time.
 """
 
 import math
@@ -19,7 +19,7 @@ _held = _Held()
 
 @contextmanager
 def ends_by(moment: float) -> Iterator[None]:
-    """moment: on the clock of the clients that are called. An earlier one that holds already goes on holding."""
+    """moment: by the clock of the HTTP clients. An earlier deadline that is already set stays in force."""
     before = _held.moment
     _held.moment = min(before, moment)
     try:
@@ -29,5 +29,5 @@ def ends_by(moment: float) -> Iterator[None]:
 
 
 def left(now: float) -> float:
-    """Seconds, at least none; infinitely many without a deadline."""
+    """Seconds until the deadline: 0 or more, infinite without a deadline."""
     return max(0.0, _held.moment - now)

@@ -1,7 +1,7 @@
-"""Safe opening in shared folders: only what is this user's own is opened, and nothing that makes the opener wait.
+"""Safe file opening in shared folders: opens only files and folders that this user owns, and never blocks.
 
-Anybody may write in /dev/shm and /tmp. A FIFO there hangs a process that opens it, a symbolic link leads it elsewhere,
-and a foreign file says what its owner likes (CWE-59, CWE-377).
+Every local user may write to /dev/shm and /tmp. A FIFO there hangs a process that opens it, and a symbolic link leads
+it elsewhere. The content of another user's file is under that user's control (CWE-59, CWE-377).
 """
 
 import errno
@@ -14,12 +14,14 @@ _NO_FILE = (errno.ELOOP, errno.ENXIO, errno.EISDIR)  # a symbolic link, a socket
 
 
 class NotOurs(PermissionError):
-    """Of a kind that was not expected there, or another user's."""
+    """The path belongs to another user, or is not of the expected kind."""
 
 
 def open_file(path: Path | str, flags: int = os.O_RDONLY, *, folder: int | None = None) -> int:
-    """A descriptor of a regular file of this user's, for its owner alone if it is created. folder: a descriptor that
-    path is relative to. Raises OSError, NotOurs."""
+    """Returns the descriptor of a regular file that this user owns; a new file gets mode 0600.
+
+    folder: the descriptor that path is relative to. Raises OSError, NotOurs.
+    """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600, dir_fd=folder)
     except OSError as err:
@@ -30,14 +32,16 @@ def open_file(path: Path | str, flags: int = os.O_RDONLY, *, folder: int | None 
 
 
 def open_folder(path: Path) -> int:
-    """A descriptor of a folder of this user's that is no symbolic link. Raises OSError, NotOurs."""
+    """Returns the descriptor of a folder that this user owns and that is no symbolic link. Raises OSError, NotOurs."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     return _checked(descriptor, stat.S_ISDIR, str(path))
 
 
 def require_folder(path: Path) -> None:
-    """For a folder that an operator named, perhaps by a link of theirs: it must be this user's or the system's, and
-    none that everybody shares. Raises OSError, NotOurs."""
+    """Checks a folder that the operator configured, perhaps by a symbolic link.
+
+    The folder must belong to this user or to root, and must not be a shared one such as /tmp. Raises OSError, NotOurs.
+    """
     for found in (path.lstat(), path.stat()):
         if found.st_uid not in (0, os.geteuid()):
             raise NotOurs(f"{str(path)!r} belongs to another user")

@@ -1,4 +1,4 @@
-"""Of many threads that need the same thing at the same moment, one does the work and the others take its result."""
+"""Single flight: of many threads that need the same result at the same moment, one works and the others wait for it."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -14,7 +14,7 @@ class SingleFlight:
         self._changing = threading.Lock()
 
     def join(self, name: Hashable) -> tuple["Future[Any]", bool]:
-        """(what will hold the result, whether the caller is the one who must now `run`)."""
+        """Returns (the future of the result, whether the caller leads and must now call `run`)."""
         with self._changing:
             first = self._calls.get(name)
             if first is not None:
@@ -23,11 +23,11 @@ class SingleFlight:
             return own, True
 
     def running(self, name: Hashable) -> "Future[Any] | None":
-        """What will hold the result, for a caller that would not lead."""
+        """Returns the future of a run under way, for a caller that would not start one; None without a run."""
         return self._calls.get(name)
 
     def run(self, name: Hashable, own: "Future[Any]", work: Callable[[], T]) -> T:
-        """Do the work for all who board meanwhile. What it raises is raised for those who waited as well."""
+        """Does the work for every thread that joins meanwhile. Its exception is raised in the waiting threads too."""
         try:
             result = work()
         except BaseException as err:
