@@ -1,8 +1,8 @@
-"""What browsers report about themselves: one event or a batch, read strictly, judged whole, reduced to counts.
+"""Strict parser of browser reports: one event or a batch, accepted or refused as a whole, and reduced to counts.
 
-Anybody may send a report, so all of it is hostile until shown otherwise, and nothing of it is kept but names that are
-declared and five numbers. A report with a secret or with personal data anywhere in it is refused as a whole: its sender
-has a bug that must not go unnoticed. The answer says where, by path, and quotes nothing.
+Any client may send a report, so all of it counts as hostile input. The BFF keeps only declared names and five numbers.
+A report with a secret or personal data anywhere in it is refused as a whole. The application that sent it has a bug,
+and its developers must notice. The answer gives the path of the offending value and quotes nothing.
 """
 
 import json
@@ -22,7 +22,7 @@ LONGEST = 16 * 1024
 MOST_EVENTS = 50
 WEB_VITAL = "web_vital"
 
-_DEEPEST = 16  # the schema needs three; below that something may still be named
+_DEEPEST = 16  # the schema needs three levels; deeper errors can still be named by path
 _LONGEST_TEXT = 1024
 _SAYS = {"secret": "looks like a secret", "personal_data": "looks like personal data"}
 _SHOWABLE = re.compile(r"[A-Za-z][A-Za-z_-]{0,31}")
@@ -31,7 +31,7 @@ _Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class BeaconEvent:
-    """name: as the browser wrote it. vital, value: which web vital was measured, in seconds; CLS has no unit."""
+    """name: as the browser sent it. vital, value: the web vital and its value, in seconds; CLS has no unit."""
 
     name: str
     vital: str | None = None
@@ -39,7 +39,7 @@ class BeaconEvent:
 
 
 class _Number(fields.Float):
-    """A JSON number; marshmallow's own field also takes text and booleans for one."""
+    """A JSON number. marshmallow's own field also accepts text and booleans."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -55,7 +55,7 @@ class _Scalar(fields.Field[Any]):
 
 
 class _ReportSchema(Schema):
-    """path and attributes say more about an event to who reads the request; the BFF counts, and drops them."""
+    """path and attributes are for developers that read the request in the browser; the BFF checks and drops them."""
 
     class Meta:
         unknown = RAISE
@@ -96,7 +96,10 @@ def read(body: bytes) -> list[BeaconEvent]:
 
 
 def _parsed(body: bytes) -> Any:
-    """RFC 8259 without Python's extensions, and no name twice in an object, since readers differ about which wins."""
+    """Parses RFC 8259 JSON, without Python's extensions and without duplicate names.
+
+    Parsers differ about which of two equal names wins.
+    """
     try:
         return json.loads(
             body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite_float
@@ -124,7 +127,7 @@ def _finite_float(text: str) -> float:
 
 
 def _refuse_sensitive(report: Any) -> None:
-    """Of a text only as much is searched as it may have; a longer one is refused for that by the schema."""
+    """Searches only the first _LONGEST_TEXT characters of a text; the schema refuses a longer text anyway."""
     for path, content in _walk(report):
         name = path[-1][:_LONGEST_TEXT] if path and isinstance(path[-1], str) else ""
         texts = sensitive.kind_of_text(name), sensitive.kind_of_text(content[:_LONGEST_TEXT])
@@ -148,7 +151,7 @@ def _walk(content: Any, path: _Path = ()) -> Iterator[tuple[_Path, str]]:
 
 
 def _shown(path: _Path) -> str:
-    """[0].attributes.item; a name that could itself be what must not be shown is a star."""
+    """Returns a path such as [0].attributes.item, with a star for a name that could itself be sensitive."""
     parts = [f"[{part}]" if isinstance(part, int) else f".{_shown_name(part)}" for part in path]
     return "".join(parts).lstrip(".") or "The report"
 
@@ -158,7 +161,7 @@ def _shown_name(name: str) -> str:
 
 
 def _first(messages: Mapping[Any, Any]) -> tuple[_Path, str]:
-    """marshmallow's tree of messages: the first one and its path."""
+    """Returns the path and text of the first message in marshmallow's tree."""
     path: list[str | int] = []
     found: Any = messages
     while isinstance(found, Mapping):

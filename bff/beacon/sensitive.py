@@ -1,10 +1,9 @@
-"""What looks like a secret, or like somebody's personal data, in names and in text, however it is spelt.
+"""Data loss prevention filter: finds names and texts that look like a secret or personal data, in any spelling.
 
-A filter in front of what should never have been sent. It is wide on purpose where a shape says enough (RFC 7519 tokens,
-RFC 6750 headers, addresses of mail), and narrow where numbers are ordinary: a card must satisfy ISO/IEC 7812's check
-digit and an IBAN ISO 13616's, so that an order number is neither. A UUID, a commit's hash, a version and a time are no
-secrets. Time and memory are linear in the text: every repetition in a pattern is bounded, no digit is added twice, and
-accents are not put in order.
+It is wide on purpose where the shape is clear: RFC 7519 tokens, RFC 6750 headers, mail addresses. It is narrow where
+numbers are ordinary. A card must satisfy ISO/IEC 7812's check digit and an IBAN ISO 13616's, so an order number is
+neither. A UUID, a commit hash, a version and a time are no secrets. Time and memory are linear in the text. For that,
+every repetition in a pattern is bounded, no digit is added twice, and accents are not sorted.
 """
 
 import re
@@ -22,9 +21,9 @@ def _words_of(text: str) -> frozenset[str]:
 
 
 _SHORTEST = 5  # pin=1
-_MOST_ENCODINGS = 4  # percent-encoded more often than that, a text hides something
+_MOST_ENCODINGS = 4  # a text that is percent-encoded more often hides something
 
-# Parts of a name with the separators taken out, then whole words of it.
+# _PARTS match anywhere in a name without its separators, _WORDS match whole words of it.
 _SECRET_PARTS = re.compile(
     "passw|passphrase|passcode|secret|token|credential|authori[sz]|apikey|privatekey|cookie|session|bearer|jwt|csrf|xsrf"
 )
@@ -75,15 +74,16 @@ _CARD = re.compile(
 )
 _IBAN = re.compile(r"(?<![A-Z\d])[A-Z]{2}\d{2}(?:[ -]?[A-Z\d]{4}){2,7}(?:[ -]?[A-Z\d]{1,3})?(?![A-Z\d])")
 
-# A UUID, an object's id, a trace's, a commit's: some of them satisfy a check digit by chance.
+# UUIDs, object ids, trace ids and commit hashes: some of them satisfy a check digit by chance.
 _IDENTIFIER = re.compile(
     r"(?<![A-Za-z\d])(?:(?i:[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})|[\da-f]{24}|[\da-f]{32}|[\da-f]{40})(?![A-Za-z\d])"
 )
 _RUN = re.compile(r"[\w-]{28,}|(?<![\w/+.:%-])[A-Za-z\d+][A-Za-z\d+/]{27,}={0,2}(?![\w/+.-])", re.A)
 _SEGMENT = re.compile(r"[A-Za-z\d]+")
 _HASH = re.compile(r"[\da-fA-F]{7,}")
-_ENOUGH = 200  # of a longer text, to tell whether it is random
-# Neighbours in words: of those in English text four in five, in other languages at least half; in random text a sixth.
+_ENOUGH = 200  # pairs of a text that decide whether it is random
+# Pairs of letters that are frequent in words: four in five of an English text's pairs are listed here, at least half
+# in other languages, a sixth in random text.
 _PAIRS_IN_WORDS = _words_of(
     "ab ac ad ai al am an ap ar as at au be bl ca ce ch ck cl co ct da de di ea ec ed ef el em en ep er es et ex fa"
     " fi fo ge ha he hi ho ic ie ig il im in io is it ke la le lf li ll lo ls lu ma me mo mp na nc nd ne ng ni no ns"
@@ -93,14 +93,14 @@ _PAIRS_IN_WORDS = _words_of(
 
 # Letters of other alphabets that look like Latin ones.
 _LOOKALIKES = str.maketrans("аеорсухіјѕԁкмтвнАЕОРСХІЈЅКМТВНαορνικτε", "aeopcyxijsdkmtbhAEOPCXIJSKMTBHaopvikte")
-# Two Arabic phrases that are one character each, and 18 and 8 when they are taken apart.
+# Two Arabic phrases that are one character each, and 18 and 8 after NFKD.
 _LONG = dict.fromkeys((0xFDFA, 0xFDFB), " ")
 _PIECE = 64  # characters
 _CONTROLS = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def kind_of_name(name: str) -> Kind | None:
-    """What a field of this name would hold."""
+    """Returns the kind of data that a field of this name would hold; None for harmless data."""
     for plain in _spellings(name):
         if plain is None:
             return "secret"
@@ -114,7 +114,7 @@ def kind_of_name(name: str) -> Kind | None:
 
 
 def kind_of_text(text: str) -> Kind | None:
-    """What is somewhere in this text: also percent-encoded, and as `name=value` or `"name": value`."""
+    """Returns the kind of data found in this text, also percent-encoded, as `name=value` or as `"name": value`."""
     if len(text) < _SHORTEST:
         return None
     for plain in _spellings(text):
@@ -135,7 +135,7 @@ def _kind_of_plain(text: str) -> Kind | None:
 
 
 def _spellings(text: str) -> Iterator[str | None]:
-    """The text in plain letters, and that percent-decoded to the end; None when the end is too far away."""
+    """Yields the text in plain letters, then fully percent-decoded; None for more than _MOST_ENCODINGS encodings."""
     plain = decoded = _plain(text)
     yield plain
     for _ in range(_MOST_ENCODINGS):
@@ -149,14 +149,17 @@ def _spellings(text: str) -> Iterator[str | None]:
 
 
 def _plain(text: str) -> str:
-    """Full-width and decorated letters as plain ones (UAX #15, NFKD); no accents, invisible or control characters."""
+    """Replaces full-width and decorated letters by plain ones (UAX #15, NFKD).
+
+    Drops accents, invisible characters and control characters.
+    """
     if not text.isascii():
         text = "".join(map(_plain_character, _taken_apart(text))).translate(_LOOKALIKES)
     return _CONTROLS.sub("", text)
 
 
 def _taken_apart(text: str) -> Iterator[str]:
-    """In pieces, since accents upon one letter are sorted, in the square of their number; here they are dropped."""
+    """Works in pieces: NFKD sorts the accents on one letter in quadratic time, and the caller drops them anyway."""
     text = text.translate(_LONG)
     for start in range(0, len(text), _PIECE):
         yield from unicodedata.normalize("NFKD", text[start : start + _PIECE])
@@ -169,7 +172,7 @@ def _plain_character(char: str) -> str:
 
 
 def _words(name: str) -> set[str]:
-    """userKey, user-key and USER_KEY are user and key; K.e.Y is key."""
+    """Splits a name into words: userKey, user-key and USER_KEY give user and key; K.e.Y gives key."""
     separated = re.findall(r"[^\W\d_]+", name)
     humps = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
     joined = "".join(separated)
@@ -181,7 +184,10 @@ def _has_random_run(text: str) -> bool:
 
 
 def _is_random(run: str) -> bool:
-    """More than a public identifier holds: a KSUID has 27 characters, a hash 40 hexadecimal digits, a trace id 32."""
+    """Whether the run holds more randomness than a public identifier.
+
+    A KSUID has 27 characters, a commit hash 40 hexadecimal digits, a trace id 32.
+    """
     segments: list[str] = _SEGMENT.findall(run)
     hashes = {segment for segment in segments if _HASH.fullmatch(segment) and not segment.isdigit()}
     if any(len(each) > 32 and len(each) != 40 for each in hashes):
@@ -205,7 +211,7 @@ def _has_card(text: str) -> bool:
 
 
 def _holds_card(groups: list[str]) -> bool:
-    """Whether some of these groups of digits, one after the other, are a card's number."""
+    """Whether some consecutive groups of digits form a card number."""
     digits = "".join(groups)
     borders = set(accumulate(map(len, groups), initial=0))
     sums = _luhn_sums(digits)
@@ -219,8 +225,10 @@ def _holds_card(groups: list[str]) -> bool:
 
 
 def _luhn_sums(digits: str) -> tuple[list[int], list[int]]:
-    """ISO/IEC 7812-1, annex B, for every end at once, so that no digit is added twice: running sums in which the digits
-    at odd places are doubled, and those in which the others are. A number's last digit is not."""
+    """Returns running Luhn sums (ISO/IEC 7812-1, annex B): digits at odd places doubled, then those at even places.
+
+    The running sums serve every end of a number, so no digit is added twice. A number's last digit is not doubled.
+    """
     plain = list(map(int, digits))
     doubled = [2 * digit if digit < 5 else 2 * digit - 9 for digit in plain]
     even, odd = list(plain), list(doubled)
@@ -234,6 +242,6 @@ def _has_iban(text: str) -> bool:
 
 
 def _is_iban(compact: str) -> bool:
-    """ISO 13616: the country and check digits go to the end, letters count from 10, and 97 leaves 1."""
+    """Checks ISO 13616: country and check digits move to the end, letters count from 10, and modulo 97 leaves 1."""
     number = "".join(str(int(char, 36)) for char in compact[4:] + compact[:4])
     return len(compact) >= 15 and int(number) % 97 == 1
