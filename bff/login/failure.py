@@ -1,4 +1,4 @@
-"""Why a login did not succeed, in the words of bff_logins_total, and for the person what happened and what to do."""
+"""Login failures: by result of bff_logins_total, a text that explains to the user the cause and the next step."""
 
 from typing import NoReturn
 
@@ -7,7 +7,7 @@ from bff.errors import LoginFailed
 _DETAILS = {
     "cancelled": "The login was cancelled. You are not logged in.",
     "idp_error": "The identity provider refused the login. If it does so again, ask the people who run it.",
-    "state_missing": "This login was not started here, or a long time ago. Log in again.",
+    "state_missing": "This login has expired or was started in another browser. Log in again.",
     "state_expired": "The login took too long. Log in again.",
     "state_mismatch": "The login was started in another browser, or this one keeps no cookies of this site. Allow"
     " cookies for this site, and log in again.",
