@@ -1,9 +1,9 @@
-"""A circuit breaker: stop asking a service that does not answer, and notice soon when it answers again.
+"""Circuit breaker: stops calls to a service that does not answer, and notices soon when it answers again.
 
     closed --(N failures in a row)--> open --(reset_after seconds)--> half-open --(a success)--> closed
                                         ^------------(a failure)---------'
 
-Only arithmetic happens under the lock, never the call itself, so the breaker does not serialise its callers.
+The lock covers only arithmetic, never the call itself, so the breaker does not serialise its callers.
 """
 
 import threading
@@ -24,13 +24,13 @@ _STATUS = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN:
 
 
 class Breaker:
-    """Ask `allow()` before a call, then report `succeeded()` or `failed()`.
+    """A caller asks `allow()` before a call, then reports `succeeded()` or `failed()`.
 
-    A failure that may be due to what one caller asked, rather than to the service, is reported by `doubted()`; of so
-    many in a row one caller settles it by a call of its own, and reports that by `succeeded()` or `broken()`.
+    A caller reports `doubted()` for a failure that its own request may have caused. After `failures` doubts in a row
+    one caller checks the service by a call of its own, and reports `succeeded()` or `broken()`.
 
-    In the half-open state one call, the probe, goes through. A probe that has not reported within `reset_after` is
-    taken for lost and the next caller becomes the probe: a thread that died cannot keep the breaker open.
+    In the half-open state one call, the probe, goes through. A probe that has not reported within `reset_after` counts
+    as lost, and the next caller becomes the probe. So a thread that died cannot keep the breaker open.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Breaker:
         reset_after: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """service: the metric's label. failures: in a row. reset_after: seconds from opening to the probe."""
+        """service: the metric's label. failures: in a row, until it opens. reset_after: seconds until the probe."""
         self.service = service
         self._limit = failures
         self._reset_after = reset_after
@@ -73,7 +73,7 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
-        """The service answered, so it is there: whoever saw it, the breaker closes."""
+        """Closes the breaker: the service answered, no matter which caller."""
         with self._lock:
             was_closed = self._probe_at is None
             self._failures = self._doubts = 0
@@ -83,7 +83,7 @@ class Breaker:
             metrics.breaker_status(self.service, _STATUS[BreakerState.CLOSED])
 
     def failed(self) -> None:
-        """Count a failure. One outage counts as one opening, however many probes fail meanwhile."""
+        """Counts a failure. One outage counts as one opening, however many probes fail meanwhile."""
         with self._lock:
             opened = self._count()
             is_open = self._probe_at is not None
@@ -93,8 +93,7 @@ class Breaker:
             metrics.breaker_status(self.service, _STATUS[BreakerState.OPEN])
 
     def doubted(self) -> bool:
-        """Whether the caller is to find out if the service is broken: once for so many doubts, and in a probe at
-        once."""
+        """Counts a doubt. Returns whether the caller must check the service: after `failures` doubts, or as a probe."""
         with self._lock:
             self._doubts += 1
             settles = self._probing or (self._probe_at is None and self._doubts >= self._limit)
@@ -103,7 +102,7 @@ class Breaker:
             return settles
 
     def broken(self) -> None:
-        """The service fails for reasons of its own: open, however few failures were counted."""
+        """Opens the breaker at once, however few failures were counted: the service itself is broken."""
         with self._lock:
             self._failures = max(self._failures, self._limit - 1)
         self.failed()

@@ -1,7 +1,7 @@
-"""The only exceptions that cross a layer.
+"""Exception hierarchy: the only exceptions that cross a layer.
 
-Each carries its own HTTP answer (status, code, title), so a view needs no try/except: one handler renders any of
-them as RFC 9457 problem details. `code` is one word, and it is the word that the matching metric label carries.
+Each carries its own HTTP answer (status, code, title), so a view needs no try/except. One handler renders all of them
+as RFC 9457 problem details. `code` is one word, and equals the value of the matching metric label.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,19 +11,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LoginStart:
-    """Where a login began: at which provider, and for which page."""
+    """A login's provider and the page it was for."""
 
     idp: str
     return_to: str
 
 
 class BFFError(Exception):
-    """Base of every error with an answer of its own.
+    """Base of every error with its own HTTP answer.
 
-    detail: one sentence for the person who reads the answer; never a secret, never the offending value.
+    detail: one sentence for the reader of the answer; never a secret, never the offending value.
     headers: extra response headers, as (name, value) pairs.
-    oauth_error: what callers that speak OAuth look for as `error`.
-    login: of the login that failed, where it is known.
+    oauth_error: the `error` member, for OAuth clients.
+    login: the start of the failed login, where it is known.
     """
 
     status = 500
@@ -47,14 +47,14 @@ class BadRequest(BFFError):
 
 
 class InvalidRequest(BadRequest):
-    """A request of the OAuth protocols that is not as they have it (RFC 6749 section 5.2)."""
+    """A request that violates an OAuth protocol (RFC 6749 section 5.2)."""
 
     code = "invalid_request"
     oauth_error = "invalid_request"
 
 
 class AmbiguousTarget(BadRequest):
-    """A request target that two servers could read as two different ones (RFC 3986 section 6, RFC 9112 section 3.2)."""
+    """A request target that two servers could read differently (RFC 3986 section 6, RFC 9112 section 3.2)."""
 
     code = "bad_path"
     title = "The address cannot be understood in one way only"
@@ -89,21 +89,21 @@ class BindingMismatch(Unauthenticated):
 
 
 class SessionEnded(Unauthenticated):
-    """The provider no longer honours what the session was built on, so it is over."""
+    """The provider no longer honours the session's grant, so the session has ended."""
 
     code = "session_ended"
     title = "The session has ended"
 
 
 class TokenExpired(Unauthenticated):
-    """The session lives, but its token does not and cannot be refreshed; a new login gets another one."""
+    """The session is valid, but its token has expired and cannot be refreshed; a new login brings a new token."""
 
     code = "token_expired"
     title = "Login required to go on"
 
 
 class TokenRequired(BFFError):
-    """No Bearer token where one is the credential; the challenge then has no error code (RFC 6750 section 3.1)."""
+    """A required Bearer token is missing; the challenge then has no error code (RFC 6750 section 3.1)."""
 
     status = 401
     code = "token_required"
@@ -132,43 +132,48 @@ class Forbidden(BFFError):
 
 
 class AccessDenied(Forbidden):
-    """The policy says no, or nobody could say yes. code: deny, no_mapping, error, or what was wrong with the request
-    that the policy was to be asked about. detail: the policy's own reason, where it has one."""
+    """The policy denies, or no decision was possible.
+
+    code: deny, no_mapping, error, or the fault that kept the request from being mapped to a question. detail: the
+    policy's own reason, where it gives one.
+    """
 
     code = "deny"
 
 
 class OtherSubject(Forbidden):
-    """Only a client that speaks for itself may ask about somebody else."""
+    """Only a client with a token of its own may ask about another subject."""
 
     code = "other_subject"
     title = "Not allowed to ask about this subject"
 
 
 class CsrfViolation(Forbidden):
-    """code is the metric's reason: missing_cookie, missing_header, mismatch, bad_signature, foreign_origin; cross_site,
-    same_site."""
+    """code: the metric's reason, one of missing_cookie, missing_header, mismatch, bad_signature, foreign_origin,
+    cross_site, same_site."""
 
     title = "The request did not prove that it comes from this site"
 
 
 class LoginFailed(BFFError):
-    """A login attempt that ended without a session; code is the metric's result."""
+    """A login attempt that ended without a session. code: the metric's result."""
 
     status = 400
     title = "The login did not succeed"
 
 
 class LoginLoop(LoginFailed):
-    """The browser has logged in for the same page again and again. detail: why, as far as that is known."""
+    """The browser has logged in for the same page again and again. detail: the cause, as far as it is known."""
 
     code = "loop"
     title = "The login goes round in circles"
 
 
 class LoginUnconfirmed(LoginFailed):
-    """The provider sent the browser back, and did not confirm the login, or not in words that can be understood: its
-    own fault, and another attempt may succeed."""
+    """The provider sent the browser back, but its confirmation of the login is missing or malformed.
+
+    The fault is the provider's, and another attempt may succeed.
+    """
 
     status = 503
     code = "token_endpoint"
@@ -179,7 +184,7 @@ class LoginUnconfirmed(LoginFailed):
 
 
 class StoreUnavailable(BFFError):
-    """The session store did not answer. Nobody is logged out by it: the cookie stays."""
+    """The session store did not answer. Users stay logged in: the cookie remains."""
 
     status = 503
     code = "store_unavailable"
@@ -194,19 +199,21 @@ class StoreTimeout(StoreUnavailable):
 
 
 class StoreBusy(StoreUnavailable):
-    """This process has so many calls under way that one more found no connection in time; the store may be well."""
+    """A call got no connection in time, because this process has too many calls under way; the store may be healthy."""
 
 
 class KeyElsewhere(StoreUnavailable):
-    """Sealed with a key of BFF_SECRETS that another instance has and this one lacks, in the middle of a rotation. That
-    one can go on with it, so nothing is ended, acknowledged or cleared here."""
+    """Sealed with a key of BFF_SECRETS that another instance has and this one lacks, in the middle of a rotation.
+
+    The other instance can still read the record, so this one ends, acknowledges and clears nothing.
+    """
 
     code = "key_elsewhere"
     title = "This instance cannot read the session yet"
 
 
 class StoreRefuses(StoreUnavailable):
-    """The store answers, and reads go on, but it takes no write. reason: full or read_only."""
+    """The store answers reads but refuses writes. reason: full or read_only."""
 
     def __init__(self, detail: str, *, reason: str) -> None:
         super().__init__(detail)
@@ -220,7 +227,7 @@ class NoSuchRoute(BFFError):
 
 
 class MethodNotAllowed(BFFError):
-    """methods: those that the address knows."""
+    """methods: those that the address allows."""
 
     status = 405
     code = "method_not_allowed"
@@ -237,7 +244,7 @@ class BodyTooLarge(BFFError):
 
 
 class RequestTimeout(BFFError):
-    """A client announced more than it sent in time; its connection is closed."""
+    """The client sent less than it announced in time; the worker closes the connection."""
 
     status = 408
     code = "request_timeout"
@@ -245,7 +252,7 @@ class RequestTimeout(BFFError):
 
 
 class RateLimited(BFFError):
-    """A client asked more often than its limit allows; it may again after `Retry-After` seconds. limit: its name."""
+    """A client exceeded a rate limit; it may retry after `Retry-After` seconds. limit: the limit's name."""
 
     status = 429
     code = "rate_limited"
@@ -257,7 +264,7 @@ class RateLimited(BFFError):
 
 
 class ReportRefused(BFFError):
-    """What a browser reported is not taken, none of it. code is the metric's reason; the detail quotes nothing."""
+    """A browser's report is refused as a whole. code: the metric's reason. The detail quotes nothing."""
 
     status = 422
     title = "The report is not accepted"
@@ -274,21 +281,21 @@ class ReportUnreadable(ReportRefused):
 
 
 class ReportMediaType(ReportUnreadable):
-    """Another media type, charset or content coding than the endpoint reads."""
+    """The endpoint does not support the body's media type, charset or content coding."""
 
     status = 415
 
 
 class UpstreamError(BFFError):
-    """An outbound HTTP call failed. `outcome` is one of timeout, connection, circuit_open, busy, bad_response; `fault`
-    says what makes a response a bad one: not_json, too_large."""
+    """An outbound HTTP call failed. outcome: timeout, connection, circuit_open, busy or bad_response. fault: the defect
+    of a bad response, not_json or too_large."""
 
     status = 502
     code = "upstream_error"
     title = "Another service did not answer"
 
     def __init__(self, detail: str, *, outcome: str, fault: str = "", connected: bool = True) -> None:
-        """connected: whether the other side may have got the request, so that it may be what made the call fail."""
+        """connected: whether the request may have reached the service, so it may itself have caused the failure."""
         super().__init__(detail)
         self.outcome = outcome
         self.fault = fault
@@ -296,7 +303,7 @@ class UpstreamError(BFFError):
 
 
 class BadGateway(BFFError):
-    """A service behind the BFF could not be asked, or what it answered is no HTTP."""
+    """A service behind the BFF is unreachable, or its answer is no valid HTTP."""
 
     status = 502
     code = "upstream_unreachable"
@@ -304,7 +311,7 @@ class BadGateway(BFFError):
 
 
 class ClientGone(BFFError):
-    """Whoever asked went away while somebody worked for them; nobody reads this answer. The status is nginx's."""
+    """The client disconnected before its answer was ready, so no client reads this answer. The status is nginx's."""
 
     status = 499
     code = "client_closed"
@@ -312,7 +319,7 @@ class ClientGone(BFFError):
 
 
 class Busy(BFFError):
-    """As many calls of a service as one worker makes at a time are under way already."""
+    """The service's bulkhead in this worker is full."""
 
     status = 503
     code = "busy"
@@ -323,7 +330,7 @@ class Busy(BFFError):
 
 
 class UpstreamUnavailable(BFFError):
-    """It failed so often just now that it is not asked."""
+    """The service's circuit breaker is open, so the BFF does not call it."""
 
     status = 503
     code = "upstream_unavailable"
@@ -340,7 +347,7 @@ class UpstreamTimeout(BFFError):
 
 
 class TokenUnavailable(BFFError):
-    """No usable token for now: the provider did not answer, or not well. The session goes on."""
+    """No usable token for now: the provider gave no answer or a bad one. The session goes on."""
 
     status = 503
     code = "token_unavailable"
@@ -351,7 +358,7 @@ class TokenUnavailable(BFFError):
 
 
 class TokenRefused(BFFError):
-    """The provider issues no such token to this client or for this user; asking again does not help."""
+    """The provider issues no such token to this client or for this user; a retry does not help."""
 
     status = 502
     code = "token_refused"
@@ -394,7 +401,7 @@ class ProviderUnavailable(BFFError):
 
 @contextmanager
 def of_login(idp: str, return_to: str) -> Iterator[None]:
-    """Errors name the login that they end, so that a person can begin it again where it began."""
+    """Adds the login to errors raised inside the block, so the user can restart it at the same provider and page."""
     try:
         yield
     except BFFError as err:

@@ -1,7 +1,7 @@
-"""How often one client may ask: named limits over a moving window that all workers and pods share (ADR 19).
+"""Sliding-window rate limiter: named limits per client, shared by all workers and pods (ADR 19).
 
-The store counts. Each limit says what holds while the store does not answer: open lets everybody through, and closed
-nobody.
+The store counts. While the store does not answer, an open limit admits every request, and a closed one refuses every
+request.
 """
 
 import math
@@ -18,23 +18,23 @@ from bff.observability import metrics
 from bff.settings import RateLimit
 
 MOST_GIVEN_BACK = 10_000
-"""Above this, clients that were given something back first are counted again."""
+"""Most clients with a refund; beyond it the oldest refund is dropped."""
 MOST_REFUSED = 10_000
-"""Above this the store is asked again about whoever was refused first."""
+"""Most refused clients that a worker remembers; beyond it the oldest one is forgotten and costs a round trip again."""
 
-_IPV6_SITE = 64  # every host gets that many bits of addresses to choose from (RFC 6177)
+_IPV6_SITE = 64  # bits of the prefix within which one host may choose any address (RFC 6177)
 
 
 @dataclass(frozen=True)
 class Quota:
-    """What is left of a limit. resets: seconds until more is left than that."""
+    """The rest of a limit. resets: seconds until more of it is left."""
 
     limit: RateLimit
     remaining: int
     resets: float
 
     def headers(self) -> list[tuple[str, str]]:
-        """As draft-ietf-httpapi-ratelimit-headers-10 has them."""
+        """The headers of draft-ietf-httpapi-ratelimit-headers-10."""
         name = self.limit.name
         return [
             ("RateLimit-Policy", f'"{name}";q={self.limit.amount};w={self.limit.seconds}'),
@@ -51,7 +51,7 @@ class RateLimiter:
         pseudonym: Callable[[str], str],
         clock: Callable[[], float],
     ) -> None:
-        """mac: makes names for the store, where no address is to be read. pseudonym: what stands for a client in a
+        """mac: makes the names of windows, so that the store holds no address. pseudonym: returns a client's name for a
         metric's label. clock: seconds, for this process alone."""
         self._limits = {limit.name: limit for limit in limits}
         self._kv = kv
@@ -61,24 +61,24 @@ class RateLimiter:
         self._given_back = _GivenBack()
 
     def by_address(self, name: str, address: str) -> Quota | None:
-        """Count one request of the client at this address; None when nobody could count.
+        """Counts one request of the client at this address.
 
-        Raises RateLimited, counted; StoreUnavailable when the limit is closed.
+        Returns None when the request was admitted uncounted. Raises RateLimited, counted; StoreUnavailable when the
+        limit is closed.
         """
         return self._check(self._limits[name], client_of(address))
 
     def by_session(self, name: str, key: str, hits: int = 1) -> Quota | None:
-        """The same for a session, wherever its requests come from. key: the session's. hits: as how many requests it
-        counts."""
+        """Counts a request of the session with this key, from any address. hits: how many requests it counts as."""
         return self._check(self._limits[name], key, hits)
 
     def give_back(self, name: str, address: str) -> None:
-        """One request of the client at this address proved good, so its next one is not counted in this worker."""
+        """Refunds one request of the client at this address: its next request in this worker is not counted."""
         limit = self._limits[name]
         self._given_back.add(self._window(limit, client_of(address)), limit.amount)
 
     def forget(self) -> None:
-        """The store has lost its windows: nobody is refused by what they said."""
+        """Forgets refused clients, after the store has lost its windows."""
         self._refused.forget()
 
     def _window(self, limit: RateLimit, client: str) -> str:
@@ -99,7 +99,7 @@ class RateLimiter:
             if hit.counted:
                 return Quota(limit, limit.amount - hit.hits, hit.retry_after)
             wait, left = hit.retry_after, max(0, limit.amount - hit.hits)
-            if hit.hits >= limit.amount:  # else there is room for less than this
+            if hit.hits >= limit.amount:  # else the window has room for a smaller request
                 self._refused.note(window, wait)
         metrics.rate_limited(limit.name, self._pseudonym(client))
         headers = [("Retry-After", str(_whole(wait))), *Quota(limit, left, wait).headers()]
@@ -107,8 +107,7 @@ class RateLimiter:
 
 
 class _GivenBack:
-    """Requests that were counted and should not have been, to be let through uncounted: the store's windows only know
-    how to forget what is too old."""
+    """Refunds: admits as many later requests uncounted, because a hit cannot be removed from the store's window."""
 
     def __init__(self) -> None:
         self._left: OrderedDict[str, int] = OrderedDict()
@@ -131,8 +130,10 @@ class _GivenBack:
 
 
 class _Refused:
-    """Who need not ask again before when: a full window has no room until its oldest hit is out of it, so about whoever
-    goes on asking all the same the store is not asked."""
+    """Remembers refused clients until their window frees up, so repeated requests cost no store round trip.
+
+    A full window has no room until its oldest hit leaves it.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -140,7 +141,7 @@ class _Refused:
         self._lock = threading.Lock()
 
     def wait(self, window: str) -> float | None:
-        """Seconds; None for whoever may ask."""
+        """Returns the seconds until the window frees up; None when the store must be asked."""
         until = self._until.get(window)
         if until is None:
             return None
@@ -163,7 +164,7 @@ class _Refused:
 
 
 def client_of(address: str) -> str:
-    """Who has this address: all of an IPv6 /64, since one host may use every address in it."""
+    """Returns the client at this address: a whole IPv6 /64, because one host may use every address in it."""
     try:
         parsed = ip_address(address)
     except ValueError:
