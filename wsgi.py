@@ -1,4 +1,4 @@
-"""What a WSGI server imports: `gunicorn -c gunicorn.conf.py wsgi:app`.
+"""WSGI entry point: `gunicorn -c gunicorn.conf.py wsgi:app`.
 
 Under another server, call `bff.app.start(app)` in each process that serves, after any fork.
 """
@@ -11,8 +11,10 @@ from bff.observability import logs
 
 
 def load() -> Flask:
-    """The app of the configuration that gunicorn.conf.py has read in this process; under another server, of what the
-    environment and the configuration files say now."""
+    """Builds the app from the configuration that gunicorn.conf.py has read in this process.
+
+    Under another server it reads the environment and the configuration files now.
+    """
     running = configuration.master.running
     current = running.settings if running else settings.load()
     logs.configure(current.log_level)

@@ -1,6 +1,6 @@
-"""The composition root: settings and services in, a WSGI application out.
+"""Composition root: builds a WSGI application from settings and services.
 
-Building makes no connection and no thread, so it may happen in a gunicorn master; `start` is called in each worker.
+Building makes no connection and no thread, so a gunicorn master may do it. Each worker calls `start`.
 """
 
 from functools import partial
@@ -42,18 +42,18 @@ from bff.web.trace_trust import TraceTrust
 from bff.web.verify import Verify
 
 _HEALTH_PERIODS = {"idp": 30.0, "pdp": 5.0, "kafka": 10.0}
-"""Seconds between two health checks of what is beyond the store, by how their names begin; a second for the store."""
+"""Seconds between two health checks, by the start of the check's name; 1 for the store."""
 
 PROVIDER_PERIOD = 60.0
-"""Seconds after which each worker looks whether its copies of a provider's metadata and keys are soon too old."""
+"""Seconds between a worker's checks whether its copies of a provider's metadata and keys are due for renewal."""
 
 
 def create_app(settings: Settings | None = None, services: Services | None = None) -> Flask:
-    """The BFF as a Flask app. Raises InvalidSettings with every problem at once."""
+    """Returns the BFF as a Flask app. Raises InvalidSettings with every problem at once."""
     settings = settings or (services.settings if services else settings_layer.load())
     require_valid(settings)
     app = Flask("bff", static_folder=None, template_folder="web/templates")
-    app.url_map.merge_slashes = False  # it would redirect to the one-slash path, at whatever host the request names
+    app.url_map.merge_slashes = False  # merging would redirect to the host that the request names
     if services is None:
         services = _in_development(settings, app) if settings.development else service_layer.build(settings)
     clients = ClientAddressResolver.of_settings(settings)
@@ -99,7 +99,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
 
 
 def start(app: Flask) -> None:
-    """Make connections and threads, in the process that serves."""
+    """Opens connections and starts threads; call it in the process that serves requests."""
     if "bff_telemetry" in app.extensions:
         app.extensions["bff_telemetry"].start()
     app.extensions["bff"].start()
@@ -107,7 +107,7 @@ def start(app: Flask) -> None:
 
 
 def stop(app: Flask) -> None:
-    """Finish what runs in the background and close every connection."""
+    """Finishes background work and closes every connection."""
     app.extensions["bff_tasks"].stop()
     app.extensions["bff"].close()
     if "bff_telemetry" in app.extensions:
@@ -141,7 +141,7 @@ def _jobs(services: Services) -> list[Job]:
 
 
 def _in_development(settings: Settings, app: Flask) -> Services:
-    """The embedded provider and the sample API are reached in process, so that one worker with one thread will do."""
+    """Calls the embedded provider and the sample API in process, so that one worker with one thread suffices."""
     from bff.dev.in_process import WsgiTransport, WsgiUpstream
 
     def own(environ: Any, start_response: Any) -> Any:

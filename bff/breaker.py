@@ -3,7 +3,7 @@
     closed --(N failures in a row)--> open --(reset_after seconds)--> half-open --(a success)--> closed
                                         ^------------(a failure)---------'
 
-Only arithmetic happens under the lock, never the call itself, so the breaker does not serialise its callers.
+The lock covers only arithmetic, never the call itself, so the breaker does not serialise its callers.
 """
 
 import threading
@@ -24,7 +24,7 @@ _STATUS = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN:
 
 
 class Breaker:
-    """Ask `allow()` before a call, then report `succeeded()` or `failed()`.
+    """A caller asks `allow()` before a call, then reports `succeeded()` or `failed()`.
 
     Report `doubted()` for a failure that one client's request may have caused, rather than the service. After so many
     doubts in a row one caller settles them by a call of its own, and reports `succeeded()` or `broken()`.
@@ -41,7 +41,7 @@ class Breaker:
         reset_after: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """service: the metric's label. failures: in a row. reset_after: seconds from opening to the probe."""
+        """service: the metric's label. failures: in a row, until it opens. reset_after: seconds until the probe."""
         self.service = service
         self._limit = failures
         self._reset_after = reset_after

@@ -1,6 +1,7 @@
-"""Bulkhead: at most so many calls of one service at a time, so that a slow service takes no more than its share.
+"""Bulkhead: bounds the concurrent calls to one service, so that a slow service takes no more than its share of threads.
 
-A circuit breaker opens for a service that fails. A slow one answers, and would end up with every thread of a worker.
+A circuit breaker opens for a service that fails. A slow service still answers, and could occupy all threads of a
+worker.
 """
 
 import threading
@@ -12,14 +13,14 @@ from bff.errors import Busy
 from bff.observability import metrics
 
 BUSY_TIMEOUT = 2.0
-"""Seconds that a request waits for a place while none is left: a burst moves on, and a service that hangs does not."""
+"""Seconds that a request waits for a place while no call ends. In a burst calls end; at a hanging service none do."""
 
 BUSY_LONGEST = 10.0
-"""Seconds that a request waits for a place at most."""
+"""Most seconds that a request waits for a place."""
 
 
 class Place:
-    """One call's place; `leave` it in any case."""
+    """One call's place. The caller must `leave` it in any case."""
 
     __slots__ = ("_left", "bulkhead")
 
@@ -33,7 +34,7 @@ class Place:
         if left is not None:
             left()
 
-    __del__ = leave  # a place that an error made its owner forget must not be lost for good
+    __del__ = leave  # so that a place is not lost when an error kept its owner from leaving it
 
 
 class Bulkhead:
@@ -45,9 +46,9 @@ class Bulkhead:
         longest: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """service: the metric's label. most: calls at a time, in this worker. patience: seconds that `enter` waits for
-        a place while none is left; 0 in a threaded worker, where a request waits for it without a thread
-        (bff/server/parking.py). longest: seconds that it waits in all; None for as long as patience."""
+        """service: the metric's label. most: concurrent calls in this worker. patience: seconds that `enter` waits
+        while no call ends; 0 in a threaded worker, where a request waits without a thread (bff/server/parking.py).
+        longest: seconds that it waits in all; None for as long as patience."""
         self.service = service
         self.most = most
         self._patience = patience
@@ -55,11 +56,11 @@ class Bulkhead:
         self._clock = clock
         self._taken = 0
         self._left_at = 0.0
-        self._changed = threading.Condition(threading.RLock())  # a place may be left by the garbage collector
+        self._changed = threading.Condition(threading.RLock())  # reentrant: the garbage collector may call `leave`
         metrics.bulkhead_declared(service)
 
     def enter(self) -> Place:
-        """Raises Busy, counted."""
+        """Waits for a place and takes it. Raises Busy, counted."""
         with self._changed:
             self._wait()
             place = self.try_enter()
@@ -68,7 +69,7 @@ class Bulkhead:
         return place
 
     def try_enter(self) -> Place | None:
-        """None when every place is taken."""
+        """Takes a place; returns None when every place is taken."""
         with self._changed:
             if self._taken >= self.most:
                 return None
@@ -76,16 +77,16 @@ class Bulkhead:
         return Place(self, self._leave)
 
     def is_late(self, since: float, now: float) -> bool:
-        """Whether a request that has waited since then waits no longer: nothing moves, or it took too long in all."""
+        """Whether a request that waits since then must be refused: no call ended lately, or it waited too long."""
         return now - max(since, self._left_at) >= BUSY_TIMEOUT or now - since >= BUSY_LONGEST
 
     def refused(self) -> Busy:
-        """The error of one that found no place, counted."""
+        """Returns the error for a call without a place, and counts it."""
         metrics.bulkhead_rejected(self.service)
         return Busy()
 
     def _wait(self) -> None:
-        """Until a place is free, or it took too long."""
+        """Waits until a place is free or the patience ends."""
         begun = self._clock()
         while self._taken >= self.most:
             until = min(max(begun, self._left_at) + self._patience, begun + self._longest)
@@ -101,8 +102,8 @@ class Bulkhead:
 
 
 class Bound(NamedTuple):
-    """Where a proxied request goes. route, path: of config/routes.yaml, for the metrics and the log. streaming: whether
-    its body is passed on as it arrives."""
+    """A proxied request's destination. route, path: from config/routes.yaml, for metrics and log. streaming: whether
+    the body is forwarded as it arrives."""
 
     bulkhead: Bulkhead
     route: str

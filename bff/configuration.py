@@ -1,7 +1,7 @@
-"""Configuration snapshot: read once, checked, built from, and in effect as a whole or not at all.
+"""Configuration snapshot: read once, checked, and in effect as a whole or not at all.
 
-gunicorn executes its settings file anew for each SIGHUP, in the same master. What is in effect is remembered here,
-where it outlives that: a reading that is refused leaves it, and all that is computed from it, as it was.
+gunicorn executes its settings file anew for each SIGHUP, in the same master. This module keeps the configuration in
+effect across those executions. A refused reading changes neither the configuration nor anything computed from it.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 PAUSE = 0.05
-"""Seconds until files that were being rewritten are read again, and how often they are."""
+"""ATTEMPTS: how often files that change while they are read are read again; PAUSE: seconds in between."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """problems: why it cannot be put into effect; none when it can. settings: None when nothing could be made of it."""
+    """problems: reasons against putting it into effect; empty if there are none. settings: None when unreadable."""
 
     settings: Settings | None
     problems: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ def read(
     files: Callable[[], Files] = Files,
     wait: Callable[[float], None] = time.sleep,
 ) -> Reading:
-    """An environment and every file that it names, at one moment, checked. Never raises for what a file holds."""
+    """Reads and checks the environment and all files it names, as of one moment. Never raises for a file's content."""
     environ = dict(environ)
     changed: list[Path] = []
     for attempt in range(ATTEMPTS):
@@ -57,19 +57,19 @@ def _read(environ: Mapping[str, str], config_dir: Path | None, files: Files) -> 
     try:
         settings = settings_layer.load(environ, config_dir, files)
         return Reading(settings, tuple(settings_check.problems(settings)))
-    except Exception as err:  # noqa: BLE001 - a mistake of this release, which must not end a master that serves
+    except Exception as err:  # noqa: BLE001 - a bug in this release must not end a master that serves
         return Reading(None, (unexpected(err),))
 
 
 def unexpected(err: Exception) -> str:
-    """A problem that names where it was met; the error's own words may quote a secret."""
+    """Returns a problem with the error's type and place only: its message may quote a secret."""
     last = traceback.extract_tb(err.__traceback__)[-1]
     return f"The configuration cannot be used: {type(err).__name__} in {Path(last.filename).name}:{last.lineno}."
 
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-    """since: Unix seconds. app: what was built from the settings; None at a first start, whose server builds it."""
+    """since: Unix seconds. app: built from the settings; None at the first start, when the server builds it later."""
 
     settings: Settings
     hash: str
@@ -78,7 +78,7 @@ class Configuration:
 
 
 class Master:
-    """What is in effect in this process, and what is about to be. One for each process."""
+    """The running and the next configuration of this process; one instance per process."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -92,7 +92,7 @@ class Master:
     def prepare(
         self, reading: Reading, build: Callable[[Settings], Any], more: Callable[[Settings], Iterable[str]]
     ) -> list[str]:
-        """Build from a reading. Its problems and those that `more` finds; with any, nothing changes."""
+        """Builds the next configuration. Returns the problems of the reading and of `more`; any problem stops it."""
         self.next = None
         settings = reading.settings
         if settings is None or reading.problems:
@@ -101,14 +101,14 @@ class Master:
             return found
         try:
             self.next = Configuration(settings, hash_of(settings), self._clock(), build(settings))
-        except settings_check.InvalidSettings as err:  # a certificate, say, that has gone since it was read
+        except settings_check.InvalidSettings as err:  # for example a certificate that was deleted since the reading
             return err.problems
-        except Exception as err:  # noqa: BLE001 - likewise
+        except Exception as err:  # noqa: BLE001 - as in _read
             return [unexpected(err)]
         return []
 
     def take(self) -> Configuration | None:
-        """What was prepared, in effect from now on; None when nothing was."""
+        """Puts the prepared configuration into effect and returns it; None when there is none."""
         new, self.next = self.next, None
         if new is not None:
             self.running = new
@@ -116,7 +116,7 @@ class Master:
 
     @property
     def settings(self) -> Settings:
-        """Those that the server is to run with: of the next configuration, else of the running one."""
+        """The settings of the next configuration, else of the running one."""
         found = self.next or self.running
         if found is None:
             raise RuntimeError("no configuration has been read")

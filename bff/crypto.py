@@ -1,7 +1,8 @@
-"""Random identifiers, keyed digests and sealed bytes; all are derived from one or two operator secrets.
+"""Key derivation by purpose: random identifiers, keyed digests and sealed bytes from one or two operator secrets.
 
-Every purpose gets its own key by HKDF (RFC 5869), so a digest made for one purpose proves nothing for another.
-With two secrets both read, and the first one writes as soon as every instance of the fleet has it (bff/rotation.py).
+Every purpose gets its own key by HKDF (RFC 5869), so a digest made for one purpose proves nothing for another. Of two
+secrets both open and verify. The first one seals and signs as soon as every instance of the fleet has it
+(bff/rotation.py).
 """
 
 import base64
@@ -27,7 +28,7 @@ class SealError(Exception):
 
 
 class SealedElsewhere(SealError):
-    """Sealed with a key that this instance lacks, while another one of the fleet has it. purpose: what was sealed."""
+    """Sealed with a key that another instance of the fleet has and this one lacks. purpose: the sealer's purpose."""
 
     def __init__(self, purpose: str) -> None:
         super().__init__("sealed with a key of another instance")
@@ -35,10 +36,10 @@ class SealedElsewhere(SealError):
 
 
 class Shared:
-    """What all sealers and MACs of a keyring have in common.
+    """State that all sealers and MACs of a keyring share.
 
-    writer: the place of the secret that seals and signs, 0 for the first. elsewhere: whether another instance has the
-    key with this id, or with None, whether any has a secret that is not here.
+    writer: the index of the secret that seals and signs, 0 for the first. elsewhere: whether another instance has the
+    key with this id; with None, whether another instance has a secret that this one lacks.
     """
 
     def __init__(self) -> None:
@@ -47,27 +48,27 @@ class Shared:
 
 
 def random_id() -> str:
-    """256 random bits as 43 characters of base64url."""
+    """Returns 256 random bits as 43 characters of base64url."""
     return secrets.token_urlsafe(32)
 
 
 def digest(value: str) -> str:
-    """SHA-256 of a secret value in hex: what the store may know of it."""
+    """Returns the SHA-256 of a secret value in hex; the store gets only this digest."""
     return hashlib.sha256(value.encode()).hexdigest()
 
 
 def base64url(raw: bytes) -> str:
-    """base64url without padding (RFC 7515, section 2)."""
+    """Returns base64url without padding (RFC 7515, section 2)."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def equal(left: str, right: str) -> bool:
-    """Compare in constant time; any text is accepted."""
+    """Compares in constant time, also texts with lone surrogates."""
     return hmac.compare_digest(left.encode("utf-8", "surrogatepass"), right.encode("utf-8", "surrogatepass"))
 
 
 def key_id(sealed: bytes) -> str:
-    """What names the key that something was sealed with."""
+    """Returns the id of the key that sealed these bytes."""
     return sealed[len(FORMAT) : len(FORMAT) + _KEY_ID].hex()
 
 
@@ -86,7 +87,7 @@ class Sealer:
 
     @property
     def key_ids(self) -> list[str]:
-        """What names each key where something is sealed with it; no secrets."""
+        """The id of each key, as sealed bytes carry it; not secret."""
         return [key_id.hex() for key_id in self._ids]
 
     def seal(self, plaintext: bytes, context: str) -> bytes:
@@ -120,11 +121,11 @@ class Mac:
         return self._sign(self._keys[self._shared.writer], message)
 
     def made_elsewhere(self) -> bool:
-        """Whether a signature that does not verify may be another instance's, whose secret is not here."""
+        """Whether an unverified signature may come from another instance, with a secret that this one lacks."""
         return self._shared.elsewhere(None)
 
     def signatures(self, message: str) -> list[str]:
-        """One per key, the newest key's first: the names under which something may have been filed."""
+        """Returns one signature per key, the newest key's first: all names under which a record may be stored."""
         return [self._sign(key, message) for key in self._keys]
 
     def verify(self, message: str, signature: str) -> bool:
@@ -147,12 +148,12 @@ class Keyring:
 
     @property
     def fingerprints(self) -> list[str]:
-        """Names of the secrets, in their order, which give nothing away of them."""
+        """Names of the secrets, in their order, that reveal nothing about them."""
         return [self._derive(secret, "fingerprint").hex()[:_FINGERPRINT] for secret in self._secrets]
 
     @property
     def key_ids(self) -> list[list[str]]:
-        """By secret, the ids of all keys that seal: of those purposes that were asked for so far."""
+        """By secret, the ids of its sealing keys, for every purpose requested so far."""
         return [[sealer.key_ids[place] for sealer in self._sealers] for place in range(len(self._secrets))]
 
     def __repr__(self) -> str:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LoginStart:
-    """Where a login began: at which provider, and for which page."""
+    """A login's provider and the page it was for."""
 
     idp: str
     return_to: str
 
 
 class BFFError(Exception):
-    """Base of every error with an answer of its own.
+    """Base of every error with its own HTTP answer.
 
     detail: one sentence for the reader of the answer; never a secret, never the offending value.
     headers: extra response headers, as (name, value) pairs.
@@ -55,7 +55,7 @@ class InvalidRequest(BadRequest):
 
 
 class AmbiguousTarget(BadRequest):
-    """A request target that two servers could read as two different ones (RFC 3986 section 6, RFC 9112 section 3.2)."""
+    """A request target that two servers could read differently (RFC 3986 section 6, RFC 9112 section 3.2)."""
 
     code = "bad_path"
     title = "The address can be understood in more than one way"
@@ -147,14 +147,14 @@ class OtherSubject(Forbidden):
 
 
 class CsrfViolation(Forbidden):
-    """code is the metric's reason: missing_cookie, missing_header, mismatch, bad_signature, foreign_origin; cross_site,
-    same_site."""
+    """code: the metric's reason, one of missing_cookie, missing_header, mismatch, bad_signature, foreign_origin,
+    cross_site, same_site."""
 
     title = "The request did not prove that it comes from this site"
 
 
 class LoginFailed(BFFError):
-    """A login attempt that ended without a session; code is the metric's result."""
+    """A login attempt that ended without a session. code: the metric's result."""
 
     status = 400
     title = "The login did not succeed"
@@ -203,8 +203,10 @@ class StoreBusy(StoreUnavailable):
 
 
 class KeyElsewhere(StoreUnavailable):
-    """Sealed with a key of BFF_SECRETS that another instance has and this one lacks, in the middle of a rotation. That
-    one can go on with it, so nothing is ended, acknowledged or cleared here."""
+    """Sealed with a key of BFF_SECRETS that another instance has and this one lacks, in the middle of a rotation.
+
+    The other instance can still read the record, so this one ends, acknowledges and clears nothing.
+    """
 
     code = "key_elsewhere"
     title = "This instance cannot read the session yet"
@@ -280,7 +282,7 @@ class ReportUnreadable(ReportRefused):
 
 
 class ReportMediaType(ReportUnreadable):
-    """Another media type, charset or content coding than the endpoint reads."""
+    """The endpoint does not support the body's media type, charset or content coding."""
 
     status = 415
 

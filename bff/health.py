@@ -1,6 +1,6 @@
-"""What the BFF knows of its dependencies, from checks that run in the background.
+"""Health check cache: background checks of the BFF's dependencies, and the last result of each.
 
-Asking for health is a look at the last result: a probe storm costs the dependencies nothing.
+A health request reads only the last results, so many probes cost the dependencies nothing.
 """
 
 import threading
@@ -15,7 +15,8 @@ Check = Callable[[], None]
 
 @dataclass(frozen=True)
 class Result:
-    """up: None when the check has not run yet. latency in seconds. fault: why it does only part of its work."""
+    """up: None until the check has run. latency: seconds. fault: the reason for which a component does only part of its
+    work."""
 
     up: bool | None
     latency: float
@@ -39,7 +40,7 @@ class Health:
         draining: Callable[[], bool] = lambda: False,
     ) -> None:
         """checks: by component; each raises a BFFError when its component is down. optional: components without which
-        the service goes on, if not with everything. draining: whether clients are to go elsewhere."""
+        the BFF still serves, with fewer functions. draining: whether clients should use another instance."""
         self._checks = dict(checks)
         self._readiness = readiness
         self._optional = optional
@@ -49,13 +50,15 @@ class Health:
         self._results = {name: Result(None, 0.0, clock()) for name in checks}
 
     def refresh(self, name: str) -> bool:
-        """Run one check now; whether its component is up. An error that no check should raise passes through, but
-        the component is down then too."""
+        """Runs one check now and returns whether its component is up.
+
+        An exception other than BFFError passes through; the component then counts as down too.
+        """
         start, up, fault = time.perf_counter(), False, ""
         try:
             self._checks[name]()
             up = True
-        except StoreRefuses as err:  # sessions are read all the same, so no pod is to be taken out of service
+        except StoreRefuses as err:  # sessions are still readable, so no pod must leave service
             up, fault = True, err.reason
         except BFFError:
             pass
@@ -69,23 +72,23 @@ class Health:
         return tuple(self._checks)
 
     def healthy(self) -> bool:
-        """Whether every component is up that nothing works without."""
+        """Whether every component is up that is not optional."""
         return all(result.up for name, result in self._results.items() if name not in self._optional)
 
     def ready(self) -> bool:
-        """Whether the components that serving depends on are up."""
+        """Whether the components of READINESS_CHECKS are up."""
         return all(self._results[name].up for name in self._readiness)
 
     def draining(self) -> bool:
-        """Whether everything is still answered, but not for long."""
+        """Whether this instance still answers but is about to stop."""
         return self._draining()
 
     def degraded(self) -> bool:
         return any(result.fault for result in self._results.values())
 
     def report(self) -> dict[str, dict[str, object]]:
-        """By component: status (up, degraded, down, unknown), latency in milliseconds, age of the result in seconds,
-        and the reason for which it is degraded."""
+        """Returns by component: status (up, degraded, down, unknown), latency in milliseconds, age of the result in
+        seconds, and the reason why it is degraded."""
         return {
             name: {
                 "status": result.status,

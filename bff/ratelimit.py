@@ -62,7 +62,8 @@ class RateLimiter:
     def by_address(self, name: str, address: str) -> Quota | None:
         """Counts one request of the client at this address; None when the store could not count.
 
-        Raises RateLimited, counted; StoreUnavailable when the limit is closed.
+        Returns None when the request was admitted uncounted. Raises RateLimited, counted; StoreUnavailable when the
+        limit is closed.
         """
         return self._check(self._limits[name], client_of(address))
 

@@ -1,12 +1,13 @@
-"""Key rotation of a fleet: each worker says which secrets of BFF_SECRETS it has, and seals with one that all have.
+"""Key rotation of a fleet: each worker reports which secrets of BFF_SECRETS it has, and seals with one that all have.
 
-    secrets               index: each list of secrets that a live worker has, by their fingerprints, when it said so
+    secrets               index: each list of secrets that a live worker has, by fingerprint, and the time of report
     secrets:{list}        for LIFE: the ids of the keys that these secrets seal with, by fingerprint
     secret-wrote:{secret} when a worker last sealed with it
 
-So a secret that comes first at one pod seals nothing yet, and what another pod cannot open in spite of that (it was
-away from the store) is known to be another's: `elsewhere`. Workers with the same secrets share one entry, whose life
-is the store's to measure, so that the fleet costs as much as one, and clocks need not agree.
+So a secret that only one pod has yet seals nothing. A pod that lost the store may still seal with it. The other pods
+then find the key's id in the fleet's lists, and treat the record as another instance's: `elsewhere`. Workers with the
+same secrets share one entry, so a fleet costs as much as one worker. The store measures the entry's life, so clocks
+need not agree.
 """
 
 import json
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 PERIOD = 5.0
 """Seconds between two reports of a worker."""
 LIFE = 20.0
-"""Seconds after which a worker that says nothing any more is not waited for."""
+"""Seconds without a report after which a worker counts as gone."""
 CLOCKS_APART = 60.0
 INDEX = "secrets"
 DRAINED = "secrets-outbox-drained"
@@ -41,14 +42,14 @@ _MOST_LISTS = 16
 LOOKED_AT = 20_000
 
 Lists = dict[tuple[str, ...], frozenset[str]]
-"""By fingerprints, in the order of BFF_SECRETS: the ids of what seals with them."""
+"""By fingerprints, in the order of BFF_SECRETS: the ids of the keys that seal with them."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """One secret. here: its place in this instance's BFF_SECRETS, from 1 on; None where it is not there. everywhere:
-    whether every live instance has it. droppable_in: seconds until nothing needs it any more; None while it seals, or
-    while events wait that it sealed."""
+    """One secret. here: its place in this instance's BFF_SECRETS, from 1 on; None if it is missing there. everywhere:
+    whether every live instance has it. droppable_in: seconds until no record needs it; None while it seals, or while
+    events that it sealed wait."""
 
     key: str
     here: int | None
@@ -66,7 +67,7 @@ class Rotation:
         clock: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """longest_life: seconds for which something is needed that was sealed or signed, events apart. clock: Unix
+        """longest_life: the most seconds for which a sealed record or a signature is needed, except events. clock: Unix
         seconds. monotonic: seconds that only go forward."""
         self._kv = kv
         self._keys = keys
@@ -84,14 +85,14 @@ class Rotation:
         keys.shared.elsewhere = self.elsewhere
 
     def start(self) -> None:
-        """Before anything is sealed, where the store answers."""
+        """Reports once before this worker seals anything, if the store answers."""
         try:
             self.beat()
         except StoreUnavailable:
             log.warning("secrets_without_store")
 
     def beat(self) -> None:
-        """Say what is here, read what is elsewhere, and seal with what all have. Raises StoreUnavailable."""
+        """Reports this worker's secrets, reads the fleet's, and chooses one that all have. Raises StoreUnavailable."""
         own, now = ",".join(self._own), self._clock()
         ids = json.dumps(dict(zip(self._own, self._keys.key_ids, strict=True))).encode()
         seals = self._own[self._keys.shared.writer]
@@ -107,17 +108,16 @@ class Rotation:
         self._first = False
 
     def elsewhere(self, key_id: str | None) -> bool:
-        """Whether a live instance seals with the key of this id; with None, whether any has a secret that is not
-        here."""
+        """Whether a live instance has the key with this id; with None, whether any has a secret that this one lacks."""
         if not self._knows(key_id) and self._monotonic() - self._asked_at >= _ASKED_AGAIN_AFTER:
             try:
                 self._read()
             except StoreUnavailable:
-                return True  # nothing is thrown away on a guess
+                return True  # in doubt: a False would discard the record
         return self._knows(key_id)
 
     def uses(self) -> list[Use]:
-        """Each secret of the fleet, this instance's first."""
+        """Returns each secret of the fleet, this instance's first."""
         known = dict.fromkeys([*self._own, *(key for each in self._lists for key in each)])
         sealing = self._sealing()
         return [
@@ -132,16 +132,16 @@ class Rotation:
         ]
 
     def look(self) -> None:
-        """Read what the fleet uses, and take no part in it. Raises StoreUnavailable."""
+        """Reads which secrets the fleet uses, without a report of its own. Raises StoreUnavailable."""
         self._read()
 
     def follow(self) -> None:
-        """Seal as the fleet does, and take no part in what it does. Raises StoreUnavailable."""
+        """Chooses the secret that the fleet seals with, without a report of its own. Raises StoreUnavailable."""
         self._read()
         self._choose()
 
     def report(self) -> dict[str, object]:
-        """For people: the step, and each secret by its fingerprint."""
+        """Returns the step and each secret by its fingerprint, for the operator."""
         secrets = [
             {
                 "key": use.key,
@@ -155,7 +155,7 @@ class Rotation:
         return {"step": self.step(), "keys": secrets}
 
     def step(self) -> str:
-        """What an operator may do next; see docs/security.md."""
+        """Returns the rotation's step, which determines the operator's next action (docs/security.md)."""
         uses = self.uses()
         if len(self._lists) > 1:
             return "rolling"
@@ -197,14 +197,17 @@ class Rotation:
             self._kv.execute(batch)
 
     def _choose(self) -> None:
-        """The first secret that every live instance has."""
+        """Takes the first secret that every live instance has."""
         for place, key in enumerate(self._own):
             if self._everywhere(key) and (self._first or self._may_take(place)):
                 self._take(place)
                 return
 
     def _may_take(self, place: int) -> bool:
-        """What seals now does until the better one has been everywhere for a while, unless it is missing somewhere."""
+        """Whether the secret at this place may seal now.
+
+        An earlier place must have been everywhere for LIFE seconds, unless an instance lacks the present secret.
+        """
         writer = self._keys.shared.writer
         waited = self._monotonic() - self._everywhere_since.get(self._own[place], math.inf) >= LIFE
         return place >= writer or waited or not self._everywhere(self._own[writer])
@@ -213,7 +216,7 @@ class Rotation:
         return all(key in each for each in self._lists)
 
     def _note(self) -> None:
-        """Since when each secret of our own is everywhere."""
+        """Records since when every live instance has each of our secrets."""
         now = self._monotonic()
         there = [key for key in self._own if self._everywhere(key)]
         self._everywhere_since = {key: self._everywhere_since.get(key, now) for key in there}
@@ -240,7 +243,10 @@ class Rotation:
 
 
 def sealed_sessions(kv: KeyValue, keys: Keyring, now: float) -> dict[str, int]:
-    """How many live sessions each secret sealed, of the LOOKED_AT that go on the longest. Raises StoreUnavailable."""
+    """Counts the live sessions that each secret sealed, among the LOOKED_AT with the latest expiry.
+
+    Raises StoreUnavailable.
+    """
     names = {key_id: name for name, key_id in zip(keys.fingerprints, keys.sealer("session-hot").key_ids, strict=True)}
     found: Counter[str] = Counter()
     for page in islice(pages(kv, EXPIRY_INDEX, low=now, descending=True), LOOKED_AT // PAGE):

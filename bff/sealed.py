@@ -1,4 +1,4 @@
-"""Opening what this or another instance sealed: `KeyElsewhere` where the key is in another one's BFF_SECRETS alone."""
+"""Opens sealed records; raises `KeyElsewhere` when only another instance's BFF_SECRETS has the key."""
 
 import logging
 
@@ -12,7 +12,7 @@ _said: set[str] = set()
 
 
 def opened(sealer: Sealer, sealed: bytes, context: str) -> bytes:
-    """Raises SealError for what no instance of the fleet opens, KeyElsewhere."""
+    """Raises SealError for a record that no instance of the fleet can open, KeyElsewhere."""
     try:
         return sealer.open(sealed, context)
     except SealedElsewhere as err:
@@ -20,7 +20,7 @@ def opened(sealer: Sealer, sealed: bytes, context: str) -> bytes:
 
 
 def elsewhere(kind: str) -> KeyElsewhere:
-    """Counted each time, and said once by each process for each kind."""
+    """Returns the error. Each call is counted; a process logs each kind once."""
     metrics.sealed_elsewhere(kind)
     if kind not in _said:
         _said.add(kind)

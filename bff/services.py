@@ -1,4 +1,4 @@
-"""Everything the edges need, built once from the settings, started in each worker, closed when it stops."""
+"""Wiring: builds all services once from the settings; each worker starts them, and closes them when it stops."""
 
 import logging
 import time
@@ -51,12 +51,12 @@ from bff.tokens.wiring import TokenServices, build_tokens
 log = logging.getLogger(__name__)
 
 PLACE_TIMEOUT = 1.0
-"""Seconds that a request waits, with its thread, until fewer calls to a provider or the PDP are under way."""
+"""Seconds that a request waits, with its thread, for a place in the bulkhead of a provider or the PDP."""
 IDP_TIMEOUT = 5.0
-"""Seconds that a call to a provider may take altogether: long for a machine, short for a person at a login."""
+"""Total seconds of a call to a provider: long for a machine, short for a user at a login."""
 
 SETTLED_WITHIN = 600.0
-"""Seconds in which an ended session is swept, and its tokens are revoked once they may be."""
+"""Seconds within which an ended session is swept and its tokens are revoked."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ class Services:
     health: Health
 
     def start(self) -> None:
-        """Make connections and threads; called in the process that serves, after any fork."""
+        """Opens connections and starts threads; call it in the process that serves requests, after any fork."""
         try:
             self.kv.start()
-        except StoreUnavailable:  # its file is wrong: 503 until it is not; gunicorn's master ends with such a worker
+        except StoreUnavailable:  # bad store file: answer 503 meanwhile, because a worker that exits ends gunicorn too
             log.error("store_not_started")
         self.rotation.start()
         self.cache.start()
@@ -125,11 +125,11 @@ def build(
     later: Callable[[Callable[[], None]], None] | None = None,
     upstream: MakeUpstream | None = None,
 ) -> Services:
-    """Wire everything up; makes no connection and no thread.
+    """Builds all services; makes no connection and no thread.
 
     transport: carries outbound HTTP, the network if None. monotonic: measures outbound calls and breakers' pauses.
-    wait: pauses before an outbound call is repeated. later: does what no request waits for, threads if None. upstream:
-    makes what carries proxied requests to a service, the network if None.
+    wait: pauses before a retry of an outbound call. later: runs background work, in threads if None. upstream: makes
+    the transport of proxied requests to a service, the network if None.
     """
     kv = kv or open_store(settings, clock)
     keys = Keyring(settings.secrets)
@@ -192,7 +192,7 @@ def build(
         timeout=settings.pdp.timeout,
         whole=True,
         ca_file=settings.pdp.ca_file,
-        adapter=None if settings.embedded_provider else transport,  # which then leads to that provider alone
+        adapter=None if settings.embedded_provider else transport,  # that transport reaches the embedded provider only
         clock=monotonic,
         wait=wait,
         later=later,
@@ -253,18 +253,20 @@ def build(
 
 
 def longest_life(settings: Settings) -> float:
-    """Seconds after which nothing is needed any more that was sealed or signed: sessions and their CSRF tokens, and
-    then their tokens, until they are revoked; or a login that is told that it came too late."""
+    """Returns the seconds after which no sealed record or signature is needed.
+
+    Sessions, their CSRF tokens, and their tokens until revocation; or the record of a login that finished too late.
+    """
     return max(settings.sessions.lifetime + settings.login_timeout + SETTLED_WITHIN, 2.0 * settings.login_timeout)
 
 
 def _share(settings: Settings, name: str) -> Bulkhead:
-    """Half of what a worker does at a time, so that one provider or a PDP that is slow does not get all of it."""
+    """Returns a bulkhead of half a worker's concurrency, so that one slow provider or PDP cannot occupy all of it."""
     return Bulkhead(name, max(1, settings.concurrency // 2), PLACE_TIMEOUT)
 
 
 def open_store(settings: Settings, clock: Callable[[], float]) -> KeyValue:
-    """Redis when REDIS_URL says so, else the embedded store. Imported here, so that neither needs the other."""
+    """Returns Redis if REDIS_URL is set, else the embedded store. Local imports, so that neither needs the other."""
     if settings.store.redis_url:
         from bff.kv.redis import RedisStore
 
@@ -276,7 +278,7 @@ def open_store(settings: Settings, clock: Callable[[], float]) -> KeyValue:
 
 
 def _limits(settings: Settings) -> list[RateLimit]:
-    """Those of our own endpoints, and those of routes, whose names cannot be the same."""
+    """Returns the limits of our own endpoints and of routes; the prefix keeps their names apart."""
     of_routes = [replace(route.rate_limit, name=f"route:{route.id}") for route in settings.routes if route.rate_limit]
     return [*settings.rate_limits, *of_routes]
 
@@ -301,7 +303,7 @@ def _health(
     if pdp is not None:
         checks["pdp"] = pdp
     if settings.events.kafka.servers:
-        from bff.events.broker import Brokers  # which needs Kafka's library
+        from bff.events.broker import Brokers  # imports Kafka's library
 
         checks["kafka"] = Brokers(settings.events.kafka).check
     wanted = {"store": [store], "idp": [name for name in checks if name.startswith("idp")], "pdp": ["pdp"]}

@@ -1,4 +1,4 @@
-"""Keyed digest of a configuration: equal in all instances that have the same one in effect."""
+"""Configuration hash: a keyed digest, equal in all instances with the same configuration in effect."""
 
 import dataclasses
 import json
@@ -9,12 +9,11 @@ from bff.crypto import Keyring, digest
 from bff.settings import Settings
 
 _LENGTH = 16
-_WHERE_IT_STANDS = ("line", "problems")  # of no consequence for what is in effect
+_WHERE_IT_STANDS = ("line", "problems")  # no part of the effective configuration
 
 
 def hash_of(settings: Settings) -> str:
-    """Of every setting, policy and secret. Keyed, so that no guess at a secret can be tried on it without
-    BFF_SECRETS."""
+    """Hashes every setting, policy and secret. Keyed, so an attacker needs BFF_SECRETS to test a guessed secret."""
     text = json.dumps(_plain(settings), sort_keys=True)
     return digest(Keyring(settings.secrets).mac("configuration").sign(text))[:_LENGTH]
 

@@ -1,1 +1,1 @@
-"""What browsers report, and what must not be in it."""
+"""Beacon: reports from browsers, and the filter for data that must not be in them."""

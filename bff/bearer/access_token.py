@@ -1,8 +1,8 @@
-"""Access tokens that callers present to us as a resource server: what a valid one must say, as JWT and as introspected.
+"""Access token validation of a resource server: the claims that a JWT or an introspected token must have.
 
-Not every token that a provider signed or calls active is one. An ID token, a logout token or a refresh token in its
-place is refused (token confusion, RFC 8725 section 2.8), and so is a token that is bound to a key (`cnf`): presented
-as a plain Bearer token it proves nothing (RFC 9449 section 7.2, RFC 8705 section 3).
+Not every token that a provider signed or calls active is an access token. An ID token, a logout token or a refresh
+token in its place is refused (token confusion, RFC 8725 section 2.8). So is a token that is bound to a key (`cnf`). As
+a plain Bearer token it proves nothing (RFC 9449 section 7.2, RFC 8705 section 3).
 """
 
 from collections.abc import Callable, Mapping
@@ -14,9 +14,9 @@ from bff.oidc.key_questions import Purpose
 from bff.oidc.provider import Provider
 from bff.settings import REQUIRED
 
-# What ID tokens (OpenID Connect Core sections 2 and 3.3.2.11) and logout tokens carry, and access tokens do not.
+# Claims of ID tokens (OpenID Connect Core sections 2 and 3.3.2.11) and logout tokens that no access token has.
 _OF_OTHER_TOKENS = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "events"})
-# Some providers name the token's kind in a claim: Keycloak in `typ`, Cognito and Hydra in `token_use`.
+# Some providers state the token's kind in a claim: Keycloak in `typ`, Cognito and Hydra in `token_use`.
 _KINDS = {
     "typ": ("bearer", "at+jwt"),
     "token_use": ("access", "access_token"),
@@ -25,15 +25,17 @@ _KINDS = {
 
 
 class MayBeIdToken(TokenInvalid):
-    """A JWT for us that its provider did not type, and that names its own client as audience as an ID token does. Only
-    the provider can tell."""
+    """A JWT of no declared type that names its own client as audience, as an ID token does.
+
+    Only an introspection at the provider shows whether it is an access token.
+    """
 
 
 class BearerClaims(NamedTuple):
-    """What a valid token says, in one form for all providers.
+    """Claims of a valid token, in one form for all providers.
 
-    arn: as bff.oidc.claims has it, unique among providers. client_id: "" when the token does not say who presents it.
-    exp and iat are Unix seconds; None where an introspected token does not say.
+    arn: the user's name from bff.oidc.claims, unique among providers. client_id: "" when the token names no client.
+    exp and iat are Unix seconds; None when an introspected token has no such claim.
     """
 
     sub: str
@@ -49,16 +51,16 @@ class BearerClaims(NamedTuple):
     iat: float | None
 
     def __repr__(self) -> str:
-        return f"AccessToken(idp={self.idp!r}, client_id={self.client_id!r})"  # and nothing of the person
+        return f"AccessToken(idp={self.idp!r}, client_id={self.client_id!r})"  # no personal data of the user
 
 
 def from_jwt(
     token: Compact, provider: Provider, for_us: tuple[str, ...], now: float, before_asking: Callable[[], None]
 ) -> BearerClaims:
-    """A JWT of this provider, typed as RFC 9068 has it or plain. for_us: audiences of which it must name one.
-    before_asking: as `verify` has it.
+    """Validates a JWT of this provider, typed by RFC 9068 or plain. for_us: audiences, of which it must name one.
+    before_asking: as in `verify`.
 
-    Raises TokenInvalid, and of its kind MayBeIdToken; ProviderUnavailable when the keys cannot be had.
+    Raises TokenInvalid, in doubt its subclass MayBeIdToken; ProviderUnavailable when the keys cannot be fetched.
     """
     verify(token, provider, Purpose.BEARER, before_asking)
     kind = str(token.header.get("typ", "JWT")).lower().removeprefix("application/")
@@ -74,10 +76,10 @@ def from_jwt(
 def from_introspection(
     answer: Mapping[str, Any], provider: Provider, for_us: tuple[str, ...], now: float
 ) -> BearerClaims:
-    """An answer of this provider that says `active` (RFC 7662 section 2.2). for_us: audiences of which it must name
-    one, unless the operator lets an answer name none; everything else in it may be missing.
+    """Validates an introspection answer of this provider with `active` true (RFC 7662 section 2.2).
 
-    Raises TokenInvalid.
+    for_us: audiences, of which the answer must name one; the operator may allow answers without `aud`. Every other
+    claim but `sub` is optional. Raises TokenInvalid.
     """
     if "iss" in answer and answer["iss"] != provider.config.issuer:
         raise TokenInvalid("bad_issuer")
@@ -88,8 +90,8 @@ def from_introspection(
 
 
 def _check_not_an_id_token(claims: Mapping[str, Any], client_id: str) -> None:
-    """A plain JWT does not say what it is. An ID token names its own client as audience (OpenID Connect Core section
-    2), so a token that does so is not believed by itself, even where the operator listed that audience."""
+    """A plain JWT does not declare its kind. An ID token names its own client as audience (OpenID Connect Core section
+    2). So a plain JWT with such an audience is not accepted by itself, even if the operator listed that audience."""
     if _OF_OTHER_TOKENS & claims.keys():
         raise TokenInvalid("malformed")
     named = audiences(claims)
@@ -128,6 +130,6 @@ def _normalised(claims: Mapping[str, Any], provider: Provider) -> BearerClaims:
 
 
 def _client(claims: Mapping[str, Any]) -> str:
-    """`client_id` (RFC 9068, RFC 7662), else `azp` as OpenID Providers have it."""
+    """Returns `client_id` (RFC 9068, RFC 7662), else `azp`, which OpenID Providers use."""
     named = claims.get("client_id", claims.get("azp"))
     return named if isinstance(named, str) else ""

@@ -1,4 +1,4 @@
-"""Tokens that only their provider can read: OAuth 2.0 Token Introspection (RFC 7662)."""
+"""OAuth 2.0 Token Introspection (RFC 7662): for tokens that only their provider can read."""
 
 import logging
 from typing import Any
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def introspected(token: str, provider: Provider, default_audience: str, now: float) -> BearerClaims:
-    """What the provider says of a token that it calls active.
+    """Returns the claims of a token that the provider calls active.
 
     Raises TokenInvalid, also when the provider offers no introspection; ProviderUnavailable.
     """
@@ -24,10 +24,10 @@ def introspected(token: str, provider: Provider, default_audience: str, now: flo
 
 
 def _answer(provider: Provider, token: str) -> dict[str, Any]:
-    """What the provider says, `active` a boolean. Raises TokenInvalid, ProviderUnavailable."""
+    """Returns the provider's answer, with `active` a boolean. Raises TokenInvalid, ProviderUnavailable."""
     endpoint = provider.metadata().introspection_endpoint
     if endpoint is None:
-        raise TokenInvalid("malformed")  # text that nobody here can read
+        raise TokenInvalid("malformed")  # no JWT, and no introspection endpoint to ask
     try:
         form = {"token": token, "token_type_hint": "access_token"}
         response = provider.post("introspection", endpoint, form, repeatable=True, foreign=True)

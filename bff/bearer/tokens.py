@@ -1,12 +1,11 @@
-"""Bearer tokens of callers (RFC 6750): validated here when they are JWTs that say what they are, else at the provider,
-and remembered.
+"""Bearer token cache (RFC 6750): JWTs are verified here, other tokens are introspected, and both verdicts are cached.
 
-A JWT that was accepted costs one digest and a look-up from then on, for at most five minutes, never beyond its `exp`,
-and only while the provider's keys are the very set that it was verified with: when they were fetched anew, for
-whatever reason, it is verified anew, so a key that the provider withdrew takes its tokens along. Introspection is
-remembered for half a minute at most. Caches are the worker's own; tokens are in them as digests only.
+An accepted JWT costs one digest and one look-up from then on, for at most five minutes and never beyond its `exp`. The
+cached verdict holds only for the provider's key set that verified it. Every newly fetched key set makes the worker
+verify again, so a key that the provider withdrew invalidates its tokens. An introspection is cached for 30 seconds at
+most. Each worker has its own caches, which hold digests instead of tokens.
 
-Anybody may present a token, so what a provider must be asked about one is counted for the client's address first.
+Any client may present a token. So a question to a provider is first counted for the client's address.
 """
 
 import hashlib
@@ -41,16 +40,19 @@ class Verified(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """The time that tokens speak of, in Unix seconds, and the one that only goes forward, by which this worker forgets:
-    a clock that is set back must not make a verdict last."""
+    """told: Unix seconds, for the tokens' claims. passed: monotonic seconds, for expiry in this worker's caches: a
+    clock that is set back must not extend a cached verdict."""
 
     told: float
     passed: float
 
 
 class IntrospectionLimit:
-    """What a provider is asked about one token, counted once, and given back when the token proves good: so services
-    with many users' tokens use nothing up, and strangers cannot make the BFF ask without end."""
+    """Counts the questions to a provider about one token as one hit, and refunds it when the token proves good.
+
+    So a service that presents many users' tokens uses up no limit. Untrusted clients cannot make the BFF ask the
+    provider without end.
+    """
 
     def __init__(self, limits: RateLimiter, address: str) -> None:
         self._limits = limits
@@ -58,7 +60,7 @@ class IntrospectionLimit:
         self._counted = False
 
     def count(self) -> None:
-        """Before each question. Raises RateLimited, StoreUnavailable."""
+        """Call it before each question. Raises RateLimited, StoreUnavailable."""
         if not self._counted:
             self._limits.by_address(LIMIT, self._address)
             self._counted = True
@@ -78,9 +80,9 @@ class BearerTokens:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
-        """providers: by alias, the default one first. of_opaque: the alias of the one that is shown opaque tokens.
-        default_audience: what tokens must name where a provider's settings list no audiences. clock: Unix seconds.
-        monotonic: seconds that only go forward."""
+        """providers: by alias, the default one first. of_opaque: the alias of the provider that introspects opaque
+        tokens. default_audience: the `aud` that tokens must name when a provider's settings list no audiences. clock:
+        Unix seconds. monotonic: seconds that only go forward."""
         self._providers = providers
         self._of_opaque = None if of_opaque is None else providers[of_opaque]
         self._default_audience = default_audience
@@ -94,10 +96,10 @@ class BearerTokens:
         self._count_verified = metrics.token_validation_recorder("access_token_jwt", "valid")
 
     def validate(self, token: str, address: str) -> BearerClaims:
-        """address: the client's that presents the token.
+        """Returns the claims of a valid token. address: of the client that presents it.
 
         Raises InvalidToken; RateLimited, and StoreUnavailable where the limit is closed; ProviderUnavailable when keys
-        or introspection cannot be had, which is no verdict.
+        or introspection are unavailable, which is no verdict.
         """
         key = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         now = Moment(self._clock(), self._monotonic())
@@ -120,7 +122,7 @@ class BearerTokens:
         provider = of_issuer(self._providers, parsed.claims.get("iss"))
         if provider is None:
             raise TokenInvalid("bad_issuer")
-        keys = provider.keys()  # taken before the check: a set that arrives meanwhile has verified nothing yet
+        keys = provider.keys()  # read before the check: a set that arrives meanwhile has verified nothing yet
         if self._of_unknown_key.get(key, now.passed) is keys:
             raise TokenInvalid("unknown_key")
         audiences, life = provider.config.audiences or (self._default_audience,), JWT_LIFE
@@ -165,5 +167,5 @@ class BearerTokens:
 
 
 def _is_jwt(token: str) -> bool:
-    """Three parts, of which the first begins as a JSON object does in base64url."""
+    """Whether the token has three parts, of which the first begins like a JSON object in base64url."""
     return token.startswith("e") and token.count(".") == 2

@@ -1,1 +1,1 @@
-"""Signing keys: what they are, and the file they stand in. `python -m bff.keys` makes and rotates it."""
+"""Signing keys and the file that holds them. `python -m bff.keys` creates and rotates that file."""

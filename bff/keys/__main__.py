@@ -1,4 +1,4 @@
-"""`python -m bff.keys`."""
+"""Entry point of `python -m bff.keys`."""
 
 from bff.keys.key_file import main
 

@@ -1,11 +1,11 @@
-"""Makes and replaces the keys of `private_key_jwt` (RFC 7523), which also sign security event tokens (RFC 8417).
+"""Key file command: creates and rotates the keys of `private_key_jwt` (RFC 7523) and security event tokens (RFC 8417).
 
     python -m bff.keys new [--alg ES256]        prints a new JWK Set, which is a secret
     python -m bff.keys rotate FILE [--keep 2]   puts a new key in front of those in a file, and drops the oldest; the
                                                 file keeps its owner, group and rights
-    python -m bff.keys public FILE              prints what to register at a provider
+    python -m bff.keys public FILE              prints the public keys, to register at a provider
 
-A key that `rotate` made is to be in place, and the BFF reloaded, at once: it signs an hour after it was made.
+Install the rotated file and reload the BFF at once: a new key signs one hour after its creation.
 """
 
 import argparse
@@ -24,17 +24,17 @@ _ACL = "system.posix_acl_access"
 
 
 class KeyFileError(Exception):
-    """The text says what is wrong, and quotes nothing of a file."""
+    """The text names the problem, and quotes nothing from the file."""
 
 
 def new(algorithm: str, now: float) -> str:
-    """A JWK Set (RFC 7517 section 5) with one private key."""
+    """Returns a JWK Set (RFC 7517 section 5) with one private key."""
     return _text([generated(algorithm, now)])
 
 
 def rotate(path: Path, keep: int, now: float) -> None:
-    """Rewrite the file with a new key in front of the newest of the others, `keep` in all. Raises KeyFileError."""
-    path = path.resolve()  # a link stays one
+    """Rewrites the file with a new key and the newest of the old ones, `keep` in all. Raises KeyFileError."""
+    path = path.resolve()  # so that a symbolic link stays a link
     old = _keys(path)
     signs = old.current(now)
     kept = old.all[: keep - 1]
@@ -47,7 +47,7 @@ def rotate(path: Path, keep: int, now: float) -> None:
 
 
 def public(path: Path) -> str:
-    """The public halves as JWK Set. Raises KeyFileError."""
+    """Returns the public halves as a JWK Set. Raises KeyFileError."""
     return json.dumps({"keys": _keys(path).public()}, indent=2) + "\n"
 
 
@@ -65,12 +65,12 @@ def _text(keys: Sequence[PrivateKey]) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Atomic replacement: whole or not at all, also after a crash, and with the former file's owner, group and rights.
+    """Atomic replacement: a crash leaves the old file or the new one. Keeps the old file's owner, group and rights.
 
     Raises KeyFileError.
     """
     try:
-        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # which has mode 0600
+        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # with mode 0600
         try:
             with os.fdopen(descriptor, "w") as file:
                 _take_rights(file.fileno(), path)
@@ -86,14 +86,17 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _take_rights(descriptor: int, former: Path) -> None:
-    """Before anything is written. Raises OSError where this user may not give the file to its owner or group: a file
-    that the BFF can no longer read would be found out at its next start only."""
+    """Copies owner, group, mode and ACL, before any key is written to the new file.
+
+    Raises OSError when this user may not set the owner or group. Otherwise the BFF would fail to read the file, and
+    the operator would notice only at its next start.
+    """
     rights = former.stat()
     os.fchown(descriptor, rights.st_uid, rights.st_gid)
     os.fchmod(descriptor, stat.S_IMODE(rights.st_mode))
     if _has_acl(former):
         os.setxattr(descriptor, _ACL, os.getxattr(former, _ACL))
-    elif _has_acl(descriptor):  # from the folder's default: it would let others in
+    elif _has_acl(descriptor):  # inherited from the folder's default: it would let other users read the keys
         os.removexattr(descriptor, _ACL)
         os.fchmod(descriptor, stat.S_IMODE(rights.st_mode))
 
@@ -101,7 +104,7 @@ def _take_rights(descriptor: int, former: Path) -> None:
 def _has_acl(file: Path | int) -> bool:
     try:
         return _ACL in os.listxattr(file)
-    except OSError:  # not every file system knows them
+    except OSError:  # not every file system supports extended attributes
         return False
 
 
@@ -114,7 +117,7 @@ def _sync(folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None, clock: Callable[[], float] = time.time) -> int:
-    """0, or 1 for a file that is wrong; wrong arguments end in SystemExit(2)."""
+    """Returns the exit status: 0, or 1 for a bad file. Raises SystemExit(2) for bad arguments."""
     given = _parser().parse_args(arguments)
     try:
         if given.command == "new":

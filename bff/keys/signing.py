@@ -1,7 +1,7 @@
-"""Keys that sign: one private key as JWK (RFC 7517) or PEM, or several as JWK Set, so that a key can be replaced.
+"""Signing keys with rotation: one private key as JWK (RFC 7517) or PEM, or several as a JWK Set.
 
-A new key is published before it signs. Otherwise whoever keeps a copy of our public keys would be shown a signature
-that nothing in it verifies.
+A new key is published before it signs. Otherwise a provider with a cached copy of our public keys would get a
+signature that no key in the copy verifies.
 """
 
 import json
@@ -28,7 +28,7 @@ ALGORITHMS: Mapping[str, Callable[[Any], _Made]] = {
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), _rsa),
     **dict.fromkeys(("EdDSA", "Ed25519"), _ed25519),
 }
-"""What keys can be made for, and how, given further members of the JWK."""
+"""By algorithm: the function that generates a key, given further members of its JWK."""
 _FAMILIES = {"EC": ("ES",), "RSA": ("RS", "PS"), "OKP": ("Ed",)}  # signatures by kind of key, RFC 7518 section 3.1
 _PUBLIC = {"EC": ("crv", "x", "y"), "RSA": ("n", "e"), "OKP": ("crv", "x")}  # RFC 7518 section 6, RFC 8037 section 2
 
@@ -36,7 +36,7 @@ _PUBLIC = {"EC": ("crv", "x", "y"), "RSA": ("n", "e"), "OKP": ("crv", "x")}  # R
 class PrivateKey:
     """A key that signs JWS (RFC 7515): EC, RSA or Ed25519, never a symmetric one.
 
-    issued: its `iat`, Unix seconds; 0, so long ago, for a key that does not say.
+    issued: its `iat` in Unix seconds; 0, long ago, for a key without one.
     """
 
     def __init__(self, text: str) -> None:
@@ -51,7 +51,7 @@ class PrivateKey:
         self.issued: int = issued if isinstance(issued, int) and not isinstance(issued, bool) else 0
         try:
             self.algorithm = _algorithm(key)
-            self.sign({}, typ="JWT")  # only trying shows that it is private, fits its algorithm, and may be used so
+            self.sign({}, typ="JWT")  # only a signature shows that the key is private, fits its `alg` and may sign
         except (JoseError, ValueError, KeyError):
             raise ValueError("not a private key that signs") from None
 
@@ -60,7 +60,7 @@ class PrivateKey:
         return self._key.kid
 
     def sign(self, claims: Mapping[str, Any], *, typ: str) -> str:
-        """A compact JWT with `kid` and `typ` in its header."""
+        """Returns a compact JWT with `kid` and `typ` in its header."""
         header = {"alg": self.algorithm, "kid": self.kid, "typ": typ}
         return jwt.encode(header, dict(claims), self._key, registry=_REGISTRY)
 
@@ -71,27 +71,27 @@ class PrivateKey:
         return {**public, "kid": str(self.kid), "alg": self.algorithm, "use": "sig"}
 
     def private(self) -> dict[str, Any]:
-        """The whole key as JWK, to be kept where only its owner reads."""
+        """The private key as JWK: a secret."""
         return {**self._key.as_dict(private=True), "alg": self.algorithm, "use": "sig"}
 
 
 class SigningKeys:
-    """One private key, or several of which a new one takes over from an old one. `all` holds them, newest first."""
+    """One private key, or several during a rotation. `all` holds them, newest first."""
 
     def __init__(self, text: str) -> None:
         """text: a JWK, PEM, or a JWK Set. Raises ValueError, which never quotes the text."""
         keys = [PrivateKey(one) for one in _each(text)]
         if len({key.kid for key in keys}) < len(keys):
             raise ValueError("two private keys with the same kid")
-        self.all = tuple(sorted(keys, key=lambda key: key.issued, reverse=True))  # of one age, as they stand
+        self.all = tuple(sorted(keys, key=lambda key: key.issued, reverse=True))  # same age: in the file's order
 
     def current(self, now: float) -> PrivateKey:
-        """The key that signs: the newest that has been published for long enough, else the oldest there is."""
+        """Returns the key that signs: the newest one published for PUBLISHED_BEFORE seconds, else the oldest one."""
         old_enough = (key for key in self.all if key.issued + PUBLISHED_BEFORE <= now)
         return next(old_enough, self.all[-1])
 
     def public(self) -> list[dict[str, str]]:
-        """The public halves as JWKs: what to publish and register."""
+        """The public halves as JWKs, to publish and to register at providers."""
         return [key.public() for key in self.all]
 
 
@@ -104,13 +104,13 @@ def is_signing_keys(text: str) -> bool:
 
 
 def generated(algorithm: str, now: float) -> PrivateKey:
-    """A new key for one of ALGORITHMS, named by its thumbprint (RFC 7638)."""
+    """Returns a new key for one of ALGORITHMS; its `kid` is its thumbprint (RFC 7638)."""
     key = ALGORITHMS[algorithm]({"alg": algorithm, "use": "sig", "iat": int(now)})
     return PrivateKey(json.dumps(key.as_dict(private=True)))
 
 
 class _Registry(jws.JWSRegistry):
-    """joserfc's own warns about EdDSA, a name deprecated by RFC 9864, while many providers know no other."""
+    """joserfc's registry warns about the name EdDSA, deprecated by RFC 9864; many providers support no other name."""
 
     def get_alg(self, name: str) -> Any:
         return self.algorithms[name]
@@ -120,7 +120,7 @@ _REGISTRY = _Registry()
 
 
 def _each(text: str) -> list[str]:
-    """The keys of a JWK Set (RFC 7517 section 5), or the text itself, which must then be one key."""
+    """Returns the keys of a JWK Set (RFC 7517 section 5), or else the text itself as one key."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
@@ -153,7 +153,7 @@ def _from_pem(text: str) -> jwk.Key:
 
 
 def _algorithm(key: jwk.Key) -> str:
-    """The key's own `alg`, else the usual one of its kind (RFC 7518 section 3.1, RFC 9864)."""
+    """Returns the key's own `alg`, else the usual one for its key type (RFC 7518 section 3.1, RFC 9864)."""
     if declared := str(key.get("alg", "")):
         if declared not in ALGORITHMS or not declared.startswith(_FAMILIES[key.key_type]):
             raise ValueError("alg is not a signature with this kind of key")

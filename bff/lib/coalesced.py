@@ -1,8 +1,8 @@
-"""Simultaneous callers share one run of something costly, without anybody getting an answer from before they asked.
+"""Request coalescing: simultaneous callers share one run of a costly function, and no result is older than its caller.
 
-A caller who comes while a run is under way does not take that run's result, since it may have read its numbers before
-the caller asked; it waits for the next run, and so does everybody else who came meanwhile. So a scrape is never older
-than its request, and two scrapes in a row never show a counter going back, whichever worker answers them.
+A run that is under way may have read its numbers before a new caller arrived. So the new caller does not take that
+run's result: all callers that arrive during a run share the next one. A scrape is therefore never older than its
+request. Two scrapes in a row never show a counter going back, whichever worker answers them.
 """
 
 import threading
@@ -18,10 +18,10 @@ class CoalescedCall(Generic[T]):
         self._turn = threading.Condition()
         self._running = False
         self._begun = 0
-        self._latest: tuple[int, T] | None = None  # number and result of the last run that came to its end
+        self._latest: tuple[int, T] | None = None  # number and result of the last run that finished
 
     def __call__(self) -> T:
-        """The result of a run that began after this call; an exception goes to the caller whose turn it was."""
+        """Returns the result of a run that began after this call. An error reaches only the caller that led the run."""
         with self._turn:
             wanted = self._begun + 1
             while True:

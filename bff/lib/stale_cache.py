@@ -1,8 +1,8 @@
-"""Stale-while-revalidate with a single flight: a fetched value that is kept, and fetched anew by one thread at a time.
+"""Stale-if-error cache with a single flight: one fetched value, which one thread at a time fetches anew.
 
-Without a copy one thread fetches it, the others wait for that one, but not long, and a failure is remembered for a
-moment: a queue of those who wait must not repeat it one after another. With a copy nobody waits: it serves while a
-newer one is fetched in the background, and for as long as that fails.
+Without a copy, one thread fetches it and the other threads wait, for PATIENCE seconds at most. The cache remembers a
+failure for RETRY_AFTER seconds, so that waiting requests do not repeat it one after another. With a copy no request
+waits. The old copy serves while a background thread fetches a newer one, and for as long as that fails.
 """
 
 import threading
@@ -19,7 +19,7 @@ T = TypeVar("T")
 RETRY_AFTER = 2.0
 """Seconds for which a failure is remembered."""
 PATIENCE = 2.0
-"""Seconds for which a request waits for the fetch of another."""
+"""Seconds that a request waits for another request's fetch."""
 
 SPACING = 0.003
 """Seconds between two waiting threads that go on. A gevent worker would answer all of them, released at the same
@@ -40,8 +40,8 @@ class StaleIfErrorCache(Generic[T]):
         patience: float = PATIENCE,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        """failure: what fetch raises. fetch: ends in bounded time. life: seconds after which a value is fetched anew
-        when next asked for. clock: seconds that only go forward. later: does some work while the caller goes on."""
+        """failure: the exception type that fetch raises. fetch: must end in bounded time. life: seconds until a value
+        is due; the next `get` then starts a fetch. clock: monotonic seconds. later: runs work in the background."""
         self._failure = failure
         self._fetch = fetch
         self._life = life
@@ -57,7 +57,7 @@ class StaleIfErrorCache(Generic[T]):
         self._failed_at = float("-inf")
 
     def get(self) -> T:
-        """Raises the failure only when there never was a good copy."""
+        """Returns the copy, however old. Raises the failure only when no fetch has ever succeeded."""
         value = self._value
         if value is None:
             return self._first()
@@ -68,9 +68,11 @@ class StaleIfErrorCache(Generic[T]):
         return self._copy()
 
     def refetch(self) -> T:
-        """A copy whose fetch began after this call, for a caller who found the kept one wanting; the kept one when that
-        cannot be had soon. Raises the failure as `get`."""
-        for _ in range(2):  # the fetch that is under way already may not see what the caller misses; the next one does
+        """Returns a copy fetched from now on, for a caller that misses something in the kept copy.
+
+        Returns the kept copy when the fetch fails or takes too long. Raises the failure as `get` does.
+        """
+        for _ in range(2):  # a fetch under way may have begun too early to have what the caller misses
             flight, leads = self._single_flight.join(_FETCH)
             with suppress(self._failure):
                 if leads:
@@ -81,7 +83,7 @@ class StaleIfErrorCache(Generic[T]):
         return self._copy()
 
     def landed(self) -> T:
-        """The kept copy, or the one that is being fetched. Raises the failure as `get`."""
+        """Returns the copy that a fetch under way brings, else the kept copy. Raises the failure as `get` does."""
         flight = self._single_flight.running(_FETCH)
         if flight is not None:
             with suppress(self._failure):
@@ -89,8 +91,7 @@ class StaleIfErrorCache(Generic[T]):
         return self._copy()
 
     def refresh(self) -> None:
-        """Fetch now, whatever is kept, unless that is being done. Raises the failure, and keeps the old copy
-        then."""
+        """Fetches now, or waits for a fetch under way. On a failure it keeps the old copy and raises."""
         flight, leads = self._single_flight.join(_FETCH)
         if leads:
             self._run(flight, self._fetched)
@@ -98,9 +99,9 @@ class StaleIfErrorCache(Generic[T]):
             self._join(flight, None)
 
     def refresh_if_due(self, ahead: float) -> None:
-        """Fetch now when less than so many seconds of life are left, so that nobody who asks has to wait for it.
+        """Fetches now when the copy is due in less than `ahead` seconds, before a request finds it due.
 
-        Raises the failure, and keeps the old copy then.
+        On a failure it keeps the old copy and raises.
         """
         if self._clock() >= self._due_at - ahead:
             self.refresh()
@@ -129,7 +130,7 @@ class StaleIfErrorCache(Generic[T]):
                 self._leaving.release()
 
     def _fetched_once(self) -> T:
-        """Another thread may have fetched it, or failed to, just before this one began."""
+        """Fetches unless another thread has fetched, or failed, just before this thread took the lead."""
         if self._value is not None:
             return self._value
         if self._clock() - self._failed_at < RETRY_AFTER:
@@ -148,7 +149,7 @@ class StaleIfErrorCache(Generic[T]):
         return value
 
     def _is_first_to_find_it_old(self) -> bool:
-        """At most one in a while, whatever becomes of what that one has done in the background."""
+        """True for at most one caller per RETRY_AFTER seconds, even when its background fetch never ends."""
         with self._changing:
             if self._clock() < self._due_at:
                 return False

@@ -1,4 +1,4 @@
-"""Verdicts that a worker remembers: so many, each until its time is over, by a clock that only goes forward."""
+"""TTL cache: a bounded number of entries of one worker, each with its own expiry by a monotonic clock."""
 
 import threading
 from typing import Generic, TypeVar
@@ -8,10 +8,10 @@ T = TypeVar("T")
 
 class TTLCache(Generic[T]):
     def __init__(self, size: int) -> None:
-        """size: how many entries there may be; the oldest makes room."""
+        """size: the most entries; a new entry replaces the oldest one."""
         self._size = size
         self._entries: dict[bytes, tuple[T, float]] = {}
-        self._changing = threading.Lock()  # a look-up takes no lock
+        self._changing = threading.Lock()  # for writers only: a look-up takes no lock
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -21,7 +21,7 @@ class TTLCache(Generic[T]):
         return entry[0] if entry is not None and now < entry[1] else None
 
     def put(self, key: bytes, value: T, until: float) -> None:
-        """until: when the value is not given out any more, by the clock of `get`."""
+        """until: the moment of expiry, by the clock of `get`."""
         with self._changing:
             self._entries.pop(key, None)
             while len(self._entries) >= self._size:

@@ -1,1 +1,1 @@
-"""Logging in and out: the steps of a person's way, with what they leave in the store."""
+"""Login and logout: each step of a user's way, and its records in the store."""

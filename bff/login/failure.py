@@ -1,4 +1,4 @@
-"""Why a login did not succeed, in the words of bff_logins_total, and for the person what happened and what to do."""
+"""Login failures: by result of bff_logins_total, a text that explains to the user the cause and the next step."""
 
 from typing import NoReturn
 

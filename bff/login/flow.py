@@ -1,4 +1,4 @@
-"""Login: authorization code flow with PKCE (RFC 7636), state and nonce, RFC 9207 `iss`, PAR (RFC 9126) when offered."""
+"""Authorization code flow with PKCE (RFC 7636), state and nonce, RFC 9207 `iss`, and PAR (RFC 9126) when offered."""
 
 import hashlib
 import logging
@@ -40,14 +40,14 @@ HOME = "/"
 _GARBAGE = "The identity provider's answer cannot be understood."
 _PROVIDERS_FAULT = frozenset({"server_error", "temporarily_unavailable"})  # RFC 6749 section 4.1.2.1
 LONGEST = 5.0
-"""Seconds that a person waits for the provider at most, at the login's beginning and again at its end."""
+"""Most seconds that a user waits for the provider, at the login's start and again at its end."""
 MOST_AGAIN = 2
-"""How often a login begins again because of a revocation."""
+"""How often a login restarts because of a revocation."""
 
 
 @dataclass(frozen=True)
 class LoginRedirect:
-    """Where to send the browser, and the cookie that binds the attempt to it."""
+    """The URL to redirect the browser to, and the cookie that binds the attempt to that browser."""
 
     url: str
     cookie_name: str
@@ -56,7 +56,7 @@ class LoginRedirect:
 
 @dataclass(frozen=True)
 class LoginResult:
-    """A login that succeeded. seconds: from the redirect out to now, a person's time included."""
+    """A successful login. seconds: from the redirect to the provider until now, including the user's own time."""
 
     user: User
     tokens: Tokens = field(repr=False)
@@ -70,8 +70,10 @@ class LoginResult:
 
 
 class Overtaken(Exception):
-    """A revocation took this login's tokens back, or its code: it is to begin again, and single sign-on answers at
-    once. again: how often it has."""
+    """A revocation invalidated this login's tokens or its code.
+
+    The login must restart; single sign-on at the provider answers at once. again: restarts so far.
+    """
 
     def __init__(self, idp: str, return_to: str, again: int) -> None:
         super().__init__(idp)
@@ -91,7 +93,7 @@ class LoginFlow:
         grants: SharedGrants,
         clock: Callable[[], float],
     ) -> None:
-        """providers: by alias, the default one first. redirect_uris: by alias, one for each."""
+        """providers: by alias, the default one first. redirect_uris: by alias, one for each provider."""
         self._providers = providers
         self._attempts = attempts
         self._token_endpoint = token_endpoint
@@ -104,7 +106,7 @@ class LoginFlow:
     def begin(
         self, *, return_to: str, idp: str | None = None, hints: Mapping[str, str] | None = None, again: int = 0
     ) -> LoginRedirect:
-        """Start an attempt. hints: prompt, acr_values, login_hint as the caller gave them. again: as Overtaken has it.
+        """Starts an attempt. hints: prompt, acr_values, login_hint from the request. again: as in Overtaken.
 
         Raises InvalidReturnUrl, UnknownProvider, ProviderUnavailable, StoreUnavailable.
         """
@@ -125,15 +127,15 @@ class LoginFlow:
     def complete(
         self, parameters: Mapping[str, str], cookies: Callable[[str], Sequence[str]], *, redirect_uri: str
     ) -> LoginResult:
-        """Finish the attempt that the callback's `state` names. cookies: the browser's by name. redirect_uri: the
-        address that the answer came to.
+        """Finishes the attempt that the callback's `state` names. cookies: returns the browser's cookies of one name.
+        redirect_uri: the address that received the answer.
 
-        Raises LoginFailed with the metric's result as its code, ProviderUnavailable, StoreUnavailable, Overtaken. The
-        code is spent only when state, browser and redirect URI match.
+        The code is exchanged only when state, browser and redirect URI match. Raises LoginFailed with the metric's
+        result as its code, ProviderUnavailable, StoreUnavailable, Overtaken.
         """
 
         def check_address(attempt: LoginTransaction) -> None:
-            # RFC 9700 section 4.4.2.2. A provider that was withdrawn meanwhile has no address, and is named below.
+            # RFC 9700 section 4.4.2.2. A provider removed meanwhile has no redirect URI; the code below refuses it.
             if self._redirect_uris.get(attempt.idp, redirect_uri) != redirect_uri:
                 fail("state_mismatch", "The answer came from another identity provider.")
 
@@ -163,15 +165,21 @@ class LoginFlow:
         )
 
     def check_tokens(self, completed: LoginResult, session: Session) -> None:
-        """Once the new session can be seen by a revocation. Raises Overtaken when one may have ended its tokens."""
+        """Call it when the new session is in the store, so that later revocations find it.
+
+        Raises Overtaken when a revocation may have ended its tokens before.
+        """
         if completed.again >= MOST_AGAIN:
             return
-        with suppress(StoreUnavailable):  # then the tokens are believed
+        with suppress(StoreUnavailable):  # then the tokens count as good
             if self._grants.overtook(session, completed.revocations):
                 raise Overtaken(completed.idp, completed.return_to, completed.again + 1)
 
     def _still_allowed(self, return_to: str) -> str:
-        """Checked a second time: what was allowed at login may not be any more. The person is logged in, so home."""
+        """Checks the return URL again, because the configuration may have changed since the login began.
+
+        The user is logged in, so a URL that is no longer allowed becomes the home page.
+        """
         try:
             return self._return_urls.checked(return_to)
         except InvalidReturnUrl:
@@ -188,7 +196,7 @@ class LoginFlow:
     def _parameters(self, provider: Provider, begun: NewTransaction, hints: Mapping[str, str]) -> dict[str, str]:
         return {
             **hints,
-            **dict(provider.config.authorization_parameters),  # the operator's word wins over any link's
+            **dict(provider.config.authorization_parameters),  # the operator's parameters override those of a link
             "response_type": "code",
             "client_id": provider.config.client_id,
             "redirect_uri": self._redirect_uris[provider.id],
@@ -225,7 +233,7 @@ class LoginFlow:
 
     @staticmethod
     def _check_response(provider: Provider, parameters: Mapping[str, str]) -> None:
-        """Whose answer this is (RFC 9207) comes before what it says."""
+        """Checks the issuer of the answer (RFC 9207) before its content."""
         issuer, metadata = parameters.get("iss"), provider.metadata()
         if issuer != metadata.issuer and (issuer or metadata.authorization_response_iss_parameter_supported):
             fail("state_mismatch", "The answer came from another identity provider.")
@@ -249,12 +257,12 @@ class LoginFlow:
             raise LoginUnconfirmed(_GARBAGE if garbage else "The identity provider did not answer.") from err
         if issued.access is None or issued.id_token is None:
             raise LoginUnconfirmed(_GARBAGE)
-        # RFC 6749 section 5.1: an answer that names no scope grants what was asked for.
+        # RFC 6749 section 5.1: an answer without a scope grants the requested one.
         access = replace(issued.access, scope=issued.access.scope or provider.config.scopes)
         return Tokens(provider.id, access, issued.refresh_token, issued.id_token, attempt.dpop_key)
 
     def _may_be_overtaken(self, attempt: LoginTransaction) -> bool:
-        """Whose revocation it was is not known, since the person is not known yet."""
+        """Whether any user's revocation came meanwhile: this login's user is not known yet."""
         return attempt.again < MOST_AGAIN and self._grants.revocations(attempt.idp) > attempt.revocations
 
     def _claims(self, provider: Provider, tokens: Tokens, attempt: LoginTransaction) -> dict[str, Any]:
@@ -272,7 +280,7 @@ class LoginFlow:
         return self._with_userinfo(provider, claims, tokens)
 
     def _with_userinfo(self, provider: Provider, claims: dict[str, Any], tokens: Tokens) -> dict[str, Any]:
-        """Ask the userinfo endpoint only when the ID token lacks a claim; its failure costs a name, not a login."""
+        """Asks the userinfo endpoint only when the ID token lacks a claim. Its failure costs a claim, not the login."""
         names = provider.config.claims
         wanted = [path.split(".")[0] for path in (names.name, names.email, names.roles)]
         if all(name in claims for name in wanted):
@@ -282,5 +290,5 @@ class LoginFlow:
 
 
 def _bound_to(key: str | None) -> dict[str, str]:
-    """The parameter that makes the code worth nothing without the session's key (RFC 9449 section 10)."""
+    """Returns the parameter that makes the code useless without the session's key (RFC 9449 section 10)."""
     return {"dpop_jkt": dpop.thumbprint(key)} if key else {}

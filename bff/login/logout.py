@@ -1,11 +1,11 @@
-"""Ending it at the provider too: RP-Initiated Logout 1.0, by a one-time address of our own.
+"""RP-Initiated Logout 1.0 by one-time tickets: ends the provider's session too, without showing a page the ID token.
 
-The provider wants the ID token as a hint, in the address that the browser goes to. A page that were given that address
-would have the token. So it gets one here instead, which knows the provider's and redirects to it:
+The provider wants the ID token as a hint, in the URL that the browser opens. A page with that URL would have the token.
+So the page gets a one-time address of the BFF, which redirects to the provider's URL:
 
-    kept    store  end-session:{SHA-256 of ticket} = sealed address, SHA-256 of the cookie
-            cookie bff_end_session, HttpOnly, so that a ticket which a script sends elsewhere is worth nothing there
-    taken   the cookie must match, then the record is removed by compare-and-set: of two at once one is sent on
+    kept    store  end-session:{SHA-256 of ticket} = sealed URL, SHA-256 of the cookie
+            cookie bff_end_session, HttpOnly, so that a ticket which a script leaks is useless in another browser
+    taken   the cookie must match, then compare-and-set removes the record: of two simultaneous requests one succeeds
 """
 
 import json
@@ -27,7 +27,7 @@ TICKET_LIFE = 120
 
 @dataclass(frozen=True)
 class Ticket:
-    """path: the one-time address, below BFF_BASE_URL. cookie: what binds it to the browser."""
+    """path: the one-time address, below BFF_BASE_URL. cookie: the value that binds it to one browser."""
 
     path: str = field(repr=False)
     cookie: str = field(repr=False)
@@ -41,7 +41,7 @@ class EndSessionTickets:
         self._sealer = keys.sealer("end-session")
 
     def keep(self, url: str) -> Ticket:
-        """A ticket for this address of a provider."""
+        """Stores this URL of a provider and returns its ticket."""
         ticket, cookie = random_id(), random_id()
         record = _record(ticket)
         content = json.dumps([url, digest(cookie)]).encode()
@@ -49,8 +49,10 @@ class EndSessionTickets:
         return Ticket(f"{END_SESSION_PATH}?ticket={ticket}", cookie)
 
     def take(self, ticket: str, cookie: str) -> str | None:
-        """The address, once, for the browser that has this cookie; else None, and nothing is used up. Raises
-        KeyElsewhere."""
+        """Returns the URL once, to the browser with this cookie; else None, and the ticket stays valid.
+
+        Raises KeyElsewhere.
+        """
         if not ticket or not cookie:
             return None
         record = _record(ticket)
@@ -59,14 +61,17 @@ class EndSessionTickets:
             return None
         try:
             url, browser = json.loads(opened(self._sealer, sealed, record))
-        except SealError:  # the keys were replaced meanwhile
+        except SealError:  # the operator replaced the secrets meanwhile
             return None
         taken = equal(digest(cookie), browser) and self._kv.compare_and_set(record, sealed, None)
         return str(url) if taken else None
 
 
 def end_session_url(provider: Provider, tokens: Tokens | None, *, post_logout_redirect_uri: str) -> str | None:
-    """Where to send the browser so that the provider's own session ends; None when it offers no such place."""
+    """Returns the URL at which the browser ends the provider's session.
+
+    Returns None when the provider has no such endpoint or its metadata is unavailable.
+    """
     try:
         endpoint = provider.metadata().end_session_endpoint
     except ProviderUnavailable:

@@ -1,9 +1,8 @@
-"""The provider ends its session, and with it ours: OpenID Connect Back-Channel and Front-Channel Logout 1.0.
+"""Idempotent receiver of provider logouts: OpenID Connect Back-Channel and Front-Channel Logout 1.0.
 
-A logout token counts once, and only for sessions that were there when it first came. The store remembers its `jti`
-from the moment it arrives, as unfinished with that moment, and as done when its sessions have ended. So what a store
-that fails in between leaves behind is finished when the provider repeats itself, without touching sessions that began
-meanwhile; and a token that somebody recorded ends nothing later.
+A logout token counts once, and only for sessions that existed when it first arrived. The store keeps its `jti` with
+the time of arrival, and marks it as done when the sessions have ended. If the store fails in between, the provider's
+retry ends the remaining sessions, but none that began meanwhile. A replayed token ends nothing.
 """
 
 import json
@@ -27,7 +26,7 @@ DONE = b"done"
 
 
 class ProviderLogout:
-    """Sessions that end here count as `backchannel`, whichever of the two ways the provider takes."""
+    """Sessions that end here count as `backchannel`, for both channels."""
 
     def __init__(
         self,
@@ -46,7 +45,7 @@ class ProviderLogout:
         self._clock = clock
 
     def back_channel(self, text: str) -> None:
-        """End what a logout token names. Raises InvalidRequest, ProviderUnavailable, StoreUnavailable."""
+        """Ends the sessions that a logout token names. Raises InvalidRequest, ProviderUnavailable, StoreUnavailable."""
         now = self._clock()
         try:
             with CountedValidation("logout_token"):
@@ -62,7 +61,7 @@ class ProviderLogout:
         self._audit.security(SecurityEvent.BACKCHANNEL_LOGOUT, idp=token.idp, sessions=str(len(ended)))
 
     def front_channel(self, issuer: str, sid: str) -> list[Session]:
-        """End the sessions that belong to this provider session; those that ended.
+        """Ends the sessions of this provider session and returns them.
 
         Raises InvalidRequest for an unknown issuer, StoreUnavailable.
         """
@@ -75,8 +74,10 @@ class ProviderLogout:
         return ended
 
     def _remember(self, token: LogoutToken, now: float) -> float:
-        """Until when a session may have begun that this token ends: any that is there when it comes for the first time,
-        else that time, in Unix seconds. Raises TokenInvalid when it was dealt with."""
+        """Returns the latest start of a session that this token ends, in Unix seconds.
+
+        Infinite at the token's first arrival, else the time of that arrival. Raises TokenInvalid for a finished token.
+        """
         if self._kv.set_if_absent(_name(token), repr(now).encode(), _life(token, now)):
             return math.inf
         remembered = self._kv.get(_name(token)) or DONE
@@ -95,7 +96,7 @@ class ProviderLogout:
 
     @contextmanager
     def _or_distrusted(self, named: Callable[[Session], bool]) -> Iterator[None]:
-        """The provider repeats itself when the store is away; in this worker its word counts until then."""
+        """When the store is unavailable, this worker distrusts the named sessions until the provider retries."""
         try:
             yield
         except StoreUnavailable:
@@ -103,7 +104,7 @@ class ProviderLogout:
             raise
 
     def _ended(self, find: Callable[[], list[Session]]) -> Iterator[Session]:
-        """End what is found until nothing is, since the store finds only so many at once."""
+        """Ends sessions batch by batch, because the store returns a limited number at once."""
         while found := find():
             for session in found:
                 self._authenticator.end(session, EndReason.BACKCHANNEL)
@@ -121,5 +122,5 @@ def _name(token: LogoutToken) -> str:
 
 
 def _life(token: LogoutToken, now: float) -> float:
-    """Seconds to remember it, and a minute on top for a worker whose clock is behind."""
+    """Seconds to remember the token, with LEEWAY on top for a worker with a slow clock."""
     return token.dead_at - now + LEEWAY

@@ -1,8 +1,8 @@
-"""Where a browser may be sent after login: same-origin paths and allow-listed origins, nothing a browser could read
-differently (RFC 9700 section 4.11, open redirection).
+"""Redirect allow-list: after login a browser may go to same-origin paths and to allow-listed origins (RFC 9700 section
+4.11, open redirection).
 
-The check is on the spelling, not only on the parsed result, because browsers repair what parsers reject: a backslash
-is a slash to them, a tab is nothing, and `//host` is another site.
+The check covers the spelling as well as the parsed result, because browsers repair URLs that parsers reject. A browser
+reads a backslash as a slash, drops a tab, and takes `//host` for another site.
 """
 
 import re
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from bff.errors import InvalidReturnUrl
 
 MAX_LENGTH = 2000
-_PLAIN = re.compile(r"[!-~]+")  # printable ASCII without the blank: no control characters, no look-alikes
+_PLAIN = re.compile(r"[!-~]+")  # printable ASCII without the space: no control characters, no look-alikes
 _ENCODED_TRAP = re.compile(r"%(?:2f|5c|25|[01][0-9a-f]|7f)", re.IGNORECASE)  # slash, backslash, percent, controls
 _DOTS = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 _SCHEME = re.compile(r"https?://[^/]", re.IGNORECASE)
@@ -23,7 +23,7 @@ class ReturnUrls:
         self._origins = frozenset({own_origin, *allowed_origins})
 
     def checked(self, text: str) -> str:
-        """The text itself, when it is safe. Raises InvalidReturnUrl, which does not quote it."""
+        """Returns the text unchanged when it is safe. Raises InvalidReturnUrl, which does not quote it."""
         if len(text) > MAX_LENGTH or not _PLAIN.fullmatch(text) or "\\" in text:
             raise InvalidReturnUrl
         if text.startswith("/"):
@@ -42,7 +42,7 @@ class ReturnUrls:
             parts = urlsplit(text)
         except ValueError as err:
             raise InvalidReturnUrl from err
-        # The whole authority as spelled: with a user or another port in it, it is not one of the allowed origins.
+        # Compare the whole authority as spelled: with user info or another port it is no allowed origin.
         if f"{parts.scheme}://{parts.netloc}".lower() not in self._origins:
             raise InvalidReturnUrl
         return parts.path

@@ -1,10 +1,11 @@
-"""Login attempts under way, each one record in the store and one cookie in the browser, so that parallel tabs do not
-disturb one another.
+"""Login transactions: one record in the store and one cookie in the browser per attempt.
+
+Each attempt has its own record and cookie, so parallel tabs do not interfere.
 
     begun      store  login:{SHA-256 of state} = sealed verifier, nonce, return_to, provider, SHA-256 of the cookie
                cookie bff_login_{hash of state} = time and random, LOGIN_TIMEOUT; the web layer adds a prefix
-    finished   cookie and address must match the record, then the record is replaced by one that is used up
-               (compare-and-set: of two simultaneous callbacks one wins), and only then may the code be spent
+    finished   cookie and address must match the record, then compare-and-set marks the record as used (of two
+               simultaneous callbacks one wins), and only then may the BFF exchange the code
 """
 
 import json
@@ -19,17 +20,17 @@ from bff.login.failure import fail
 from bff.sealed import opened
 from bff.settings.cookies import LOGIN
 
-MOST_ATTEMPTS = 20  # of 95 bytes in the one field of a request that a server reads 8 KiB of
-MOST_FORGOTTEN = 4  # at once, each by 150 bytes of an answer's head, of which nginx reads 4 KiB
+MOST_ATTEMPTS = 20  # each costs 95 bytes of the Cookie field, of which a server reads 8 KiB
+MOST_FORGOTTEN = 4  # in one answer; each costs 150 bytes of its head, of which nginx reads 4 KiB
 COOKIE_PREFIX = LOGIN
 _COOKIE_NAME = re.compile(rf"{COOKIE_PREFIX}[0-9a-f]{{16}}")
 
 
 @dataclass(frozen=True)
 class LoginTransaction:
-    """browser: SHA-256 of the cookie that binds the attempt to one browser. dpop_key: the coming session's own key.
-    revocations: how many there were at the provider when it began (bff/sessions/shared_grant.py); again: how often a
-    revocation made it begin anew. used: whether it is over, and holds no secret any more."""
+    """browser: SHA-256 of the cookie that binds the attempt to one browser. dpop_key: the future session's own key.
+    revocations: the provider's count of them when the attempt began (bff/sessions/shared_grant.py). again: restarts
+    because of a revocation. used: whether the attempt is finished and its secrets are erased."""
 
     idp: str
     return_to: str
@@ -48,7 +49,7 @@ class LoginTransaction:
 
 @dataclass(frozen=True)
 class NewTransaction:
-    """An attempt that is not in the store yet, and what only the browser and the provider will hold of it."""
+    """An attempt that is not in the store yet. state: for the provider and the browser; cookie: for the browser."""
 
     transaction: LoginTransaction
     state: str = field(repr=False)
@@ -59,12 +60,12 @@ class LoginTransactions:
     """Every method but `begin` raises StoreUnavailable when the store does not answer."""
 
     def __init__(self, kv: KeyValue, keys: Keyring, clock: Callable[[], float], *, life: float) -> None:
-        """life: seconds that a login may take."""
+        """life: the most seconds that a login may take."""
         self._kv = kv
         self._sealer = keys.sealer("login-attempt")
         self._clock = clock
         self._life = life
-        self._kept_for = 2 * life  # a late callback is told that it is late, not that it never was
+        self._kept_for = 2 * life  # so that a late callback gets state_expired instead of state_missing
 
     def begin(
         self, idp: str, return_to: str, dpop_key: str | None = None, *, revocations: int = 0, again: int = 0
@@ -83,11 +84,11 @@ class LoginTransactions:
     def consume(
         self, state: str, cookies: Callable[[str], Sequence[str]], check: Callable[[LoginTransaction], None]
     ) -> LoginTransaction:
-        """The attempt that state names, once. cookies: the browser's by name, of which one that matches is enough.
-        check: raises LoginFailed for an attempt that this answer does not belong to.
+        """Returns the attempt that state names, once. cookies: returns the browser's cookies of one name; one match
+        suffices. check: raises LoginFailed when the answer does not belong to the attempt.
 
-        Raises KeyElsewhere, and LoginFailed (state_missing, state_expired, state_mismatch, state_reused); then nothing
-        is consumed.
+        Raises KeyElsewhere, LoginFailed (state_missing, state_expired, state_mismatch, state_reused); the attempt then
+        stays unused.
         """
         record = _record(state)
         sealed = self._kv.get(record) if state else None
@@ -105,7 +106,7 @@ class LoginTransactions:
     def _check(self, attempt: LoginTransaction, cookies: Sequence[str]) -> None:
         if attempt.used:
             fail("state_reused")
-        # First, because the browser has dropped the cookie by then, and "another browser" would be a false alarm.
+        # Checked before the cookie: the browser has dropped that by now, and state_mismatch would be a false alarm.
         if self._clock() - attempt.started_at > self._life:
             fail("state_expired")
         if not any(equal(digest(cookie), attempt.browser) for cookie in cookies):
@@ -122,7 +123,10 @@ class LoginTransactions:
 
 
 def surplus_transactions(cookies: Mapping[str, str]) -> list[str]:
-    """The oldest attempts' cookies beyond what a browser may keep, room made for one more; the rest next time."""
+    """Returns the oldest attempts' cookies to delete, so that MOST_ATTEMPTS remain with a new one.
+
+    At most MOST_FORGOTTEN; the next login deletes more.
+    """
     attempts = [name for name in cookies if _COOKIE_NAME.fullmatch(name)]
     attempts.sort(key=lambda name: cookies[name].partition(".")[0].rjust(12, "0"))
     return attempts[: min(MOST_FORGOTTEN, max(0, len(attempts) - MOST_ATTEMPTS + 1))]

@@ -1,1 +1,1 @@
-"""OpenID Connect as a relying party: one module per step of the conversation with a provider."""
+"""OpenID Connect relying party: one module per exchange with a provider."""

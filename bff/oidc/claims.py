@@ -1,4 +1,4 @@
-"""From a provider's claims to the BFF's user: names differ between providers, types cannot be trusted."""
+"""Claims mapping: builds the BFF's user from a provider's claims. Their names vary and their types are untrusted."""
 
 import re
 from collections.abc import Mapping
@@ -26,27 +26,27 @@ def user_from_claims(claims: Mapping[str, Any], config: ProviderSettings) -> Use
 
 
 def user_id(config: ProviderSettings, sub: str) -> str:
-    """What applications and policies know a user of this provider by, and no user of another one (ADR 39).
+    """Returns the id by which applications and policies know this provider's user, unique among providers (ADR 39).
 
-    A provider chooses its `sub` freely, so one that looks like an ARN, or like what is made here of such a one, is
-    encoded: it names a user of this provider still, and nobody else."""
+    A provider chooses its `sub` freely. A `sub` in the form of an ARN, or of an encoded one, is encoded, so it cannot
+    name another provider's user."""
     if config.user_id == "arn":
         return arn(config.id, sub)
     return _part(sub) if sub.startswith((_ARN, "auth%")) else sub
 
 
 def arn(idp: str, sub: str) -> str:
-    """A name for a person that is unique among providers: no `sub` can say where one of its parts ends."""
+    """Returns a user's name, unique among providers. Colons in a `sub` are encoded, so it cannot forge a part."""
     return f"{_ARN}{_part(idp)}:{_part(sub)}"
 
 
 def _part(text: str) -> str:
-    """RFC 3986 section 2.1, of as little as is needed: decoding gives the text back, so no two texts become one."""
+    """Percent-encodes as little as needed (RFC 3986 section 2.1). It is reversible, so no two texts collide."""
     return _RESERVED.sub(lambda found: "%3A" if found[0] == ":" else "%25", text)
 
 
 def words(claims: Mapping[str, Any], path: str) -> tuple[str, ...]:
-    """A list of words, or words in one string, as providers send roles either way."""
+    """Returns the words of a list or of one string: providers send roles in both forms."""
     found = claims[path] if path in claims else _at(claims, path)
     if isinstance(found, str):
         return tuple([word[:_LONGEST] for word in found.split(None, _MOST_ROLES)[:_MOST_ROLES]])
@@ -60,7 +60,7 @@ def has_claim(claims: Mapping[str, Any], path: str) -> bool:
 
 
 def _at(claims: Mapping[str, Any], path: str) -> object:
-    """The value at a dotted path such as realm_access.roles; a claim whose own name has dots comes first."""
+    """Returns the value at a dotted path such as realm_access.roles; a claim with dots in its own name comes first."""
     if path in claims:
         return claims[path]
     value: object = claims

@@ -1,6 +1,11 @@
-"""How this BFF proves to a provider who it is: client_secret_basic and _post (RFC 6749 section 2.3.1),
-private_key_jwt (RFC 7523 section 2.2, OpenID Connect Core section 9), and tls_client_auth and
-self_signed_tls_client_auth (RFC 8705 section 2), whose proof is the connection itself."""
+"""Client authentication at a provider.
+
+    client_secret_basic, client_secret_post        RFC 6749 section 2.3.1
+    private_key_jwt                                RFC 7523 section 2.2, OpenID Connect Core section 9
+    tls_client_auth, self_signed_tls_client_auth   RFC 8705 section 2; the connection itself is the proof
+
+Each provider's settings name the method.
+"""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -22,12 +27,15 @@ class ClientAuth:
         self._keys = SigningKeys(config.client_key or "") if config.auth_method == "private_key_jwt" else None
 
     def public_keys(self) -> list[dict[str, str]]:
-        """JWKs that verify our assertions; none unless the method is private_key_jwt."""
+        """The JWKs that verify our assertions; empty unless the method is private_key_jwt."""
         return self._keys.public() if self._keys else []
 
     def apply(self, form: Mapping[str, str], *, audience: str) -> tuple[dict[str, str], dict[str, str]]:
-        """(form, headers) with the client's proof added. audience: the provider's issuer identifier, which is what
-        an assertion should name (RFC 7523bis; the token endpoint's URL allowed mix-ups)."""
+        """Returns (form, headers) with the client's proof added.
+
+        audience: the provider's issuer identifier, which an assertion should name (RFC 7523bis). The token endpoint's
+        URL as audience allowed mix-ups.
+        """
         body = dict(form)
         if self._keys is not None:
             body |= {

@@ -1,7 +1,7 @@
-"""Proof that a token is used by whoever it was issued to: DPoP, RFC 9449.
+"""DPoP (RFC 9449): proof of possession, so that only the client that got a token can use it.
 
-A session has a key of its own. Each request for or with its tokens carries a JWT signed with that key, about this one
-request, so a token that leaks is of no use without the key, which never leaves the server.
+Each session has its own key, which never leaves the server. Each request for or with the session's tokens carries a
+JWT about this one request, signed with that key. A leaked token is useless without the key.
 """
 
 import hashlib
@@ -22,24 +22,24 @@ _LONGEST_NONCE = 512
 
 
 def new_key() -> str:
-    """A private key for one session, as JWK."""
+    """Returns a new private key for one session, as JWK."""
     return json.dumps(ECKey.generate_key("P-256").as_dict(private=True))
 
 
 def thumbprint(key: str) -> str:
-    """What `dpop_jkt` names a key by (RFC 9449 section 10, RFC 7638)."""
+    """Returns the key's thumbprint, the value of `dpop_jkt` (RFC 9449 section 10, RFC 7638)."""
     return str(ECKey.import_key(json.loads(key)).thumbprint())
 
 
 class Dpop:
-    """Makes proofs, and remembers the nonces that servers want to see in them (RFC 9449 sections 8 and 9)."""
+    """Makes proofs, and remembers the nonces that servers require in them (RFC 9449 sections 8 and 9)."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._nonces: dict[str, str] = {}  # by origin: of providers and services, which are configured
+        self._nonces: dict[str, str] = {}  # by origin; bounded, because providers and services are configured
 
     def proof(self, key: str, method: str, url: str, access_token: str | None = None) -> str:
-        """The value of a `DPoP` header for one request. access_token: the one that goes with it, if any."""
+        """Returns the value of a `DPoP` header for one request. access_token: the token sent with it, if any."""
         private = ECKey.import_key(json.loads(key))
         claims: dict[str, str | int] = {
             "jti": random_id(),
@@ -55,15 +55,17 @@ class Dpop:
         return jwt.encode(header, claims, private, algorithms=[ALGORITHM])
 
     def authorization(self, token: AccessToken, key: str | None, method: str, url: str) -> dict[str, str]:
-        """The headers that let one request use a token. key: of the session that the token belongs to."""
+        """Returns the headers that let one request use a token. key: of the token's session."""
         headers = {"Authorization": f"{token.token_type} {token.value}"}
         if token.token_type == TOKEN_TYPE and key is not None:
             headers["DPoP"] = self.proof(key, method, url, token.value)
         return headers
 
     def wants_another(self, url: str, answer: Response) -> bool:
-        """Take the nonce that an answer offers; whether the request was refused for the want of it, and should be sent
-        once more. That another request learned the same nonce meanwhile says nothing about this one."""
+        """Stores the nonce that an answer offers. Returns whether the server refused the request for lack of it.
+
+        The caller then sends the request once more, even if another request has learned the same nonce meanwhile.
+        """
         nonce = answer.headers.get("DPoP-Nonce", "")
         if not nonce or len(nonce) > _LONGEST_NONCE:
             return False
@@ -72,7 +74,7 @@ class Dpop:
 
 
 def _complaint(answer: Response) -> bytes:
-    """A token endpoint says it in the body, a resource server in the challenge."""
+    """A token endpoint puts its OAuth error in the body, a resource server in the challenge."""
     return answer.body + answer.headers.get("WWW-Authenticate", "").encode()
 
 

@@ -1,7 +1,7 @@
-"""ID tokens: the checks of OpenID Connect Core section 3.1.3.7, and of section 12.2 for those that a refresh brings.
+"""ID token validation: OpenID Connect Core section 3.1.3.7, and section 12.2 for ID tokens from a refresh.
 
-Every outcome is counted in bff_token_validation_total{token_type="id_token"}. A token of another login counts as valid,
-since nothing is wrong with it but where it turned up; one that a refresh brings for another person as malformed.
+Every outcome is counted in bff_token_validation_total{token_type="id_token"}. A token of another login counts as valid:
+the token is good, only this login may not use it. A refreshed token for another user counts as malformed.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ from bff.oidc.provider import Provider
 def validate_id_token(
     token: str, provider: Provider, *, nonce: str, access_token: str, clock: Callable[[], float]
 ) -> dict[str, Any]:
-    """The claims of a token that is this provider's, for this client, for this login, and current.
+    """Returns the claims of a current token from this provider, for this client and this login.
 
-    Raises TokenInvalid; ProviderUnavailable when the keys cannot be had.
+    Raises TokenInvalid; ProviderUnavailable when the keys cannot be fetched.
     """
     with CountedValidation("id_token"):
         claims = _checked(token, provider, Purpose.LOGIN, access_token, clock())
@@ -40,10 +40,10 @@ def validate_id_token(
 def validate_refreshed_id_token(
     token: str, provider: Provider, *, sub: str, access_token: str | None, clock: Callable[[], float]
 ) -> dict[str, Any]:
-    """The claims of a token that came with refreshed tokens: the same, for the same person, and no login's nonce.
-    access_token: None when none came that could be used.
+    """Returns the claims of an ID token from a refresh: the checks of a login, for the same user, without a nonce.
 
-    Raises TokenInvalid, with the status `subject` for another person; ProviderUnavailable when the keys cannot be had.
+    access_token: None when the response had no usable one. Raises TokenInvalid, with the status `subject` for another
+    user; ProviderUnavailable when the keys cannot be fetched.
     """
     with CountedValidation("id_token"):
         claims = _checked(token, provider, Purpose.REFRESH, access_token, clock())
@@ -77,7 +77,7 @@ def _check_issuer_and_audience(claims: Mapping[str, Any], provider: Provider) ->
 
 
 def _check_access_token(claims: Mapping[str, Any], header: Mapping[str, Any], access_token: str) -> None:
-    """at_hash, when there is one, ties the access token to the ID token (OpenID Connect Core section 3.1.3.6)."""
+    """Checks at_hash if present: it binds the access token to the ID token (OpenID Connect Core section 3.1.3.6)."""
     expected = claims.get("at_hash")
     if expected is None:
         return

@@ -1,6 +1,6 @@
-"""Tokens that a provider signed (JWS, RFC 7515; JWT, RFC 7519): decoded and verified by joserfc, each failure by name.
+"""JWT verification (JWS, RFC 7515; JWT, RFC 7519): joserfc decodes and verifies, and each failure gets its own name.
 
-What makes a signed token an ID token, an access token or a logout token is decided in the modules of those names.
+The modules id_token, access_token and logout_token decide whether a signed token is one of their kind.
 """
 
 import json
@@ -18,15 +18,15 @@ from bff.observability import metrics
 from bff.oidc.key_questions import Purpose
 from bff.oidc.provider import Provider
 
-LEEWAY = 60  # seconds of clock difference that harm nobody
+LEEWAY = 60  # seconds of tolerated clock difference
 MAX_TOKEN = 64 * 1024
 _TIMES = ("exp", "iat", "nbf")
 _NUMBERS = (int, float)
 
 
 class TokenInvalid(Exception):
-    """status: a value of bff_token_validation_total. An ID token may also be of another login (`nonce`), or of another
-    person than the one whose token was refreshed (`subject`). counted: the metric's word, where it is another one."""
+    """status: a value of bff_token_validation_total. For an ID token also `nonce` (of another login) or `subject` (of
+    another user than the one of the refreshed session). counted: the metric's value, where it differs."""
 
     def __init__(self, status: str, *, counted: str | None = None) -> None:
         super().__init__(status)
@@ -35,12 +35,13 @@ class TokenInvalid(Exception):
 
 
 class _TokenRegistry(jws.JWSRegistry):
-    """Registered header parameters by type, others ignored (RFC 7515 section 4). Sizes are limited by `parse`."""
+    """Checks the types of registered header parameters, ignores others (RFC 7515 section 4). `parse` limits sizes."""
 
     max_header_length = max_payload_length = max_signature_length = MAX_TOKEN
 
     def get_alg(self, name: str) -> JWSAlgModel:
-        """The algorithm: `verify` has read the operator's list. The base class warns of EdDSA for each token."""
+        """Returns any known algorithm, because `verify` checks the operator's list. The base class would warn about
+        EdDSA for each token."""
         return self.algorithms[name]
 
 
@@ -49,8 +50,8 @@ _REGISTRY = _TokenRegistry(strict_check_header=False)
 
 @dataclass(slots=True, repr=False)
 class Compact:
-    """A token taken apart (RFC 7515 section 7.1). Until `verify` has seen it, what it says is good for choosing a
-    provider and a key, and for nothing else."""
+    """A token in its parts (RFC 7515 section 7.1). Before `verify` succeeds, its content may only select a provider and
+    a key."""
 
     header: dict[str, Any]
     claims: dict[str, Any]
@@ -58,8 +59,10 @@ class Compact:
 
 
 class CountedValidation:
-    """Count what becomes of a token; `error` when a provider or the store was away. It holds no state, so one will do
-    for all tokens of a type."""
+    """Counts the outcome of a validation; `error` when a provider or the store was unavailable.
+
+    It holds no state, so one instance serves all tokens of a type.
+    """
 
     def __init__(self, token_type: str) -> None:
         self._token_type = token_type
@@ -78,7 +81,7 @@ class CountedValidation:
 
 
 def parse(token: str) -> Compact:
-    """Raises TokenInvalid."""
+    """Decodes a compact JWS without verifying it. Raises TokenInvalid."""
     if len(token) > MAX_TOKEN:
         raise TokenInvalid("malformed")
     try:
@@ -87,9 +90,9 @@ def parse(token: str) -> Compact:
         if not isinstance(header, dict) or not isinstance(claims, dict):
             raise ValueError("not JSON objects")
         if "crit" in header or "b64" in header:
-            raise ValueError("an extension")  # RFC 7515 section 4.1.11, RFC 7797; none is understood here
+            raise ValueError("an extension")  # RFC 7515 section 4.1.11, RFC 7797; the BFF supports none
         _REGISTRY.check_header(header)
-        json.dumps([header, claims], ensure_ascii=False).encode()  # half a character could not be written again
+        json.dumps([header, claims], ensure_ascii=False).encode()  # raises for a lone surrogate, which UTF-8 lacks
         return Compact(header, claims, taken_apart)
     except (JoseError, ValueError, RecursionError) as err:
         raise TokenInvalid("malformed") from err
@@ -98,10 +101,10 @@ def parse(token: str) -> Compact:
 def verify(
     token: Compact, provider: Provider, purpose: Purpose, before_asking: Callable[[], None] = lambda: None
 ) -> None:
-    """Whether this provider signed it, in a way that the operator allows. before_asking: called before fresh keys are
-    asked for because of this token; what it raises is raised.
+    """Checks that this provider signed the token, with an algorithm that the operator allows.
 
-    Raises TokenInvalid; ProviderUnavailable when the keys cannot be had.
+    before_asking: called before this token makes the BFF fetch keys; its exceptions pass through. Raises TokenInvalid;
+    ProviderUnavailable when the keys cannot be fetched.
     """
     algorithm = token.header.get("alg")
     if algorithm not in provider.config.id_token_algorithms:
@@ -116,7 +119,7 @@ def verify(
 
 
 def check_times(claims: Mapping[str, Any], now: float, *, demanded: tuple[str, ...]) -> None:
-    """Raises TokenInvalid. exp, iat and nbf are checked wherever they stand; demanded: those that must."""
+    """Checks exp, iat and nbf where present. demanded: claims that must be present. Raises TokenInvalid."""
     for name in _TIMES:
         if name in claims:
             if not is_time(claims[name]):
@@ -134,13 +137,13 @@ def is_time(value: object) -> bool:
 
 
 def audiences(claims: Mapping[str, Any]) -> list[Any]:
-    """`aud` as a list: one audience may stand alone (RFC 7519 section 4.1.3)."""
+    """Returns `aud` as a list: a single audience may be a plain string (RFC 7519 section 4.1.3)."""
     audience = claims.get("aud")
     return audience if isinstance(audience, list) else [audience]
 
 
 def checked_subject(claims: Mapping[str, Any]) -> str:
-    """Raises TokenInvalid for a `sub` that names nobody (OpenID Connect Core section 2: at most 255 characters)."""
+    """Returns `sub`. Raises TokenInvalid unless it has 1 to 255 characters (OpenID Connect Core section 2)."""
     sub = claims.get("sub")
     if not isinstance(sub, str) or not 0 < len(sub) <= 255:
         raise TokenInvalid("malformed")
@@ -150,7 +153,7 @@ def checked_subject(claims: Mapping[str, Any]) -> str:
 def _key(
     provider: Provider, kid: str | None, algorithm: str, purpose: Purpose, before_asking: Callable[[], None]
 ) -> Key:
-    """The signing key that a header names; an unknown name is looked up once more in fresh keys (key rotation)."""
+    """Returns the key that the header names; an unknown `kid` is looked up once more in fresh keys (key rotation)."""
     try:
         return provider.keys().choose(kid, algorithm)
     except InvalidKeyIdError:

@@ -1,8 +1,8 @@
-"""Token buckets: how often tokens with an unknown key id make the BFF fetch a provider's keys.
+"""Token buckets: bound how often tokens with an unknown key id make the BFF fetch a provider's keys.
 
-Anybody can invent such tokens. So a key id is asked for once in a while, and each purpose has fetches of its own:
-Bearer and logout tokens, which strangers may send, leave those of logins and refreshes alone. For each purpose a
-provider is asked MOST + 60 / ASKED_AGAIN_AFTER times in a minute at most.
+Any client can invent such tokens. So the BFF fetches once per key id and ASKED_AGAIN_AFTER seconds. Each purpose has
+its own bucket, so Bearer and logout tokens from untrusted clients use up no fetch of a login or refresh. For each
+purpose the BFF fetches at most MOST + 60 / ASKED_AGAIN_AFTER times in a minute.
 """
 
 import hashlib
@@ -13,13 +13,13 @@ from enum import Enum, auto
 from bff.lib.ttl_cache import TTLCache
 
 ASKED_AGAIN_AFTER = 10.0
-"""Seconds after which the same key id is asked for again, and in which one more fetch is allowed."""
+"""Seconds until the same key id may cause another fetch, and until a bucket gains one more fetch."""
 MOST = 3
-"""Fetches at once, for so many keys that are new at the same moment."""
+"""A bucket's size: fetches in one burst, for several keys that are new at the same moment."""
 
 
 class Purpose(Enum):
-    """What a signed token is checked for."""
+    """The use for which a signed token is verified."""
 
     LOGIN = auto()
     REFRESH = auto()
@@ -51,7 +51,7 @@ class KeyQuestions:
         self._asked: dict[Purpose, TTLCache[bool]] = {purpose: TTLCache(16) for purpose in Purpose}
 
     def allow(self, purpose: Purpose, kid: str | None) -> bool:
-        """Whether keys may be fetched because of this key id, now, for this purpose."""
+        """Returns whether this key id may cause a fetch now, for this purpose, and counts the fetch."""
         name, now, asked = hashlib.sha256(repr(kid).encode()).digest(), self._clock(), self._asked[purpose]
         with self._changing:
             if asked.get(name, now) or not self._buckets[purpose].take(now):

@@ -1,7 +1,7 @@
-"""Logout tokens: the checks of OpenID Connect Back-Channel Logout 1.0 section 2.6.
+"""Logout token validation: OpenID Connect Back-Channel Logout 1.0 section 2.6.
 
-`exp` is demanded, as section 2.4 has it since its first errata; a provider that leaves it out is not believed. Nor is a
-token that was issued a while ago, whatever its `exp` says, because its `jti` is remembered only so long.
+`exp` is required, as in section 2.4 since its first errata; a token without it is refused. A token issued more than
+OLDEST seconds ago is refused too, whatever its `exp`, because its `jti` is remembered only that long.
 """
 
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ from bff.oidc.key_questions import Purpose
 from bff.oidc.provider import Provider, of_issuer
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
-OLDEST = 300  # seconds since it was issued
+OLDEST = 300  # seconds since the token was issued
 _TYPES = ("logout+jwt", "application/logout+jwt", "jwt")
 
 
 @dataclass(frozen=True)
 class LogoutToken:
-    """Whose sessions to end: those of the provider's session `sid`, or else all of `sub`; one of the two is there.
+    """Names the sessions to end: those of the provider's session `sid`, or else all of `sub`. At least one is set.
 
-    Never accepted again from `dead_at` on, in Unix seconds.
+    dead_at: Unix seconds from which the token is never accepted again.
     """
 
     idp: str
@@ -32,7 +32,7 @@ class LogoutToken:
 
 
 def checked_logout_token(text: str, providers: Mapping[str, Provider], now: float) -> LogoutToken:
-    """Raises TokenInvalid; ProviderUnavailable when the keys cannot be had."""
+    """Raises TokenInvalid; ProviderUnavailable when the keys cannot be fetched."""
     token = parse(text)
     claims = token.claims
     provider = of_issuer(providers, claims.get("iss"))
@@ -56,13 +56,13 @@ def checked_logout_token(text: str, providers: Mapping[str, Provider], now: floa
 
 
 def _says_logout(claims: Mapping[str, Any]) -> bool:
-    """With a nonce it could be an ID token that somebody passes off as this."""
+    """Whether the claims are a logout event. A token with a nonce could be an ID token in a logout token's place."""
     events = claims.get("events")
     return isinstance(events, dict) and isinstance(events.get(EVENT), dict) and "nonce" not in claims
 
 
 def _name(claims: Mapping[str, Any], name: str) -> str | None:
-    """None when it is absent. Raises TokenInvalid when it is there and no text."""
+    """Returns the claim's text, None when it is absent. Raises TokenInvalid for any other value."""
     value = claims.get(name)
     if name in claims and not (isinstance(value, str) and value):
         raise TokenInvalid("malformed")

@@ -1,7 +1,7 @@
-"""One OpenID Provider: its metadata, its keys, and calls to its endpoints.
+"""Client of one OpenID Provider: its metadata, its keys, and calls to its endpoints.
 
-Metadata (OpenID Connect Discovery 1.0) and keys are fetched when first needed, refreshed now and then, and served
-from the last good copy while the provider is away.
+Metadata (OpenID Connect Discovery 1.0) and keys come from stale-if-error caches. A worker fetches them when first
+needed and refreshes them before they are an hour old. While the provider is unavailable, the last good copy serves.
 """
 
 import logging
@@ -31,11 +31,11 @@ log = logging.getLogger(__name__)
 METADATA_LIFE = 3600.0
 KEYS_LIFE = 3600.0
 CALL_LIMIT = 5.0
-"""Seconds that one answer of a provider may take, with whatever must be asked before it and with every repetition."""
+"""Seconds of one answer of a provider, including retries and the metadata that must be fetched first."""
 RENEWED_AHEAD = 900.0
-"""Seconds before the end of those lives from which on they are fetched anew in the background."""
+"""Seconds before the end of a life from which a background task fetches anew."""
 
-# Where this BFF proves who it is, and so where a provider may have another address for mutual TLS (RFC 8705 section 5).
+# Endpoints at which this BFF authenticates, so a provider may list an alias for mutual TLS (RFC 8705 section 5).
 _PROVED = frozenset(
     {"token_endpoint", "pushed_authorization_request_endpoint", "introspection_endpoint", "revocation_endpoint"}
 )
@@ -50,7 +50,7 @@ _ENDPOINTS = (
 
 @dataclass(frozen=True)
 class Metadata:
-    """What discovery says and the BFF uses; an absent endpoint is None."""
+    """The members of a discovery document that the BFF uses; an absent endpoint is None."""
 
     issuer: str
     authorization_endpoint: str
@@ -75,8 +75,8 @@ class Provider:
         monotonic: Callable[[], float] = time.monotonic,
         later: Callable[[Callable[[], None]], None] = lambda work: work(),
     ) -> None:
-        """clock: Unix seconds, for what the BFF signs. monotonic: by which copies age, and the one of `http`. later:
-        does some work while the caller goes on."""
+        """clock: Unix seconds, for the BFF's assertions. monotonic: for the age of copies, and the clock of `http`.
+        later: runs work in the background."""
         self.config = config
         self._http = http
         self._monotonic = monotonic
@@ -91,36 +91,38 @@ class Provider:
         return self.config.id
 
     def metadata(self) -> Metadata:
-        """Raises ProviderUnavailable when there never was a good copy."""
+        """Raises ProviderUnavailable when no fetch has ever succeeded."""
         return self._metadata.get()
 
     def keys(self) -> PublicKeys:
-        """The provider's public keys. Raises ProviderUnavailable when there never was a good copy."""
+        """The provider's public keys. Raises ProviderUnavailable when no fetch has ever succeeded."""
         return self._keys.get()
 
     def newer_keys(self, purpose: Purpose, kid: str | None) -> PublicKeys:
-        """Fetched anew, since a token for this purpose names a key that is not among those that are kept; the kept ones
-        when such tokens have asked for enough fetches. Raises ProviderUnavailable as `keys`."""
+        """Fetches the keys anew for a token with an unknown key id.
+
+        Returns the cached keys when the bucket of this purpose is empty. Raises ProviderUnavailable as `keys` does.
+        """
         return self._keys.refetch() if self._questions.allow(purpose, kid) else self._keys.landed()
 
     def within(self, seconds: float) -> AbstractContextManager[None]:
-        """All that one request waits for this provider is over after so many seconds, however many calls it makes."""
+        """Sets a deadline for all calls to this provider inside the block, however many there are."""
         return deadline.ends_by(self._monotonic() + seconds)
 
     def public_keys(self) -> list[dict[str, str]]:
-        """The JWKs of this BFF that the provider may have to verify what the BFF signs for it."""
+        """The JWKs with which the provider verifies this BFF's assertions."""
         return self._auth.public_keys()
 
     def check(self) -> None:
-        """Fetch discovery now and keep it. Raises ProviderUnavailable."""
+        """Fetches discovery now and keeps it. Raises ProviderUnavailable."""
         self._metadata.refresh()
 
     def require_reachable(self) -> None:
-        """Raises ProviderUnavailable when the provider did not answer when last asked, nor does now."""
+        """Raises ProviderUnavailable when the provider answered neither the last call nor a call made now."""
         self._reachable.require()
 
     def renew(self) -> None:
-        """Fetch what is soon too old, before a login or a token has to wait for it.
+        """Fetches copies that are due soon, before a login or a token has to wait for them.
 
         Raises ProviderUnavailable; the last good copies stay.
         """
@@ -139,8 +141,10 @@ class Provider:
         repeatable: bool = False,
         foreign: bool = False,
     ) -> Response:
-        """A client-authenticated POST; endpoint is the metric's name for it. repeatable, foreign: as HttpClient has it.
-        Raises UpstreamError."""
+        """Sends a client-authenticated POST. endpoint: its name in the metric. repeatable, foreign: as in HttpClient.
+
+        Raises UpstreamError.
+        """
         prove = partial(self._auth.apply, audience=self.metadata().issuer)
         return self._measured(
             endpoint,
@@ -158,7 +162,7 @@ class Provider:
     def get(
         self, endpoint: str, url: str, headers: Mapping[str, str] | None = None, *, foreign: bool = False
     ) -> Response:
-        """foreign: as HttpClient has it. Raises UpstreamError."""
+        """foreign: as in HttpClient. Raises UpstreamError."""
         return self._measured(endpoint, lambda: self._http.get(url, target=endpoint, headers=headers, foreign=foreign))
 
     def _measured(self, endpoint: str, call: Callable[[], Response]) -> Response:
@@ -191,7 +195,7 @@ class Provider:
             raise ProviderUnavailable("The provider's discovery document is incomplete.") from err
 
     def _fetch_keys(self) -> PublicKeys:
-        with self.within(CALL_LIMIT):  # metadata included, where that has to be fetched first
+        with self.within(CALL_LIMIT):  # includes the metadata, where that must be fetched first
             published = self._fetched("jwks", self.metadata().jwks_uri).get("keys")
         keys = [key for key in map(_key, published if isinstance(published, list) else []) if key]
         if not keys:
@@ -209,7 +213,7 @@ class Provider:
 
 
 def of_issuer(providers: Mapping[str, Provider], issuer: object) -> Provider | None:
-    """The provider whose issuer identifier this is, to the letter (OpenID Connect Core section 3.1.3.7)."""
+    """Returns the provider with exactly this issuer identifier (OpenID Connect Core section 3.1.3.7)."""
     for provider in providers.values():
         if provider.config.issuer == issuer:
             return provider
@@ -217,7 +221,7 @@ def of_issuer(providers: Mapping[str, Provider], issuer: object) -> Provider | N
 
 
 def _key(published: object) -> Key | None:
-    """None for a key that is not understood or lacks something: RFC 7517 section 5 says to ignore those."""
+    """Returns None for an unknown or incomplete key: a client ignores those (RFC 7517 section 5)."""
     try:
         return import_key(published) if isinstance(published, dict) else None
     except (JoseError, KeyError, TypeError, ValueError):
@@ -225,8 +229,10 @@ def _key(published: object) -> Key | None:
 
 
 def insecure_endpoints(issuer: str, content: Mapping[str, Any]) -> Iterator[str]:
-    """The names of endpoints that are not https although the issuer is: an answer by plain http proves nobody's word,
-    and a secret goes to whoever listens (OpenID Connect Discovery 1.0 section 3)."""
+    """Yields the endpoints without https although the issuer has it (OpenID Connect Discovery 1.0 section 3).
+
+    Over plain http an attacker on the network may forge answers and read secrets.
+    """
     if not issuer.lower().startswith("https:"):
         return
     aliases = content.get("mtls_endpoint_aliases")
@@ -238,7 +244,7 @@ def insecure_endpoints(issuer: str, content: Mapping[str, Any]) -> Iterator[str]
 
 
 def _metadata(content: Mapping[str, Any], *, mutual_tls: bool) -> Metadata:
-    """Raises KeyError when an endpoint is missing that no login can do without."""
+    """Raises KeyError when an endpoint is missing that every login needs."""
     aliases = content.get("mtls_endpoint_aliases") if mutual_tls else None
     aliases = aliases if isinstance(aliases, dict) else {}
 

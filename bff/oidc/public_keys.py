@@ -1,4 +1,4 @@
-"""The keys that a provider publishes (JWKS, RFC 7517), and which of them a signature is to be checked with."""
+"""JWK Set of a provider (RFC 7517): selects the key that verifies a signature."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,16 @@ from joserfc.jwk import Key
 
 
 class PublicKeys:
-    """One state of a provider's key set."""
+    """One fetched version of a provider's key set."""
 
     def __init__(self, keys: Sequence[Key]) -> None:
         self._keys = tuple(keys)
 
     def choose(self, kid: str | None, algorithm: str) -> Key:
-        """The key of that name that may be used so; without a name, the one key that fits the algorithm (OpenID
-        Connect Core section 10.1). Raises InvalidKeyIdError."""
+        """Returns the key with this `kid` and a fitting `use` and `alg`.
+
+        Without a `kid`, exactly one key must fit (OpenID Connect Core section 10.1). Raises InvalidKeyIdError.
+        """
         named = [key for key in self._keys if kid is None or key.kid == kid]
         fitting = [key for key in named if key.get("use") in (None, "sig") and key.get("alg") in (None, algorithm)]
         if not fitting or (kid is None and len(fitting) > 1):

@@ -1,8 +1,9 @@
-"""Is the provider there? Asked before a person is sent to it: a copy of its metadata says nothing of that.
+"""Passive health check: whether a provider answers, checked before a login sends a browser to it.
 
-Every call to the provider leaves word, the health check's too. While the last one got no answer, a login first asks for
-the metadata anew: one at a time, and once in a while. So an outage is told at once, and its end is noticed by the next
-login.
+A cached copy of the metadata does not show whether the provider is up. So every call to the provider records its
+outcome, the health check's too. While the last call is unanswered, a login first fetches the metadata: one login at a
+time, at most every ASKED_AGAIN_AFTER seconds. So a login fails at once during an outage, and the next one notices its
+end.
 """
 
 import threading
@@ -16,17 +17,19 @@ ASKED_AGAIN_AFTER = 2.0
 
 class Reachable:
     def __init__(self, ask: Callable[[], None], clock: Callable[[], float]) -> None:
-        """ask: raises ProviderUnavailable, and leaves word by `note`. clock: seconds that only go forward."""
+        """ask: calls the provider and then `note`; raises ProviderUnavailable. clock: seconds that only go forward."""
         self._ask = ask
         self._clock = clock
         self._lock = threading.Lock()
         self._answers = True
         self._asked_at = float("-inf")
-        self._answered_at = float("-inf")  # when a login asked in doubt, and had an answer
+        self._answered_at = float("-inf")  # when the provider last answered a login's own check
 
     def note(self, *, answered: bool, asked: bool) -> None:
-        """What became of a call. asked: whether it was for the metadata. What another endpoint does not answer may be
-        due to a single person's code, and refuses nobody else's login."""
+        """Records the outcome of a call. asked: whether the call fetched the metadata.
+
+        A failure at another endpoint may be due to one user's code, so it does not refuse other logins.
+        """
         self._answers = answered
         if asked and not answered:
             self._asked_at = self._clock()

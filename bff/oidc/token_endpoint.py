@@ -1,7 +1,7 @@
-"""The token endpoint (RFC 6749 section 3.2), for every grant: one request, one kind of answer, two kinds of failure.
+"""Token endpoint client (RFC 6749 section 3.2), for every grant: one request, one response type, two exceptions.
 
-Which kind a failure is decides whether a session lives, so it is told by type: `GrantRefused` is the provider's word
-about this very grant or client, `RequestFailed` says that it has not spoken, or not clearly.
+The exception's type decides whether a session survives. `GrantRefused`: the provider refuses this grant or client.
+`RequestFailed`: the provider gave no answer, or no clear one.
 """
 
 import logging
@@ -30,8 +30,8 @@ _TRY_LATER = frozenset({408, 425, 429})
 
 
 class RequestFailed(Exception):
-    """reason: timeout, connection, circuit_open, busy, server_error, bad_response; lock_timeout for a caller that
-    waited in vain."""
+    """reason: timeout, connection, circuit_open, busy, server_error, bad_response; lock_timeout when the wait for
+    another refresh timed out."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -56,10 +56,10 @@ class TokenEndpoint:
     def request(
         self, provider: Provider, grant: str, form: Mapping[str, str], *, key: str | None = None, scope: str = ""
     ) -> TokenResponse:
-        """Ask for tokens. grant: the metric's name for it. key: bind the tokens to this key (RFC 9449). scope: all that
-        the access token must be good for.
+        """Requests tokens. grant: its name in the metric. key: binds the tokens to this key (RFC 9449). scope: the
+        scopes that the access token must have.
 
-        Raises GrantRefused, RequestFailed. An answer with a fault is counted by it, and still returned.
+        Raises GrantRefused, RequestFailed. A response with a fault is counted by its fault and still returned.
         """
         try:
             with provider.within(CALL_LIMIT):
@@ -88,7 +88,7 @@ class TokenEndpoint:
 
 
 def _content(answer: Response) -> Mapping[str, object]:
-    """Raises UpstreamError for an answer that is no JSON object, unless the provider is in trouble anyway."""
+    """Raises UpstreamError for an answer that is no JSON object, unless its status already means a server error."""
     try:
         return answer.json()
     except UpstreamError:

@@ -1,7 +1,7 @@
-"""What a token endpoint's answer holds (RFC 6749 section 5.1), read as something that may lie.
+"""Tolerant reader of token responses (RFC 6749 section 5.1); their content is untrusted.
 
-An answer with one lie in it is not thrown away: when the provider has replaced the refresh token, the new one is the
-only one that works, whatever else is wrong. So reading never fails. It says what is usable, and names what is wrong.
+A response with one bad member is still used. After the provider has rotated the refresh token, only the new one works,
+whatever else is wrong. So parsing never fails: it returns the usable tokens and names the fault.
 """
 
 import random
@@ -17,14 +17,14 @@ ASSUMED_LIFE = 300.0
 
 _LONGEST_LIFE = 10 * 365 * 86400.0
 _SECONDS = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,9})?")
-# Named, but nothing is wrong with the token: RFC 6749 only recommends expires_in.
+# Reported as a fault, although the token is good: RFC 6749 only recommends expires_in.
 TOLERATED = "expires_in_missing"
 
 
 @dataclass(frozen=True)
 class TokenResponse:
-    """access: None when there is none that could be used. fault: what is wrong with the answer, None when nothing is:
-    access_token, token_type, expires_in, expires_in_missing, scope."""
+    """access: None without a usable token. fault: the member that is wrong (access_token, token_type, expires_in,
+    expires_in_missing, scope), None for a good response."""
 
     access: AccessToken | None
     refresh_token: str | None = field(default=None, repr=False)
@@ -36,13 +36,13 @@ class TokenResponseParser:
     def __init__(
         self, threshold: float, clock: Callable[[], float], spread: Callable[[float, float], float] = random.uniform
     ) -> None:
-        """threshold: seconds before its end at which a token is to be replaced; less for a token of a short life."""
+        """threshold: seconds before its expiry at which a token is due for refresh; less for a short-lived token."""
         self._threshold = threshold
         self._clock = clock
         self._spread = spread
 
     def parse(self, content: Mapping[str, Any], *, token_type: str, scope: str = "") -> TokenResponse:
-        """token_type: the one that was asked for, Bearer or DPoP. scope: all that the token must be good for."""
+        """token_type: the requested type, Bearer or DPoP. scope: the scopes that the token must have."""
         refresh_token, id_token = printable(content.get("refresh_token")), printable(content.get("id_token"))
         value = printable(content.get("access_token"))
         if value is None or str(content.get("token_type", "")).lower() != token_type.lower():
@@ -57,13 +57,13 @@ class TokenResponseParser:
         now = self._clock()
         if life is None:
             return AccessToken(value, now + ASSUMED_LIFE, None, scope, token_type)
-        # Not all at the same moment, and never more than a fifth of the life ahead.
+        # Jitter, so that tokens of one moment are not all refreshed at once; at most a fifth of the life ahead.
         ahead = min(self._threshold, life / 5) * self._spread(0.75, 1.0)
         return AccessToken(value, now + life - ahead, now + life, scope, token_type)
 
 
 def _life(value: object) -> tuple[float | None, str | None]:
-    """(seconds, fault)."""
+    """Returns (seconds or None when unknown, fault or None)."""
     if value is None:
         return None, TOLERATED
     if isinstance(value, str) and _SECONDS.fullmatch(value):
@@ -74,5 +74,8 @@ def _life(value: object) -> tuple[float | None, str | None]:
 
 
 def printable(value: object) -> str | None:
-    """Printable ASCII, as tokens are by RFC 6749 appendix A; nothing else could be sent on in a header or URL."""
+    """Returns the value if it is printable ASCII, as tokens are (RFC 6749 appendix A), else None.
+
+    Other text would not fit into a header or URL.
+    """
     return value if isinstance(value, str) and value and value.isascii() and value.isprintable() else None

@@ -1,4 +1,4 @@
-"""The userinfo endpoint (OpenID Connect Core section 5.3): a person's claims, by their access token."""
+"""Userinfo client (OpenID Connect Core section 5.3): a user's claims by their access token."""
 
 import logging
 from typing import Any
@@ -17,9 +17,11 @@ class UserInfo:
         self._dpop = dpop
 
     def claims(self, provider: Provider, sub: str, access: AccessToken, dpop_key: str | None) -> dict[str, Any] | None:
-        """The claims of this person; None, logged, when the provider has no such endpoint, does not answer, or answers
-        with another subject's claims, which must not be used (section 5.3.2). Raises ProviderUnavailable when the
-        provider's metadata cannot be had."""
+        """Returns this user's claims, or None when the provider has no userinfo endpoint.
+
+        Also returns None, logged, when the provider does not answer or answers with another subject's claims, which
+        section 5.3.2 forbids to use. Raises ProviderUnavailable when the provider's metadata is unavailable.
+        """
         with provider.within(CALL_LIMIT):
             return self._claims(provider, sub, access, dpop_key)
 

@@ -1,1 +1,1 @@
-"""The HTTP faces of the modules below: thin views, one pipeline, and verify in front of Flask."""
+"""HTTP layer: thin views over the layers below, one pipeline around them, and verify in front of Flask."""

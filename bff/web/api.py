@@ -1,8 +1,7 @@
-"""The API proxy: `/api/**` as `config/routes.yaml` says.
+"""Reverse proxy: `/api/**` by the routes of `config/routes.yaml`.
 
-The request target is taken as it was sent: what the routes match and the policy decides about is, byte for byte, what
-the service gets (ADR 12). The view is in the order in which a request must prove itself; nothing is read from it, or
-asked about it, before that is worth the trouble.
+The proxy uses the request target as the client sent it. Routes, policy and service see the same bytes (ADR 12). The
+view checks a request in order of cost. It reads a body or asks the policy only after the cheaper checks have passed.
 """
 
 from typing import Any
@@ -33,13 +32,13 @@ from bff.web.streaming import StreamedBody
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 LONGEST_ASKED = 1024 * 1024
-"""Bytes of a body that the policy is asked about; it is read into memory."""
+"""Most bytes of a body that the policy sees; the worker reads it into memory."""
 
 _WITHOUT_BODY = frozenset({204, 205, 304})
 
 
 class Anything(BaseConverter):
-    """The rest of a path, whatever it is."""
+    """Matches the rest of a path, with any characters."""
 
     regex = ".*?"
     part_isolating = False
@@ -55,7 +54,7 @@ def blueprint(table: RouteTable) -> Blueprint:
     @routes.route("/api/<anything:_rest>", methods=METHODS, provide_automatic_options=False)
     @policy(session=False, csrf=False, own_body=False)
     def proxied(_rest: str) -> Response:
-        """The policy above is only for the table of routes, which has one for each of its own."""
+        """The decorator's policy opens the view, because each route in the table has an `auth` of its own."""
         _name_route(None, "/api/*")
         path, mark, query = _target().partition("?")
         match = table.match(request.method, path)
@@ -67,7 +66,7 @@ def blueprint(table: RouteTable) -> Blueprint:
 
 
 def bound_for(table: RouteTable, proxy: Forwarder, method: str, target: str) -> Bound | None:
-    """Where a request will go, and None for what is no route's; asked by a worker before it gives it a thread."""
+    """Returns a request's destination, None without a route. A worker asks before it gives the request a thread."""
     if not target.startswith("/api/"):
         return None
     try:
@@ -78,13 +77,13 @@ def bound_for(table: RouteTable, proxy: Forwarder, method: str, target: str) -> 
 
 
 def _name_route(endpoint: str | None, path: str) -> None:
-    """In metrics, in the access log, and in the request's span: the path itself names people and things."""
+    """Names the route in metrics, access log and span, because the path itself may hold personal data."""
     g.endpoint, request.environ[ROUTE] = endpoint, path
     traces.name_request(request.method, path)
 
 
 def _answered(match: Match, query: str, target: str) -> Response:
-    """target: what the service gets to see."""
+    """target: the request target for the service."""
     route, body = match.route.settings, _body(match.route.settings.body_limit)
     caller = None if route.auth is Auth.NONE else authenticate(route.auth, navigable=route.navigable)
     _limit(route, caller)
@@ -98,7 +97,7 @@ def _answered(match: Match, query: str, target: str) -> Response:
 
 
 def _place(service: str) -> Place:
-    """In the service's bulkhead; a worker may have taken one already. Raises Busy."""
+    """Returns a place in the service's bulkhead; the worker may have taken it already. Raises Busy."""
     bulkhead, take = services().proxy.bulkhead(service), getattr(_socket(), "take_place", None)
     place: Place | None = take() if take else None
     return place if place is not None and place.bulkhead is bulkhead else bulkhead.enter()
@@ -134,7 +133,7 @@ def _sent(
 
 
 def _target() -> str:
-    """As it was sent, where the server tells."""
+    """Returns the request target as the client sent it (RAW_URI), else rebuilt from the path and query."""
     raw: str = request.environ.get("RAW_URI") or ""
     if raw:
         return raw
@@ -153,7 +152,7 @@ def _body(limit: int) -> RequestBody | None:
 
 
 def _kept(body: RequestBody | None, *, needed: bool) -> bytes | RequestBody | None:
-    """The body itself when it is small or the policy is asked about it, else as it arrives."""
+    """Returns the body's bytes when it is small or the policy needs it, else a stream."""
     if body is None:
         return None
     if not needed:
@@ -166,13 +165,13 @@ def _kept(body: RequestBody | None, *, needed: bool) -> bytes | RequestBody | No
 
 
 def _limit(route: RouteSettings, caller: Principal | None) -> None:
-    """Per session where there is one, else per address. Raises RateLimited; StoreUnavailable when that is declared."""
+    """Counts per session if there is one, else per address. Raises RateLimited; StoreUnavailable for a closed limit."""
     if route.rate_limit is not None:
         limits.check(f"route:{route.id}", caller.session if caller else None)
 
 
 def _check_scopes(route: RouteSettings, caller: Principal | None) -> None:
-    """Raises InsufficientScope, and what a session's token raises."""
+    """Raises InsufficientScope, and for a session the errors of TokenService.ensure_token."""
     if not route.scopes or caller is None:
         return
     held = caller.scopes
@@ -227,7 +226,7 @@ def _passed_back(answer: UpstreamResponse, route: RouteSettings) -> Response:
     if not any(name.lower() == "content-type" for name, _ in headers):
         del response.headers["Content-Type"]
     if request.method == "HEAD" or answer.status in _WITHOUT_BODY:
-        response.automatically_set_content_length = False  # of HEAD it is what a GET would bring, or unknown
+        response.automatically_set_content_length = False  # for HEAD it is the length of the GET's body, or unknown
         answer.close()
     else:
         response.response = StreamedBody(answer, request.environ)

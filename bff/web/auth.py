@@ -1,4 +1,4 @@
-"""Log in, who am I, log out: the endpoints that a browser application talks to."""
+"""Session endpoints for a browser application: login, callback, session, CSRF token, logout."""
 
 import contextlib
 import time
@@ -82,7 +82,7 @@ def _to_provider(started: LoginRedirect) -> BaseResponse:
 @blueprint.get(f"{CALLBACK_PATH}/<alias>")
 @policy(session=False, csrf=False, cross_site=True, limit="callback")
 def callback(alias: str | None = None) -> BaseResponse:
-    """alias: of one provider among several, each of which has an address of its own."""
+    """alias: of the provider, if there are several; each has its own redirect URI."""
     start = time.perf_counter()
     own = services().settings.base_url + CALLBACK_PATH
     try:
@@ -115,14 +115,14 @@ def _begin_again(overtaken: Overtaken) -> BaseResponse:
 
 @blueprint.errorhandler(LoginFailed)
 def login_failed(error: LoginFailed) -> BaseResponse:
-    """A browser that is logged in already (another tab was quicker) goes to its page instead of reading about it."""
+    """Redirects a browser that is logged in already (another tab was faster) to its page instead of an error."""
     services().audit.security(_LOGIN_EVENTS.get(error.code, SecurityEvent.LOGIN_FAILED), reason=error.code)
     if error.code.startswith("state_") and _logged_in():
         return redirect(context.page_of(error.login))
     rounds.explain_lost_attempt(error, request.args.get("state", ""))
     response = answer(error)
     if error.code == "loop":
-        rounds.forget(response)  # another try is one
+        rounds.forget(response)  # so that the user can try again
     return response
 
 
@@ -130,7 +130,7 @@ def login_failed(error: LoginFailed) -> BaseResponse:
 @blueprint.get("/api/auth/session")
 @policy(session=False, csrf=False)
 def session() -> Response:
-    """200 whether or not somebody is logged in; with ?touch=false it does not extend the session."""
+    """Answers 200 with and without a session; ?touch=false does not extend the session."""
     current = context.present_session(touch=request.args.get("touch") != "false")
     if current is None:
         return jsonify(authenticated=False, login_url=context.login_url())
@@ -155,7 +155,7 @@ def csrf_token() -> Response:
 
 
 class _TrueOrFalse(fields.Boolean):
-    """Of JSON; marshmallow's own field also takes text and numbers for one."""
+    """A JSON boolean. marshmallow's own field also accepts text and numbers."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
@@ -186,7 +186,7 @@ def logout() -> BaseResponse:
 @blueprint.get("/auth/logout")
 @policy(session=False, csrf=False, cross_site=True)
 def logout_by_navigation() -> BaseResponse:
-    """With a valid csrf parameter it logs out; without one it asks, so that no foreign link can log anybody out."""
+    """Logs out with a valid csrf parameter; without one it asks first, so that a foreign link cannot log a user out."""
     current = context.present_session()
     if current is None:
         return redirect("/")
@@ -194,13 +194,13 @@ def logout_by_navigation() -> BaseResponse:
         return _confirmation(current)
     response = redirect("/")
     url = _end(current, response, everywhere=False)
-    # A script that follows a redirect may learn where it led; a navigation shows that to nobody but the person.
+    # A script that follows a redirect may read its target; a navigation shows it only to the user.
     response.location = url if url and problem.is_navigation(request.environ) else _one_time(url, response)
     return response
 
 
 def _confirmation(current: Session) -> Response:
-    """The form leads on to the provider, and from there to wherever its own logout leads."""
+    """Returns the confirmation page. Its form leads to the provider, and from there to any page of the provider's."""
     response = make_response(render_template("logout.html", csrf=services().csrf.issue(current)))
     issuers = (urlsplit(provider.issuer) for provider in services().settings.providers)
     over_http = sorted({f"http://{parts.netloc}" for parts in issuers if parts.scheme == "http"})
@@ -209,41 +209,46 @@ def _confirmation(current: Session) -> Response:
 
 
 def _login_result(err: BFFError) -> str:
-    """The word of the metric: of a kind of error, be it a special one, else the error's own."""
+    """Returns the metric's result: by the error's type or base type, else the error's own code."""
     return next((word for kind, word in _LOGIN_RESULTS.items() if isinstance(err, kind)), err.code)
 
 
 @blueprint.get(logout_at_provider.END_SESSION_PATH)
 @policy(session=False, csrf=False, cross_site=True, limit="end_session")
 def end_session() -> BaseResponse:
-    """The one-time address that a page got as logout_url. One that is used, too old or another browser's is no error:
-    whoever has it is logged out here."""
+    """The one-time address that a page got as logout_url.
+
+    A used, expired or another browser's ticket is no error: the BFF has ended that session already.
+    """
     if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
         raise BadRequest("Send the browser to logout_url as a navigation.")
     url, sent = None, cookies.of_flow(logout_at_provider.COOKIE)
     try:
         url = services().end_session.take(request.args.get("ticket", ""), sent[0] if sent else "")
-    except KeyElsewhere:  # the next attempt may reach an instance that knows where to
+    except KeyElsewhere:  # a retry may reach an instance that can open the ticket
         raise
     except StoreUnavailable:
         pass
     if url is None:
         return redirect("/") if _logged_in() else make_response(render_template("logged_out.html"))
     response = redirect("/")
-    response.location = url  # set afterwards, so that the body does not repeat it
+    response.location = url  # set afterwards, so that the body does not contain the ID token
     cookies.forget_flow(response, logout_at_provider.COOKIE, samesite=services().settings.cookies.samesite)
     return response
 
 
 def _one_time(url: str | None, response: BaseResponse) -> str:
-    """Where a page may send the browser to end the provider's session: an address of ours that leads to url, so that
-    the page sees no ID token; the start page when there is none."""
+    """Returns the address to which a page sends the browser to end the provider's session.
+
+    It is a one-time address of ours that redirects to url, so that the page sees no ID token. Without a url it is the
+    start page.
+    """
     base_url = services().settings.base_url
     if url is None:
         return f"{base_url}/"
     try:
         ticket = services().end_session.keep(url)
-    except StoreUnavailable:  # the session has ended here, and only the provider's lives on
+    except StoreUnavailable:  # our session has ended; only the provider's lives on
         return f"{base_url}/"
     cookies.keep_flow(
         response,
@@ -256,11 +261,14 @@ def _one_time(url: str | None, response: BaseResponse) -> str:
 
 
 def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str | None:
-    """End the session here, revoke its tokens, clear the cookies; where the provider's own session ends, None when it
-    has no such address. The address holds the ID token, which is for no page to see."""
+    """Ends the session here, revokes its tokens and clears the cookies.
+
+    Returns the URL that ends the provider's session, None if there is none. The URL holds the ID token, so no page may
+    see it.
+    """
     start, service = time.perf_counter(), services()
     provider, held = service.providers.get(current.idp), None
-    with contextlib.suppress(StoreUnavailable):  # whether the session can end is for its end to say
+    with contextlib.suppress(StoreUnavailable):  # ending the session below raises if the store is really unavailable
         held = service.token_store.read(current.key)
     if everywhere:
         ended = service.authenticator.end_all_of(current, EndReason.LOGOUT_EVERYWHERE)
@@ -281,32 +289,35 @@ def _end(current: Session, response: BaseResponse, *, everywhere: bool) -> str |
 
 
 def _home(completed: LoginResult) -> BaseResponse:
-    """To the page that the login was for. A redirect of a navigation that another site began carries no Strict cookie
-    (RFC 6265bis section 5.2); a page of ours begins a navigation of its own. So it does in a loop, whose redirects the
-    browser would otherwise give up before the loop is noticed, after twenty."""
+    """Sends the browser to the page that the login was for.
+
+    A redirect in a navigation from another site carries no Strict cookie (RFC 6265bis section 5.2). So a page of ours
+    starts a new navigation. It does so in a login loop too: the browser aborts after twenty redirects, before the BFF
+    would notice the loop.
+    """
     strict = services().settings.cookies.samesite == "Strict"
     if not strict and rounds.so_far(completed.idp, completed.return_to) < rounds.SUSPICIOUS:
         return redirect(completed.return_to)
     response = make_response(render_template("logged_in.html", return_to=completed.return_to))
-    response.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"  # as of the redirect that it stands for
+    response.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"  # as for the redirect that the page replaces
     return response
 
 
 def _logged_in() -> bool:
-    """False as well when the store cannot tell: then the login's own failure is what there is to say."""
+    """False also when the store is unavailable: then the answer shows the login's own failure."""
     with contextlib.suppress(StoreUnavailable):
         return context.present_session() is not None
     return False
 
 
 def _refuse_duplicates() -> None:
-    """RFC 6749 section 3.1: a parameter sent twice makes the request invalid, whichever value would win."""
+    """Raises LoginFailed for a repeated parameter, which makes the request invalid (RFC 6749 section 3.1)."""
     if any(len(values) > 1 for _, values in request.args.lists()):
         raise LoginFailed("The answer repeats a parameter.", code="idp_error")
 
 
 def _begin_session(completed: LoginResult) -> BaseResponse:
-    """A new session under a new id; the one that this browser had before ends."""
+    """Creates a session under a new id and ends this browser's former one (session fixation)."""
     service, former, client = services(), context.present_session(), context.client()
     cookie, new = service.store.create(
         completed.user,
@@ -323,7 +334,7 @@ def _begin_session(completed: LoginResult) -> BaseResponse:
         service.authenticator.discard(new)
         raise
     if former is not None:
-        with contextlib.suppress(StoreUnavailable):  # it ends by itself when idle; this login has succeeded
+        with contextlib.suppress(StoreUnavailable):  # the former session ends when idle; this login has succeeded
             service.authenticator.replace(former, new)
     service.audit.security(SecurityEvent.LOGIN_SUCCEEDED, session=new.reference, idp=completed.idp)
     response = _home(completed)

@@ -1,7 +1,7 @@
-"""POST /api/v1/metrics: what browsers report, counted.
+"""Beacon endpoint, POST /api/v1/metrics: counts the events that browsers report.
 
-Made for `navigator.sendBeacon`, which sends text/plain without a preflight, as well as for fetch with JSON. It works
-without a session, and without the store unless its limit is declared closed.
+It serves `navigator.sendBeacon`, which sends text/plain without a preflight, and fetch with JSON. It needs no session,
+and no store unless the operator declared its limit closed.
 """
 
 from collections.abc import Collection
@@ -20,7 +20,7 @@ _UTF_8 = frozenset({"utf-8", "utf8"})
 
 
 def blueprint(events: Collection[str]) -> Blueprint:
-    """events: the names that are counted by name."""
+    """events: the event names with a counter of their own."""
     routes = Blueprint("beacon", __name__)
     count, observe = metrics.public_event_recorders(events), metrics.web_vital_recorders()
 
@@ -46,14 +46,14 @@ def blueprint(events: Collection[str]) -> Blueprint:
 
 
 def _body() -> bytes:
-    """At most beacon.LONGEST bytes of UTF-8; a longer body is not read to its end, a compressed one not at all."""
+    """Returns at most reports.LONGEST bytes of UTF-8. Reads no more of a longer body, none of a compressed one."""
     if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise ReportMediaType("The body must not be compressed.", headers=[("Accept-Encoding", "identity")])
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if request.mimetype not in _MEDIA_TYPES or charset not in _UTF_8:
         raise ReportMediaType("The body must be application/json or text/plain, in UTF-8.")
     announced = request.content_length or 0
-    request.max_content_length = reports.LONGEST + 1  # as much as is read of a body of unknown length
+    request.max_content_length = reports.LONGEST + 1  # the most bytes read of a body of unknown length
     body = b"" if announced > reports.LONGEST else request.get_data(cache=False)
     if max(announced, len(body)) > reports.LONGEST:
         raise ReportTooLarge(f"A report has at most {reports.LONGEST} bytes.")

@@ -1,4 +1,4 @@
-"""The Bearer token of a request (RFC 6750 section 2.1)."""
+"""Bearer authentication: reads and validates a request's token (RFC 6750 section 2.1)."""
 
 import re
 
@@ -12,7 +12,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
 
 def presented_token() -> BearerClaims:
-    """The valid Bearer token of this request.
+    """Returns the claims of this request's valid Bearer token.
 
     Raises TokenRequired, InvalidRequest, InvalidToken, RateLimited, ProviderUnavailable, StoreUnavailable.
     """
@@ -21,8 +21,8 @@ def presented_token() -> BearerClaims:
 
 
 def bearer_token(authorization: str | None) -> str:
-    """authorization: the header of that name. Raises TokenRequired without a Bearer token, InvalidRequest when what
-    stands there cannot be one."""
+    """authorization: the header of that name. Raises TokenRequired without a Bearer token, InvalidRequest for a
+    malformed one (RFC 6750 section 2.1)."""
     scheme, _, token = (authorization or "").strip().partition(" ")
     if scheme.lower() != "bearer":
         raise TokenRequired

@@ -1,4 +1,4 @@
-"""Answers that are the same for everybody, and of which browsers and caches in between may keep a copy for an hour."""
+"""Conditional GET: public answers, equal for all clients, that browsers and shared caches may keep for an hour."""
 
 from flask import request
 from werkzeug.wrappers import Response
@@ -7,7 +7,7 @@ _LIFE = 3600
 
 
 def cacheable(content: bytes, mimetype: str) -> Response:
-    """The content, or 304 for whoever has it already."""
+    """Returns the content, or 304 for a client with a current copy."""
     response = Response(content, mimetype=mimetype)
     response.cache_control.public, response.cache_control.max_age = True, _LIFE
     response.add_etag()

@@ -1,8 +1,8 @@
-"""Canonical host: a login begins at the host of BFF_BASE_URL, where the provider sends the browser back to.
+"""Canonical host: a login begins at the host of BFF_BASE_URL, to which the provider sends the browser back.
 
 A cookie belongs to one host. Under another name of the same server (localhost for 127.0.0.1, www. for the apex) the
-browser would get the attempt's cookie for that name, and would not send it to the callback. So the login begins once
-more at our own address, never at one that the request names (ADR 44).
+browser would get the attempt's cookie for that name, and would not send it to the callback. So the BFF redirects the
+login to its own address, never to one that the request names (ADR 44).
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 from werkzeug.datastructures import MultiDict
 
 MARK = "canonical"
-"""The parameter of a login that was sent here already: a proxy that rewrites Host would have it sent again for ever."""
+"""Parameter of a redirected login. Without it, a proxy that rewrites Host would cause an endless redirect."""
 
 _PORTS = {"http": ":80", "https": ":443"}
 
@@ -23,7 +23,7 @@ def address(
     arguments: MultiDict[str, str],
     trusts_peer: Callable[[Mapping[str, Any]], bool],
 ) -> str | None:
-    """Where the login is to begin instead; None when it began at our own address, or was sent there already.
+    """Returns the address to restart the login at; None when it began at our own address or was redirected already.
 
     environ: a WSGI environment. arguments: of the query.
     """
@@ -35,8 +35,10 @@ def address(
 
 
 def _origins(base_url: str, environ: Mapping[str, Any], trusted: bool) -> set[str]:
-    """What the browser may have asked for. Only a trusted proxy's word counts beside Host; without one, the scheme is
-    not known, and taken for ours."""
+    """Returns the origins that the browser may have requested.
+
+    Beside Host only a trusted proxy's headers count. Without them the scheme is unknown, and assumed to be ours.
+    """
     hosts, schemes = [environ.get("HTTP_HOST", "")], [urlsplit(base_url).scheme]
     if trusted:
         hosts += _said(environ, "HOST")
@@ -49,13 +51,13 @@ def _said(environ: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _origin(scheme: str, host: str) -> str:
-    """Without the port that the scheme has anyway (RFC 6454)."""
+    """Returns the origin without the scheme's default port (RFC 6454)."""
     scheme, host = scheme.lower(), host.lower()
     return f"{scheme}://{host.removesuffix(_PORTS.get(scheme, ''))}"
 
 
 def _page(return_to: str, host: str) -> str:
-    """A page under the name that the browser used is the page of that path under our own."""
+    """Maps a page at the host that the browser used to the same path at our own."""
     for scheme in _PORTS:
         origin = f"{scheme}://{host}"
         if return_to == origin or return_to.startswith(f"{origin}/"):

@@ -1,10 +1,10 @@
-"""Who sent a request. A forwarding header counts only when a trusted proxy sent it, read from right to left.
+"""Client address resolution: reads a forwarding header from right to left, if a trusted proxy sent it.
 
-The rightmost address that is not a trusted proxy is the client: everything to its left was written by somebody who
-could have written anything. One header is read, the one that the operator's proxies write, and never the other: that
-one a client could send through them as it likes (ADR 20).
+The client is the rightmost address that is no trusted proxy: an untrusted host may have written everything to its left.
+The resolver reads only the header that the operator's proxies write. A client could send any other header through them
+unchanged (ADR 20).
 
-Nothing else in the BFF reads the peer's address or these headers; a test in tests/architecture sees to it.
+Only this module reads the peer's address and these headers; a test in tests/architecture checks it.
 """
 
 import functools
@@ -17,8 +17,8 @@ from bff.sessions.binding import binding_of
 from bff.settings import FORWARDED, X_FORWARDED_FOR, Network, Settings
 from bff.web import forwarded
 
-LONGEST = 512  # what a chain of proxies needs; the left end of a longer one is the client's own invention
-_SOCKET_FILE = ""  # what gunicorn has for a peer that came through a socket file
+LONGEST = 512  # enough for a chain of proxies; the client itself wrote the left end of a longer header
+_SOCKET_FILE = ""  # gunicorn's REMOTE_ADDR for a peer on a socket file
 _NAMES_A_CLIENT = frozenset(
     f"HTTP_{name}"
     for name in (
@@ -31,17 +31,17 @@ _NAMES_A_CLIENT = frozenset(
         "CF_CONNECTING_IP",
     )
 )
-_FORWARDING = ("HTTP_X_FORWARDED", "HTTP_X_ORIGINAL_")  # how the other fields begin that proxies add
+_FORWARDING = ("HTTP_X_FORWARDED", "HTTP_X_ORIGINAL_")  # prefixes of the other fields that proxies add
 Read = Callable[[str], tuple[str | None, str]]
-"""What was added last to a header, None when it names no address; and what stands left of it."""
+"""Returns (a header's last address, None if the last element names none; the rest left of it)."""
 
 
 class ClientAddressResolver:
     def __init__(
         self, trusted: Sequence[Network], *, unix_sockets: bool = False, header: str = X_FORWARDED_FOR
     ) -> None:
-        """trusted: whose header counts; unix_sockets: and that of whoever came through a socket file. header: one of
-        bff.settings.FORWARDED_HEADERS."""
+        """trusted: networks of trusted proxies. unix_sockets: whether a peer on a socket file is trusted too. header:
+        one of bff.settings.FORWARDED_HEADERS."""
         self._trusted = tuple(trusted)
         self._unix_sockets = unix_sockets
         self._header = f"HTTP_{header.upper().replace('-', '_')}"
@@ -57,33 +57,35 @@ class ClientAddressResolver:
         """environ: a WSGI environment (PEP 3333)."""
         header = environ.get(self._header, "")
         if len(header) > LONGEST:
-            header = header[-LONGEST:].partition(",")[2]  # the first of what is left may lack its beginning
+            header = header[-LONGEST:].partition(",")[2]  # drop the first element, which may be cut
         address = self._resolve(environ.get("REMOTE_ADDR", _SOCKET_FILE), header)
         return ClientFingerprint(address, environ.get("HTTP_USER_AGENT", ""))
 
     def trusts_peer(self, environ: Mapping[str, Any]) -> bool:
-        """Whether a trusted proxy handed this request over, so that its other forwarding headers count as well."""
+        """Whether the peer is a trusted proxy, so that its other forwarding headers count as well."""
         return self.trusts(environ.get("REMOTE_ADDR", _SOCKET_FILE))
 
     @staticmethod
     def says_forwarded(environ: Mapping[str, Any]) -> bool:
-        """Whether a field says that the request came through a proxy; whoever wrote it."""
+        """Whether any field, trusted or not, shows that the request came through a proxy."""
         return any(key in _NAMES_A_CLIENT or key.startswith(_FORWARDING) for key in environ)
 
     def knows_client(self, environ: Mapping[str, Any]) -> bool:
-        """False where fields say that the client is another one than the peer, and none of them is believed: they are
-        an untrusted peer's, or not in the header that the operator's proxies write."""
+        """False when fields name another client than the peer and the resolver trusts none of them.
+
+        Then the peer is untrusted, or it uses another header than the operator's proxies write.
+        """
         if not self.trusts_peer(environ):
             return not self.says_forwarded(environ)
         return self._header in environ or _NAMES_A_CLIENT.isdisjoint(environ)
 
     def network(self, environ: Mapping[str, Any]) -> str:
-        """The peer's network as sessions are bound to it, for a log that names nobody; unix for a socket file."""
+        """Returns the peer's network, as in a session's binding, so that logs hold no address; unix for a socket."""
         return binding_of(environ.get("REMOTE_ADDR", _SOCKET_FILE), "").network or "unix"
 
     @staticmethod
     def within(text: str, networks: Iterable[Network]) -> bool:
-        """Whether text is an address in one of the networks."""
+        """Whether the text is an address in one of the networks."""
         address = _parsed(text)
         return address is not None and any(address in network for network in networks)
 
@@ -116,7 +118,7 @@ def _parsed(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def _without_port(text: str) -> str:
-    """192.0.2.1:8080 and [2001:db8::1]:8080 as some proxies write them."""
+    """Removes the port that some proxies write: 192.0.2.1:8080, [2001:db8::1]:8080."""
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text.partition(":")[0] if text.count(":") == 1 else text

@@ -1,4 +1,4 @@
-"""What every view may ask for: the services, and the session that the pipeline admitted."""
+"""Request context: the services and the admitted session, for every view."""
 
 import contextlib
 from typing import Any, cast
@@ -37,10 +37,10 @@ def clients() -> ClientAddressResolver:
 
 
 def admit(*, touch: bool = True, navigable: bool = False) -> Session:
-    """The session that this request belongs to. navigable: whether links of other sites may lead here.
+    """Returns the request's session. navigable: whether links on other sites may lead here.
 
-    Nothing else opens a session to a view, so every view is judged here by which page sent the request. Raises
-    CsrfViolation; Unauthenticated and its kin, StoreUnavailable.
+    Views get a session only from here, so this is the one check of the page that sent the request. Raises
+    CsrfViolation; Unauthenticated and its subclasses, StoreUnavailable.
     """
     _refuse_other_pages(navigable)
     session = services().authenticator.authenticate(request.headers.get("Cookie", ""), client(), touch=touch).session
@@ -49,7 +49,7 @@ def admit(*, touch: bool = True, navigable: bool = False) -> Session:
 
 
 def present_session(*, touch: bool = False) -> Session | None:
-    """The same, or None for an anonymous request. Raises CsrfViolation, StoreUnavailable."""
+    """Returns the session as `admit` does, or None for an anonymous request. Raises CsrfViolation, StoreUnavailable."""
     try:
         return admit(touch=touch)
     except Unauthenticated:
@@ -57,7 +57,7 @@ def present_session(*, touch: bool = False) -> Session | None:
 
 
 def _refuse_other_pages(navigable: bool) -> None:
-    """Raises CsrfViolation, counted, unless the view says that it has proofs of its own (bff.web.policy)."""
+    """Raises CsrfViolation, counted, unless the view's policy declares a proof of its own (bff.web.policy)."""
     if policy_of(current_app.view_functions[request.endpoint or ""]).cross_site:
         return
     config = services().settings
@@ -76,11 +76,11 @@ def _refuse_other_pages(navigable: bool) -> None:
 
 
 def _report(reason: str) -> None:
-    """In the audit trail, where there is a session that the page did not get to use; strangers write nothing there.
+    """Adds the refusal to the audit trail if the request has a session; a request without one writes nothing there.
 
-    Raises StoreUnavailable, and Unauthenticated for a stranger whose browser does not say which site sent it: that one
-    is told to log in like any other. With Fetch Metadata the answer is 403 whether or not there is a session, so that
-    another site's page cannot find out by it.
+    Raises StoreUnavailable. Raises Unauthenticated for a request with neither a session nor Fetch Metadata: it gets 401
+    like any anonymous request. With Fetch Metadata the answer is 403 with and without a session. So another site's page
+    cannot learn whether the user is logged in.
     """
     try:
         session = (
@@ -94,13 +94,13 @@ def _report(reason: str) -> None:
 
 
 def login_url(return_to: str | None = None) -> str:
-    """Where a person logs in, and comes back to return_to afterwards."""
+    """Returns the login URL, with the page to return to afterwards."""
     url = services().settings.base_url + "/auth/login"
     return f"{url}?return_to={quote(return_to, safe='')}" if return_to else url
 
 
 def login_again(start: LoginStart | None) -> str:
-    """Where a login that failed is begun again: at its own provider and for its own page, where they are known."""
+    """Returns the URL that restarts a failed login, at its provider and for its page if they are known."""
     if start is None:
         return login_url()
     url = login_url(page_of(start))
@@ -108,20 +108,20 @@ def login_again(start: LoginStart | None) -> str:
 
 
 def page_of(start: LoginStart | None) -> str:
-    """The page that a login was for, unless it is not known, or no longer allowed."""
+    """Returns the page that a login was for; the home page if it is unknown or no longer allowed."""
     with contextlib.suppress(InvalidReturnUrl):
         return services().return_urls.checked(start.return_to if start else HOME)
     return HOME
 
 
 def forget_session(response: Response) -> None:
-    """Clear the cookies of a session that has ended, with the attributes that their names ask for."""
+    """Clears the cookies of an ended session, with the attributes that their name prefixes require."""
     names = services().settings.cookies
     response.delete_cookie(names.name, **cookie_options(httponly=True))
     response.delete_cookie(names.csrf_name, **cookie_options())
 
 
 def cookie_options(**more: Any) -> dict[str, Any]:
-    """Attributes that all our cookies share."""
+    """Returns the attributes that all our cookies share."""
     cookies = services().settings.cookies
     return {"secure": cookies.secure, "domain": cookies.domain, "path": "/", **more}

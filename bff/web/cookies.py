@@ -1,8 +1,8 @@
-"""Cookies as a browser wrote them: cut at semicolons, and nothing taken for a name that the browser did not.
+"""Strict cookie parser: splits the field at semicolons, as browsers write it.
 
-A parser that is lenient with quotation marks or white space finds names in a field that the browser never checked, and
-a sibling host can plant those in spite of a `__Host-` prefix. A browser may also send one name several times, where
-another host or path has planted one; then each may be tried, up to a bound.
+A parser that is lenient with quotation marks or white space finds names that the browser never checked. A sibling host
+can plant such names in spite of a `__Host-` prefix. A browser may also send one name several times, if another host or
+path has planted a cookie. Then the caller may try each value, up to MOST_TRIED.
 """
 
 from collections.abc import Iterator
@@ -18,23 +18,23 @@ _BLANK = " \t"
 
 
 def values(name: str) -> list[str]:
-    """The request's cookies of that name, in the browser's order, as many as may be tried."""
+    """Returns the request's cookies of that name, in the browser's order, at most MOST_TRIED."""
     return [value for found, value in _pairs() if found == name][:MOST_TRIED]
 
 
 def of_flow(name: str) -> list[str]:
-    """The cookies of one login or logout under way. name: without the prefix that production adds."""
+    """Returns the cookies of one login or logout under way. name: without the prefix that production adds."""
     return values(services().settings.cookies.flow_prefix + name)
 
 
 def of_flows() -> dict[str, str]:
-    """Those of all logins and logouts under way, by their names without the prefix, among others."""
+    """Returns the cookies of all logins and logouts under way, and others with the prefix, by name without it."""
     prefix = services().settings.cookies.flow_prefix
     return {name.removeprefix(prefix): value for name, value in _pairs() if name.startswith(prefix)}
 
 
 def keep_flow(response: Response, name: str, value: str, *, max_age: int, samesite: str = "Lax") -> None:
-    """samesite: Lax for what comes back from another site, which Strict would keep the cookie from."""
+    """samesite: Lax for a flow that returns from another site; the browser would not send a Strict cookie then."""
     prefix = services().settings.cookies.flow_prefix
     response.set_cookie(prefix + name, value, max_age=max_age, **_of_flow(samesite))
 

@@ -1,4 +1,4 @@
-"""Pages of the origins in CORS_ALLOW_ORIGINS may call the BFF with the user's cookie (Fetch standard, CORS)."""
+"""CORS (Fetch standard): pages of the origins in CORS_ALLOW_ORIGINS may call the BFF with the user's cookie."""
 
 from flask import Response, make_response, request
 
@@ -12,7 +12,7 @@ _PREFLIGHT_LIFE = "600"
 
 
 def answer_preflight() -> Response | None:
-    """A preflight carries no cookie, so it is answered before the policy asks for a session."""
+    """Answers a preflight before the policy asks for a session, because a preflight carries no cookie."""
     if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
         return None
     response = make_response("", 204)
@@ -24,7 +24,7 @@ def answer_preflight() -> Response | None:
 
 
 def allow(response: Response) -> None:
-    """Let the page read the answer, if it is one of ours."""
+    """Lets the page read the answer, if its origin is allowed."""
     if services().settings.cors_allow_origins:
         response.vary.add("Origin")
     if _allowed():

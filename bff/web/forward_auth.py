@@ -1,7 +1,6 @@
-"""The request that a reverse proxy asks about, as each dialect says it; and the paths by which the dialects differ.
+"""Forward auth dialects: reads the original request from a reverse proxy's auth check; each dialect has its own path.
 
-Nothing here is checked or believed: who reads an Original has asked whether the proxy is trusted, and checks what it
-uses.
+This module checks nothing. The caller must ask first whether the proxy is trusted, and must check the values it uses.
 """
 
 import re
@@ -21,7 +20,7 @@ _URL = re.compile(r"([a-z]+)://([^/?#]*)(.*)", re.DOTALL)
 
 
 class OriginalRequest(NamedTuple):
-    """Empty where the proxy does not say."""
+    """The request behind an auth check. A field is empty when the proxy does not send it."""
 
     method: str
     scheme: str
@@ -40,7 +39,7 @@ class OriginalRequest(NamedTuple):
             return cls(environ.get("HTTP_X_ORIGINAL_METHOD", ""), *(url.groups() if url else ("", "", "")))
         if path.startswith(ENVOY):
             endpoint, raw = envoy_endpoint(path), environ.get("RAW_URI", "")
-            # A prefix that was sent in another spelling is none, since we could not say where it ends.
+            # A prefix in another spelling (percent-encoded) does not count: its end in the raw URI is unknown.
             uri = raw[len(endpoint) :] if endpoint and raw.startswith(f"{endpoint}/") else ""
             scheme, host = environ.get("HTTP_X_FORWARDED_PROTO", ""), environ.get("HTTP_HOST", "")
             return cls(environ["REQUEST_METHOD"], scheme, host, uri)
@@ -48,7 +47,7 @@ class OriginalRequest(NamedTuple):
 
 
 def envoy_endpoint(path: str) -> str | None:
-    """The part of a path that asks in Envoy's dialect which is ours: `/auth/verify/envoy` or that with `@NAME`."""
+    """Returns our part of a path in Envoy's dialect: `/auth/verify/envoy`, with or without `@NAME`."""
     if not path.startswith(ENVOY):
         return None
     endpoint = ENVOY + path[len(ENVOY) :].partition("/")[0]

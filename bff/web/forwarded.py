@@ -1,8 +1,8 @@
-"""The `Forwarded` header (RFC 7239), read from its right end, where the proxy next to us has written.
+"""Parser of the `Forwarded` header (RFC 7239), from its right end, where the adjacent proxy has written.
 
-What stands left of that may be anything, quotes that never close included, and must not change how the right end is
-read. So the shortest end of the header that is a whole element is the last one. It cannot lie within the quotes of a
-longer one: there it would hold a closing quote that nothing of its own has opened.
+The text left of that end may be anything, even unclosed quotes, and must not change how the right end is parsed. So
+the last element is the shortest end of the header that is a whole element. Such an end cannot lie within the quotes of
+a longer element. It would then hold a closing quote without an opening one.
 """
 
 import re
@@ -16,10 +16,10 @@ _NODE = re.compile(r"(?:\[([^\]]*)\]|([0-9.]+))(?::(?:\d{1,5}|_[0-9A-Za-z._-]+))
 
 
 def last(header: str) -> tuple[str | None, str]:
-    """(the address that the last element is for, what stands left of that element).
+    """Returns (the address in the last element's `for`, the rest left of that element).
 
-    None for an element that says nothing: one that is not well-formed, that is for nobody or for two, for `unknown`, or
-    for a name of the proxy's own such as `_hidden`.
+    The address is None for a malformed element, for none or several `for`, for `unknown`, and for an obfuscated name
+    such as `_hidden`.
     """
     start = len(header)
     while start:

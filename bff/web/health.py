@@ -1,4 +1,5 @@
-"""Health for people, load balancers and orchestrators. Answers come from memory: checks run in the background."""
+"""Health endpoints for operators, load balancers and orchestrators. They answer from memory; checks run in the
+background."""
 
 from flask import Blueprint, Response, jsonify
 
@@ -29,7 +30,7 @@ def health() -> tuple[Response, int]:
 @blueprint.get("/health/live")
 @policy(session=False, csrf=False)
 def live() -> Response:
-    """200 while the process can answer; touches nothing."""
+    """Answers 200 while the process runs; touches no dependency."""
     return jsonify(status="up")
 
 
@@ -42,7 +43,7 @@ def ready() -> tuple[Response, int]:
 
 
 def _told(known: Health, status: str) -> tuple[str, int]:
-    """A fault is the more urgent news."""
+    """Returns (status, HTTP status). `down` takes precedence over `draining`: it is the more urgent fact."""
     if status == "down":
         return status, 503
     return ("draining", 503) if known.draining() else (status, 200)

@@ -1,8 +1,8 @@
-"""Resource isolation policy (W3C Fetch Metadata): which page sent a request, judged before its session is looked up.
+"""Resource isolation policy (W3C Fetch Metadata): checks which page sent a request, before the session look-up.
 
-A browser adds the session's cookie to a request of any page of the same site, and for SameSite=None of any page at all.
-So a session counts only for pages of our own and of CORS_ALLOW_ORIGINS, for reading too (RFC 10017 section 6.1.3.3, ADR
-36). What a person typed or took from their bookmarks no page sent.
+A browser adds the session's cookie to requests from all pages of the same site; with SameSite=None from any page. So a
+session counts only for our own pages and those of CORS_ALLOW_ORIGINS, for reading too (RFC 10017 section 6.1.3.3, ADR
+36). A typed address or a bookmark counts as our own.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,10 +19,10 @@ _NAVIGABLE_METHODS = frozenset({"GET", "HEAD"})
 def check(
     environ: Mapping[str, Any], origins: Collection[str], *, other_sites: bool = False, navigable: bool = False
 ) -> None:
-    """Raises CsrfViolation: cross_site, same_site, or, where the browser does not say, foreign_origin.
+    """Raises CsrfViolation: cross_site, same_site, or foreign_origin when the browser sends no Sec-Fetch-Site.
 
-    environ: a WSGI environment. origins: whose pages may use a session. other_sites: whether those may be of another
-    site than ours. navigable: whether a person may come here by a link of any page.
+    environ: a WSGI environment. origins: origins with pages that may use a session. other_sites: whether these may
+    belong to another site. navigable: whether a user may follow a link from any page to this address.
     """
     reason = _reason(environ, origins, other_sites)
     if reason is not None and not (navigable and _is_top_level_navigation(environ)):
@@ -38,12 +38,12 @@ def _reason(environ: Mapping[str, Any], origins: Collection[str], other_sites: b
         return None if page is None or page in origins else "foreign_origin"
     if site == "same-site":
         return None if page in origins else "same_site"
-    # Also several values, and those that no browser sends: it is not understood, so it is refused.
+    # Refuses also several values and unknown ones, which no browser sends.
     return None if site == "cross-site" and other_sites and page in origins else "cross_site"
 
 
 def _page(environ: Mapping[str, Any]) -> str | None:
-    """The origin of the page that sent the request, None where the browser keeps it to itself."""
+    """Returns the origin of the page that sent the request, None if the browser does not reveal it."""
     origin = environ.get("HTTP_ORIGIN")
     if origin is not None:
         return str(origin).lower()
@@ -58,7 +58,7 @@ def _page(environ: Mapping[str, Any]) -> str | None:
 
 
 def _is_top_level_navigation(environ: Mapping[str, Any]) -> bool:
-    """Whether a person follows a link: neither a frame nor a picture, nor something fetched ahead of a click."""
+    """Whether a user follows a link; false for frames, images and prefetches."""
     if environ["REQUEST_METHOD"] not in _NAVIGABLE_METHODS or "prefetch" in environ.get("HTTP_SEC_PURPOSE", ""):
         return False
     mode, destination = environ.get("HTTP_SEC_FETCH_MODE"), environ.get("HTTP_SEC_FETCH_DEST")

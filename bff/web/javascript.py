@@ -1,5 +1,8 @@
-"""/static/bff.js: the module with which a browser application talks to the BFF. It is read once, with the name of the
-CSRF cookie written in, and so small that browsers and caches in between may ask again every hour (copies.py)."""
+"""Static asset /static/bff.js: the module with which a browser application calls the BFF.
+
+A worker reads it once and inserts the name of the CSRF cookie. The module is small, so browsers and shared caches may
+revalidate it every hour (cacheable.py).
+"""
 
 import re
 from pathlib import Path
@@ -16,7 +19,7 @@ _COOKIE = f"; ){CSRF}="
 
 
 def blueprint(csrf_cookie: str) -> Blueprint:
-    """csrf_cookie: a name; none has a slash (RFC 6265), which would end the expression that it is written into."""
+    """csrf_cookie: a cookie name. It has no slash (RFC 6265), which would end the regular expression around it."""
     routes = Blueprint("static_files", __name__)
     content = MODULE.read_text().replace(_COOKIE, f"; ){re.escape(csrf_cookie)}=").encode()
 

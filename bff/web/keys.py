@@ -1,4 +1,4 @@
-"""The BFF's own public keys (RFC 7517), for providers that verify its assertions by address instead of by upload."""
+"""JWK Set endpoint (RFC 7517): the BFF's public keys, for providers that fetch them instead of an upload."""
 
 from flask import Blueprint, Response, jsonify
 
@@ -6,7 +6,7 @@ from bff.web.context import services
 from bff.web.policy import policy
 
 MAX_AGE = 300
-"""Seconds that a copy may serve; far fewer than a new key waits before it signs."""
+"""Seconds that a cached copy may serve; far fewer than a new key waits before it signs."""
 
 blueprint = Blueprint("keys", __name__)
 

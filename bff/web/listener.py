@@ -1,7 +1,7 @@
-"""Listener isolation: verify belongs to the proxies, so it may have a listener of its own (VERIFY_BIND, ADR 26).
+"""Listener isolation: verify is for reverse proxies, so it may have its own listener (VERIFY_BIND, ADR 26).
 
-Which listener accepted a request is read off its connection, whose local end the system knows. No Host, path or field
-of a request changes it.
+The local address of the connection identifies the listener. The kernel reports it, so no Host, path or header field
+of a request can change it.
 """
 
 import functools
@@ -12,8 +12,8 @@ from typing import Any
 from bff.settings import Bind
 
 LISTENER = "bff.listener"
-"""Key of a WSGI environment: the listener's name, as getsockname has it, where there is no gunicorn.socket. What a
-client sends becomes HTTP_* there (PEP 3333)."""
+"""Key of a WSGI environment: the listener's name, as from getsockname, when there is no gunicorn.socket. A client
+cannot set it: its fields become HTTP_* (PEP 3333)."""
 
 _Name = tuple[str, int] | str
 
@@ -25,12 +25,12 @@ class VerifyListener:
         self.named = functools.lru_cache(maxsize=256)(self._named)
 
     def accepted(self, environ: Mapping[str, Any]) -> bool:
-        """Whether the request came in on this listener. False where the server does not say."""
+        """Whether this listener accepted the request. False if the server does not provide the local address."""
         end = environ.get(LISTENER) or _local_end(environ.get("gunicorn.socket"))
         return end is not None and self.named(end)
 
     def _named(self, end: Any) -> bool:
-        """end: a socket's own address, as getsockname has it."""
+        """end: a socket's own address, as from getsockname."""
         name = _name(end)
         if isinstance(name, str) or isinstance(self._bind, str):
             return name == self._bind
@@ -41,12 +41,12 @@ class VerifyListener:
 def _local_end(connection: Any) -> Any:
     try:
         return connection.getsockname() if connection is not None else None
-    except OSError:  # it is closed
+    except OSError:  # the connection is closed
         return None
 
 
 def _name(end: Any) -> _Name:
-    """The same for one socket however it is written: an IPv6 one has four parts, and may hold an IPv4 address."""
+    """Normalises a socket's name: an IPv6 name has four parts, and may hold a mapped IPv4 address."""
     if not isinstance(end, tuple):
         return end.decode() if isinstance(end, bytes) else str(end)
     address = ip_address(end[0].partition("%")[0])

@@ -1,4 +1,4 @@
-"""GET /metrics for Prometheus, guarded by address and token."""
+"""Metrics endpoint, GET /metrics for Prometheus: guarded by address and token."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -17,7 +17,7 @@ WsgiApp = Callable[..., Iterable[bytes]]
 
 
 class MetricsAccess:
-    """A WSGI callable in front of the page, for the public port and for the process of METRICS_BIND alike."""
+    """WSGI middleware in front of the metrics page, for the public port and for the process of METRICS_BIND."""
 
     def __init__(self, page: WsgiApp, settings: MetricsSettings, clients: ClientAddressResolver) -> None:
         self._page = page
@@ -32,7 +32,7 @@ class MetricsAccess:
         return self._page(environ, start_response)
 
     def _check(self, environ: dict[str, Any]) -> None:
-        """Raises Forbidden for an address, Unauthenticated for a token (RFC 6750)."""
+        """Raises Forbidden for a refused address, Unauthenticated for a bad or missing token (RFC 6750)."""
         if not self._clients.knows_client(environ):
             raise Forbidden("This request came through a proxy that TRUSTED_PROXIES does not name.")
         if not self._clients.within(self._clients.of(environ).address, self._settings.allowed):

@@ -1,6 +1,6 @@
-"""/openapi.json: what the BFF answers (OpenAPI 3.1), written in openapi.yaml beside this file.
+"""API description, /openapi.json (OpenAPI 3.1), from openapi.yaml beside this file.
 
-What only a deployment knows is added, and what every answer carries, which nobody wants to read at each of them.
+This module adds the deployment's own values, and the headers that all answers share, so that the source stays short.
 """
 
 import json
@@ -25,7 +25,7 @@ def blueprint(settings: Settings) -> Blueprint:
 
     @cache
     def content() -> bytes:
-        """Written when somebody asks: reading YAML takes a tenth of a second."""
+        """Built at the first request, because parsing the YAML takes a tenth of a second."""
         return json.dumps(document(settings)).encode()
 
     @routes.get("/openapi.json")
@@ -42,7 +42,7 @@ def document(settings: Settings) -> dict[str, Any]:
     content["servers"] = [{"url": settings.base_url}]
     content["components"]["securitySchemes"]["session"]["name"] = settings.cookies.name
     if settings.metrics.bind is not None:
-        del content["paths"]["/metrics"]  # it is at another port
+        del content["paths"]["/metrics"]  # METRICS_BIND serves it at another port
     for response in content["components"]["responses"].values():
         _add_correlation(response)
     for path in content["paths"].values():

@@ -1,8 +1,8 @@
-"""The BFF as a policy decision point for those in front of and beside it (AuthZEN 1.0): a browser application asks what
-its user may do, a service asks about its caller or, with a token of its own, about anybody.
+"""Policy decision point facade (AuthZEN 1.0) for browser applications and services.
 
-The answers are those that the BFF itself acts on: the same policy, cache, metrics and audit. The decision point behind
-says at `/access/v1/invalidate` that its answers may have changed.
+A browser application asks about its user's permissions. A service asks about its caller or, with a token of its own,
+about any subject. The BFF itself acts on the same answers: the same policy, cache, metrics and audit. The decision
+point behind the BFF calls `/access/v1/invalidate` when its answers may have changed.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ _text = validate.Length(min=1, max=1024)
 
 class _KnownSchema(Schema):
     class Meta:
-        unknown = EXCLUDE  # as the standard may grow
+        unknown = EXCLUDE  # later versions of the standard may add members
 
 
 class _EntitySchema(_KnownSchema):
@@ -54,7 +54,7 @@ class _ActionSchema(_KnownSchema):
 
 
 class EvaluationSchema(_KnownSchema):
-    """What stands for itself, or beside `evaluations` for all of them."""
+    """One question, or the defaults beside `evaluations`."""
 
     subject = fields.Nested(_EntitySchema)
     action = fields.Nested(_ActionSchema)
@@ -72,7 +72,7 @@ class EvaluationsSchema(EvaluationSchema):
 
     @pre_load
     def _not_too_many(self, sent: Any, **_: Any) -> Any:
-        """Before each of them is judged, which costs much more than to count them."""
+        """Counts the questions before marshmallow validates each, which costs much more."""
         several = sent.get("evaluations") if isinstance(sent, dict) else None
         if isinstance(several, list) and len(several) > MOST:
             raise ValidationError(f"There may be {MOST}.", "evaluations")
@@ -105,11 +105,11 @@ def evaluation() -> Response:
 @blueprint.post(EVALUATIONS)
 @policy(session=False, csrf=False)
 def evaluations() -> Response:
-    """Section 7.1: what stands beside `evaluations` is the default for each; without any it is the only question."""
+    """AuthZEN 1.0 section 7.1: members beside `evaluations` are defaults for each; alone they are the only question."""
     caller, wanted = _admitted(), _body(EvaluationsSchema())
     several, semantic = wanted.pop("evaluations"), wanted.pop("options")["evaluations_semantic"]
     if caller.session is not None and len(several) > 1:
-        limits.check("evaluation", caller.session, hits=len(several) - 1)  # one was counted before the body was read
+        limits.check("evaluation", caller.session, hits=len(several) - 1)  # _admitted has counted the first one
     decided = _decided(caller, [{**wanted, **each} for each in several or [{}]], semantic)
     if not several:
         return _answered(jsonify(_said(decided[0])))
@@ -130,8 +130,10 @@ def metadata() -> Response:
 @blueprint.post("/access/v1/invalidate")
 @policy(session=False, csrf=False)
 def invalidate() -> tuple[str, int]:
-    """Forget decisions in every worker: those about a subject, about a resource, or all. Not there unless a token for
-    it is configured."""
+    """Makes every worker forget its decisions about a subject, about a resource, or all.
+
+    Answers 404 unless the operator configured a token for it.
+    """
     token = services().settings.pdp.invalidation_token
     if token is None:
         raise NoSuchRoute
@@ -143,7 +145,7 @@ def invalidate() -> tuple[str, int]:
 
 
 def _admitted() -> Principal:
-    """A service is not limited: what it may ask of us is between its operator and ours."""
+    """Authenticates the caller. Only sessions are rate-limited; for services the operators agree on the load."""
     caller = authenticate(presented())
     if caller.session is not None:
         limits.check("evaluation", caller.session)
@@ -163,7 +165,7 @@ def _body(schema: Schema) -> dict[str, Any]:
 
 
 def _where(messages: Mapping[Any, Any]) -> str:
-    """The names of the members that are wrong, which are the standard's; nothing of what was sent."""
+    """Returns the standard's names of the wrong members, and nothing from the request."""
     names = sorted(str(name) for name in messages if name in _MEMBERS)
     return ", ".join(names) if names else "it must be a JSON object, sent as application/json"
 
@@ -177,7 +179,7 @@ def _decided(caller: Principal, wanted: list[dict[str, Any]], semantic: Semantic
 
 
 def _questions(caller: Principal, wanted: list[dict[str, Any]]) -> list[Evaluation]:
-    """Raises BadRequest; at once when they are too long together, since what stands once for all is told with each."""
+    """Raises BadRequest, also when the questions together are too long: each repeats the shared defaults."""
     made, left = [], LONGEST
     for each in wanted:
         made.append(_question(caller, each))
@@ -206,8 +208,10 @@ def _question(caller: Principal, wanted: dict[str, Any]) -> Evaluation:
 
 
 def _subject(caller: Principal, named: Mapping[str, Any]) -> Subject:
-    """Who it is about: the caller, whose properties are what the BFF knows of them, or for a client that speaks for
-    itself whoever it names."""
+    """Returns the subject: the caller, with the properties that the BFF knows.
+
+    A client that speaks for itself may name any subject. Raises BadRequest, OtherSubject.
+    """
     if caller.is_client:
         if "type" not in named or "id" not in named:
             raise BadRequest("A client that speaks for itself must name the subject.")
@@ -219,7 +223,7 @@ def _subject(caller: Principal, named: Mapping[str, Any]) -> Subject:
 
 
 def _said(decision: Decision | NoDecision) -> dict[str, Any]:
-    """Sections 5.5 and 7.2.1."""
+    """Renders a decision (AuthZEN 1.0 sections 5.5 and 7.2.1)."""
     if isinstance(decision, NoDecision):
         error = {"status": _STATUS[decision.cause], "message": enforcement.WHY[decision.cause]}
         if decision.cause is Cause.QUESTION:
@@ -231,7 +235,7 @@ def _said(decision: Decision | NoDecision) -> dict[str, Any]:
 
 
 def _answered(response: Response) -> Response:
-    """With the caller's own name for the request, if it gave one (section 10.1.3)."""
+    """Adds the caller's own request id, if it sent one (AuthZEN 1.0 section 10.1.3)."""
     name = request.headers.get("X-Request-ID", "")
     if 0 < len(name) <= _LONGEST_REQUEST_ID and name.isascii() and name.isprintable():
         response.headers["X-Request-ID"] = name

@@ -1,4 +1,4 @@
-"""What happens around every view: correlation id, policy, error answers, response headers, metrics."""
+"""Request pipeline around every view: correlation id, policy, error answers, response headers, metrics."""
 
 import logging
 import time
@@ -50,14 +50,14 @@ def _begin() -> None:
 
 
 def _require_one_leading_slash() -> None:
-    """Flask reads //metrics as /metrics, which a proxy's rule about /metrics does not match. Raises NoSuchRoute."""
+    """Raises NoSuchRoute. Flask reads //metrics as /metrics, which would bypass a proxy's rule for /metrics."""
     if request.environ["PATH_INFO"].startswith("//"):
         raise NoSuchRoute
 
 
 def _enforce_policy() -> None:
     if request.endpoint is None:
-        return  # 404 or 405; Flask answers
+        return  # Flask answers 404 or 405
     needs = policy_of(current_app.view_functions[request.endpoint])
     if needs.own_body:
         _check_body()
@@ -69,7 +69,7 @@ def _enforce_policy() -> None:
 
 
 def _check_body() -> None:
-    """A body that is too long for us is not read: neither the worker nor a thread waits for it. Raises BodyTooLarge."""
+    """Raises BodyTooLarge before the body is read, so that neither the worker nor a thread waits for it."""
     most = current_app.config["MAX_CONTENT_LENGTH"]
     reader = getattr(request.environ["wsgi.input"], "reader", None)  # bff/server/framing.py's, under gunicorn
     if (request.content_length or 0) > most or getattr(reader, "too_long", False):
@@ -102,13 +102,13 @@ def _finish(response: Response) -> Response:
 
 
 def _end(_error: BaseException | None) -> None:
-    """What this thread logs next is not about this request."""
+    """Removes the correlation id from the thread's log context."""
     if "correlation" in g:
         logs.correlation_id.reset(g.pop("correlation"))
 
 
 def answer(error: BFFError) -> Response:
-    """Problem details, or for a navigation a small page with the same facts."""
+    """Returns problem details, or for a navigation a small page with the same facts."""
     if isinstance(error, InvalidReturnUrl):
         context.services().audit.security(SecurityEvent.RETURN_URL_REFUSED)
     if isinstance(error, RateLimited):
@@ -125,8 +125,11 @@ def answer(error: BFFError) -> Response:
 
 
 def _retry_url(error: BFFError) -> str:
-    """Where the login goes on. The callback itself is asked again when the store could not say which login it ends:
-    nothing is lost then, and the empty address repeats it without writing its code into the page."""
+    """Returns the address at which the login continues.
+
+    When the store failed before the callback found its login, nothing is lost, and the browser may repeat the callback.
+    The empty address does so without the code in the page.
+    """
     if request.path == "/auth/login":
         return request.full_path
     if isinstance(error, StoreUnavailable) and error.login is None and request.path.startswith(CALLBACK_PATH):
@@ -135,7 +138,7 @@ def _retry_url(error: BFFError) -> str:
 
 
 def _here() -> str | None:
-    """The page that a person looked at, to come back to: for fetch it is not the API's own address."""
+    """Returns the user's page, to return to after a login; None for a fetch, which names an API's address."""
     if problem.is_navigation(request.environ) and request.method == "GET" and not request.path.startswith("/auth/"):
         return urlsplit(request.full_path).path
     return None

@@ -1,7 +1,7 @@
-"""Default-deny: a view needs a session, a request of our own pages, and a CSRF proof for unsafe methods, unless it says
-otherwise here.
+"""Default-deny: a view needs a session, a request from our own pages, and a CSRF proof for unsafe methods.
 
-A test compares every exception with one literal table, so a new open endpoint is one visible line in a diff.
+A view declares exceptions by the `policy` decorator. A test compares them with one literal table, so a new open
+endpoint is one visible line in a diff.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,12 @@ _ATTRIBUTE = "__bff_policy__"
 
 @dataclass(frozen=True)
 class Policy:
-    """cross_site: whether pages of other sites may send a browser here with its session, since the view has a proof of
-    its own; else they are refused, whatever the method (bff.web.isolation).
+    """cross_site: whether pages of other sites may send a browser here with its session. The view then checks a proof
+    of its own. Otherwise bff.web.isolation refuses such requests, whatever the method.
 
-    limit: the name of the rate limit, per session where the view needs one, else per address. own_body: whether the
-    body is for us, so that the bound of our own endpoints is its bound. Both open nothing, so two policies that differ
-    only there are the same."""
+    limit: the name of the rate limit, per session if the view needs one, else per address. own_body: whether the body
+    is for the BFF, so that the bound of our own endpoints applies. Neither opens an endpoint, so policies that differ
+    only in them are equal."""
 
     session: bool = True
     csrf: bool = True
@@ -39,8 +39,8 @@ def policy(
     limit: str | None = None,
     own_body: bool = True,
 ) -> Callable[[View], View]:
-    """Declare what a view does without, and how often one client may ask for it. CSRF protects a session, so without a
-    session csrf must be False too."""
+    """Declares a view's exceptions and its rate limit. CSRF protects a session, so without a session csrf must be False
+    too. Raises ValueError."""
     if csrf and not session:
         raise ValueError("a CSRF proof is bound to a session")
 

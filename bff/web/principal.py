@@ -1,4 +1,4 @@
-"""Who calls: somebody's browser with a session, or a service with a Bearer token (RFC 6750)."""
+"""Principal: the authenticated caller, a browser with a session or a service with a Bearer token (RFC 6750)."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from bff.web.pipeline import check_csrf
 
 @dataclass(frozen=True)
 class Principal:
-    """Exactly one of session and token is there."""
+    """Exactly one of session and token is set."""
 
     subject: Subject
     session: Session | None = None
@@ -26,17 +26,17 @@ class Principal:
 
     @property
     def user(self) -> str:
-        """The id that applications know the caller by: a secret of the person, for keyed pseudonyms only."""
+        """The caller's id at applications. It is personal data: use it for keyed pseudonyms only."""
         return self.subject.id
 
     @property
     def client(self) -> str:
-        """The client that presents the token; empty for a session or when the token does not say."""
+        """The client that presents the token; empty for a session or a token without a client."""
         return self.token.client_id if self.token else ""
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """Of the presented token; none for a session, whose own tokens `TokenService` knows."""
+        """The scopes of the presented token; empty for a session, because `TokenService` holds its tokens."""
         return self.token.scope if self.token else ()
 
     @property
@@ -46,10 +46,10 @@ class Principal:
 
 
 def authenticate(auth: Auth, *, navigable: bool = False) -> Principal:
-    """auth: SESSION, with a CSRF proof for unsafe methods, or BEARER. navigable: as bff.web.context has it.
+    """auth: SESSION, with a CSRF proof for unsafe methods, or BEARER. navigable: as in bff.web.context.
 
-    Raises Unauthenticated and its kin, CsrfViolation, StoreUnavailable; TokenRequired, InvalidRequest, InvalidToken,
-    RateLimited, ProviderUnavailable.
+    Raises Unauthenticated and its subclasses, CsrfViolation, StoreUnavailable; TokenRequired, InvalidRequest,
+    InvalidToken, RateLimited, ProviderUnavailable.
     """
     if auth is Auth.BEARER:
         token = presented_token()
@@ -61,6 +61,6 @@ def authenticate(auth: Auth, *, navigable: bool = False) -> Principal:
 
 
 def presented() -> Auth:
-    """What the request shows: a Bearer token counts before a cookie, which a browser adds by itself."""
+    """Returns the kind of credential. A Bearer token takes precedence over a cookie, which a browser adds by itself."""
     scheme = request.headers.get("Authorization", "").strip().partition(" ")[0]
     return Auth.BEARER if scheme.lower() == "bearer" else Auth.SESSION

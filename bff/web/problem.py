@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details; for a navigation, the same facts as a small page."""
+"""Problem details (RFC 9457): renders errors as JSON, or for a navigation as a small page with the same facts."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ PAGE = "text/html; charset=utf-8"
 
 
 def respond(error: BFFError, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """The answer to a request that Flask does not see (PEP 3333); always problem details, for programs ask there."""
+    """Answers a request that Flask does not see (PEP 3333), always with problem details: its clients are programs."""
     correlation_id = logs.correlation_id.get() or logs.correlation_id_for(environ.get("HTTP_X_CORRELATION_ID"))
     content, content_type = body(facts(error, correlation_id), navigation=False)
     fields = [
@@ -29,7 +29,7 @@ def respond(error: BFFError, environ: Mapping[str, Any], start_response: Callabl
 
 
 def is_navigation(environ: Mapping[str, Any]) -> bool:
-    """Whether a person looks at the answer: Sec-Fetch-Mode says so, or, from older browsers, Accept prefers HTML."""
+    """Whether a user sees the answer: Sec-Fetch-Mode is `navigate`, or in older browsers Accept prefers HTML."""
     mode = environ.get("HTTP_SEC_FETCH_MODE")
     if mode is not None:
         return bool(mode == "navigate")
@@ -55,7 +55,7 @@ def facts(error: BFFError, correlation_id: str, login_url: str | None = None) ->
 
 
 def headers(error: BFFError) -> list[tuple[str, str]]:
-    """The error's own headers, and in one word why: what the body says as `code`."""
+    """Returns the error's own headers, its code as X-Denied-Reason, and a challenge if a login is wanted."""
     extra = list(error.headers)
     if error.status in (401, 403, 503):
         extra.append(("X-Denied-Reason", error.code))
@@ -65,20 +65,20 @@ def headers(error: BFFError) -> list[tuple[str, str]]:
 
 
 def _wants_login(error: BFFError) -> bool:
-    """A 401 that brings a challenge of its own is about another credential than the session."""
+    """Whether a 401 asks for a session; one with its own challenge asks for another credential."""
     own = any(name == "WWW-Authenticate" for name, _ in error.headers)
     return error.status == HTTPStatus.UNAUTHORIZED and not own
 
 
 def body(content: Mapping[str, Any], *, navigation: bool) -> tuple[bytes, str]:
-    """(body, content type)."""
+    """Returns (body, content type)."""
     if navigation:
         return _page(content).encode(), PAGE
     return json.dumps(content).encode(), PROBLEM
 
 
 def _page(content: Mapping[str, Any]) -> str:
-    """Plain on purpose: it must come out right when everything else is broken."""
+    """Returns a page without a template, so that it works when everything else is broken."""
     links = ""
     if "login_url" in content:
         links += f'<p><a href="{escape(content["login_url"])}">Log in</a></p>'

@@ -1,6 +1,6 @@
-"""How verify answers: which identity headers, with which token, and whether the policy is asked (config/verify.yaml).
+"""Verify profiles: identity headers, token and policy of an auth check's answer (config/verify.yaml).
 
-A profile with a resource puts a whole application behind the policy, without a word in the application: the original
+A profile with a resource puts a whole application behind the policy, without a change in the application. The original
 request's method is the action, its path the id.
 """
 
@@ -37,8 +37,8 @@ _VALUES: Mapping[str, Callable[[Session], str]] = dict(zip(IDENTITY_HEADERS, (
 
 
 def header_value(text: str) -> str:
-    """An identifier as a header value: whatever is not printable ASCII is percent-encoded, and so is the percent
-    sign, so that two different identifiers never become the same header."""
+    """Returns an identifier as a header value. Characters outside printable ASCII and the percent sign are
+    percent-encoded, so two different identifiers never become the same header."""
     return quote(text, safe=_HEADER_SAFE)
 
 
@@ -64,8 +64,11 @@ class Profile:
         self._token_service = token_service
 
     def headers(self, entry: CachedSession) -> Headers:
-        """Who it is, prepared once for each cache entry. Every name of the profile is there, with or without a value:
-        Caddy 2.6 hands the text of a placeholder on for one that is not."""
+        """Returns the identity headers, prepared once per cache entry.
+
+        Every header of the profile is present, if need be empty: for a missing one Caddy 2.6 forwards the text of its
+        placeholder.
+        """
         prepared = entry.identity
         if prepared is None or prepared[0] != self.id:
             said = [(name, _VALUES[name](entry.session)) for name in self._names]
@@ -76,7 +79,7 @@ class Profile:
     def authorize(
         self, session: Session, original: OriginalRequest | None, client_address: str, correlation_id: str
     ) -> None:
-        """original: None when who asks is not believed. Raises AccessDenied, Forbidden, BadRequest, AmbiguousTarget."""
+        """original: None for an untrusted peer. Raises AccessDenied, Forbidden, BadRequest, AmbiguousTarget."""
         if self._resource is None:
             return
         if original is None:
@@ -92,12 +95,12 @@ class Profile:
         )
 
     def authorization(self, session: Session) -> Headers:
-        """The service's token. Raises what TokenService.ensure_token raises."""
+        """Returns the header with the service's token. Raises TokenRefused, and as TokenService.ensure_token."""
         if self._service is None:
             return []
         usable = self._token_service.ensure_token(session, self._service)
         if usable is None or usable.token.token_type == TOKEN_TYPE:
-            raise TokenRefused("There is no token that can be handed on.")  # one is bound to a key, RFC 9449
+            raise TokenRefused("There is no token that can be handed on.")  # a DPoP token is bound to a key, RFC 9449
         return [("Authorization", f"Bearer {usable.token.value}")]
 
 

@@ -1,4 +1,4 @@
-"""Where providers tell us that a session ended there: by a call, or in an iframe of their logout page."""
+"""Back-channel and front-channel logout endpoints: a provider reports the end of its session by a call or an iframe."""
 
 import contextlib
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ from bff.web.policy import policy
 blueprint = Blueprint("provider_logout", __name__)
 
 LONGEST = 2 * MAX_TOKEN
-"""Bytes of a form with a logout token."""
+"""Most bytes of a form with a logout token."""
 FORM = "application/x-www-form-urlencoded"
 _PAGE = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Logged out</title></html>'
 
@@ -34,10 +34,10 @@ def back_channel() -> Response:
 @blueprint.get("/auth/frontchannel-logout")
 @policy(session=False, csrf=False, cross_site=True, limit="frontchannel_logout")
 def front_channel() -> Response:
-    """OpenID Connect Front-Channel Logout 1.0 section 2, in an iframe that the browser hardly ever sends cookies to:
-    so iss and sid must say whose session ends. Who knows a sid is the provider or the user.
+    """OpenID Connect Front-Channel Logout 1.0 section 2, in an iframe, to which browsers hardly ever send cookies.
 
-    Our cookies are cleared only where they opened a session that ended: any page may send any browser here.
+    So iss and sid must name the session; only the provider and the user know a sid. The answer clears our cookies only
+    if they belong to a session that ended here, because any page may send any browser to this address.
     """
     issuer, sid = _once(request.args, "iss"), _once(request.args, "sid")
     current = None
@@ -51,12 +51,12 @@ def front_channel() -> Response:
     response.headers["Content-Security-Policy"] = (
         f"default-src 'none'; form-action 'none'; frame-ancestors {parts.scheme}://{parts.netloc}; base-uri 'none'"
     )
-    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"  # or a page with COEP could not hold the iframe
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"  # else a page with COEP blocks the iframe
     return response
 
 
 def _once(given: MultiDict[str, str], name: str) -> str:
-    """The value of a parameter that must be there; no parameter may be there twice (RFC 6749 section 3.1)."""
+    """Returns a required parameter. Raises InvalidRequest, also for a repeated one (RFC 6749 section 3.1)."""
     if any(len(values) > 1 for _, values in given.lists()):
         raise InvalidRequest("The request repeats a parameter.")
     if not given.get(name):

@@ -1,8 +1,8 @@
-"""Loop detection: a browser that logs in for the same page again and again, since it does not bring the session back.
+"""Loop detection: a browser logs in for the same page again and again, because it does not return the session cookie.
 
-Each login that follows at once on another one of the same browser is a round. A cookie counts them, with the attributes
-of an attempt's: a login only ends where that one comes back, so wherever there are rounds, they are counted. Where it
-does not come back, the first login ends on a page that says so, and there is no second round (ADR 45).
+A login that directly follows another one of the same browser is a round. A cookie counts the rounds, with the same
+attributes as a login attempt's cookie. A login only succeeds if the browser returns the attempt's cookie, so it returns
+the counter too. Otherwise the first login ends on a page with the reason, and there is no second round (ADR 45).
 """
 
 import contextlib
@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 MOST_ROUNDS = 5
 SUSPICIOUS = 2
 MEMORY = 10
-"""Seconds after a login in which the next one is a round, and no session has become idle."""
+"""Seconds after a login within which the next login counts as a round; at most the sessions' idle timeout."""
 _MOST_PAGES = 12
-"""Several pages may send a person round together."""
+"""Most pages in the cookie: several pages may form one loop."""
 
 _VALUE = re.compile(rf"(\d{{1,16}})((?:\.[0-9a-f]{{8}}){{1,{_MOST_PAGES}}})")
 
@@ -52,7 +52,7 @@ _LOST = {
 
 
 def note(response: Response, completed: LoginResult) -> None:
-    """This login has succeeded. One that began before the last one ended is no round: it is another tab."""
+    """Records a successful login. A login that began before the last one ended is no round: it is another tab's."""
     ended_at, pages = _remembered()
     now = services().clock()
     if now - completed.seconds < ended_at:
@@ -62,7 +62,7 @@ def note(response: Response, completed: LoginResult) -> None:
 
 
 def so_far(idp: str, return_to: str) -> int:
-    """How many rounds for this page there were."""
+    """Returns the number of rounds for this page."""
     return _remembered()[1].count(_page(idp, return_to))
 
 
@@ -82,7 +82,7 @@ def forget(response: Response) -> None:
 
 
 def explain_lost_attempt(error: LoginFailed, state: str) -> None:
-    """A callback that brought no cookie of its attempt at all is not just another browser's."""
+    """Replaces the error's detail with the likely cause when the callback brought no cookie of its attempt at all."""
     if error.code == "state_mismatch" and not cookies.of_flow(cookie_name(state)):
         cause = _lost_on_the_way()
         log.warning("login_cookie_missing", extra={"cause": cause})
@@ -90,7 +90,7 @@ def explain_lost_attempt(error: LoginFailed, state: str) -> None:
 
 
 def _cause() -> str:
-    """A word of _DETAILS."""
+    """Returns a key of _DETAILS."""
     if not cookies.values(services().settings.cookies.name):
         return _lost_on_the_way()
     with contextlib.suppress(StoreUnavailable):
@@ -103,13 +103,13 @@ def _lost_on_the_way() -> str:
 
 
 def _by_http() -> bool:
-    """As far as it can be known: by a trusted proxy's word, else by the base URL."""
+    """Whether the browser uses http, by a trusted proxy's X-Forwarded-Proto, else by the base URL."""
     told = request.headers.get("X-Forwarded-Proto") if context.clients().trusts_peer(request.environ) else None
     return (told or urlsplit(services().settings.base_url).scheme).lower() == "http"
 
 
 def _remembered() -> tuple[float, list[str]]:
-    """(when the last login ended, the pages that the last ones were for)."""
+    """Returns (the end of the last login in Unix seconds, the pages of the last logins)."""
     sent = cookies.of_flow(ROUNDS)
     found = _VALUE.fullmatch(sent[0]) if sent else None
     ended_at = int(found[1]) / 1000 if found else 0.0
@@ -123,5 +123,5 @@ def _memory() -> int:
 
 
 def _page(idp: str, return_to: str) -> str:
-    """Whatever its query, which a page may make anew each time."""
+    """Returns a short digest of the page, without its query, which may differ in each round."""
     return digest(f"{idp} {re.split('[?#]', return_to, maxsplit=1)[0]}")[:8]

@@ -1,4 +1,4 @@
-"""A user's own sessions, on whichever device: to look at, and to take back."""
+"""Session management endpoints: a user lists and revokes their own sessions on all devices."""
 
 from flask import Blueprint, Response, g, jsonify, make_response
 
@@ -16,14 +16,14 @@ MOST_LISTED = 100
 
 @blueprint.get("/auth/sessions")
 def listed() -> Response:
-    """The last begun first. `more` says that only the latest used ones are here."""
+    """Lists the newest session first. `more`: true if only the most recently used sessions are listed."""
     found, more = services().directory.of_user(g.session.idp, g.session.user.sub, MOST_LISTED)
     return jsonify(sessions=[_shown(each) for each in found], more=more)
 
 
 @blueprint.delete("/auth/sessions/<reference>")
 def revoke(reference: str) -> Response:
-    """Whether there is no such session or it is somebody else's is not told. The one at hand ends as by a logout."""
+    """Ends one session; the current one ends as by a logout. Answers 404 alike for an unknown and a foreign session."""
     service, current = services(), g.session
     owner = (current.idp, current.user.sub)
     try:

@@ -1,8 +1,8 @@
-"""A service's body on its way to the client, so that one which breaks off does not look complete.
+"""Body streaming with abortive close: a service's truncated body must not look complete to the client.
 
-In HTTP/1.1 its missing last chunk, or its length, tells the client. In HTTP/1.0, which nginx speaks to what is behind
-it unless told otherwise, a body without a length ends where its connection does (RFC 9112 section 6.3), so that there a
-connection has to be broken instead of closed.
+In HTTP/1.1 the missing last chunk, or the length, shows the truncation. In HTTP/1.0 a body without a length ends with
+its connection (RFC 9112 section 6.3). So the worker resets the connection instead of closing it. nginx uses HTTP/1.0
+towards the BFF by default.
 """
 
 import struct
@@ -14,11 +14,11 @@ from typing import Any
 from bff.http import ResponseTruncated, UpstreamResponse
 
 _AT_ONCE = struct.pack("ii", 1, 0)
-"""For SO_LINGER: what has not been sent is dropped, and the other side gets a reset."""
+"""For SO_LINGER: drops unsent bytes and sends a reset to the client."""
 
 
 class StreamedBody:
-    """What a WSGI server iterates over and closes (PEP 3333)."""
+    """The response iterable of a WSGI application (PEP 3333)."""
 
     def __init__(self, answer: UpstreamResponse, environ: Mapping[str, Any]) -> None:
         self._answer = answer
@@ -26,7 +26,7 @@ class StreamedBody:
         self._client = self._socket if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else None
 
     def __iter__(self) -> Iterator[bytes]:
-        if stream := getattr(self._socket, "stream", None):  # bff/server/client_socket.py: sent as it comes
+        if stream := getattr(self._socket, "stream", None):  # bff/server/client_socket.py: send each part at once
             stream()
         try:
             yield from self._answer
@@ -46,7 +46,7 @@ class StreamedBody:
 
 
 def _reset(client: Any) -> None:
-    """The server closes it as well, which does no harm, but only after it has said a proper farewell."""
+    """Resets the connection before the server shuts it down in order; the server's own close then does no harm."""
     with suppress(OSError):
         client.setsockopt(SOL_SOCKET, SO_LINGER, _AT_ONCE)
         client.close()

@@ -1,4 +1,4 @@
-"""What a browser application may know and ask of its session's tokens. A token's value never leaves the server."""
+"""Token endpoints: a browser application lists, refreshes and exchanges its session's tokens, without their values."""
 
 from dataclasses import asdict
 
@@ -35,7 +35,7 @@ def listed() -> Response:
 @blueprint.post("/auth/tokens/refresh")
 @policy(limit="token_refresh")
 def refresh() -> Response:
-    """A newer token, however fresh the present one is; by default the session's own."""
+    """Refreshes a token, even if it is still fresh; by default the session's own."""
     services().tokens.service.renew(g.session, _service(RefreshRequestSchema()))
     return listed()
 
@@ -43,7 +43,7 @@ def refresh() -> Response:
 @blueprint.post("/auth/tokens/exchange")
 @policy(limit="token_exchange")
 def exchange() -> Response:
-    """See to it that there is a token for a service that takes one of its own."""
+    """Ensures that the session has a token for a service with tokens of its own."""
     token_service, service = services().tokens.service, _service(ExchangeRequestSchema())
     if token_service.kind(service) not in (TokenKind.EXCHANGE, TokenKind.CLIENT_CREDENTIALS):
         raise BadRequest("This service takes no token of its own.", code="not_exchangeable")

@@ -1,8 +1,8 @@
-"""Whose trace a request belongs to: the caller's, where the caller is a proxy that is trusted, else one of its own.
+"""Trust boundary for traces: a request joins its caller's trace only if the caller is a trusted proxy.
 
-A browser may send any traceparent (W3C Trace Context), and so join its requests to a trace of somebody else's, or have
-all of them recorded. A trusted proxy that traces begins a trace for each request; what one that does not trace lets
-through is bounded by the sampler (bff/observability/otlp/sampler.py).
+A browser may send any traceparent (W3C Trace Context). So it could join its requests to another client's trace, or have
+all of them recorded. A trusted proxy that traces starts a trace for each request. If the proxy does not trace, it
+passes a browser's traceparent on, and the sampler bounds the cost (bff/observability/otlp/sampler.py).
 """
 
 from collections.abc import MutableMapping
@@ -20,18 +20,18 @@ class TraceTrust:
         self._clients = clients
 
     def forget_strangers(self, environ: MutableMapping[str, Any]) -> None:
-        """Of a request from somebody who is not trusted, what it says about its trace is not read, nor passed on."""
+        """Removes the trace headers of an untrusted peer, so that they are neither read nor forwarded."""
         if TRACEPARENT in environ and not self._trusts(environ):
             del environ[TRACEPARENT]
             environ.pop(TRACESTATE, None)
 
     def traces(self, environ: MutableMapping[str, Any]) -> bool:
-        """Whether a trusted caller records the trace that this request belongs to. Asked on the hot path."""
+        """Whether a trusted caller records the trace of this request. On the hot path."""
         header = environ.get(TRACEPARENT)
         return header is not None and traces.is_sampled(header) and self._trusts(environ)
 
     def names(self, environ: MutableMapping[str, Any]) -> bool:
-        """Whether a trusted caller says which trace this request belongs to."""
+        """Whether a trusted caller names the trace of this request."""
         return TRACEPARENT in environ and self._trusts(environ)
 
     def _trusts(self, environ: MutableMapping[str, Any]) -> bool:

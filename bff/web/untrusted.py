@@ -1,8 +1,8 @@
-"""Misconfiguration alarm: forwarding fields that are not read, of a peer that TRUSTED_PROXIES does not name, or of one
-that it names in another header than FORWARDED_HEADER.
+"""Misconfiguration alarm: warns about forwarding fields that the BFF ignores.
 
-With a proxy that the settings forgot, all people have that proxy's address: they share one rate limit, deep links are
-lost, and its private address passes for a scraper's. Nothing of that shows by itself.
+The peer is not in TRUSTED_PROXIES, or it is and uses another header than FORWARDED_HEADER. With a proxy missing in the
+settings, all users have that proxy's address. They share one rate limit, deep links are lost, and the proxy's private
+address passes for a scraper's. No other symptom points at the cause.
 """
 
 import logging
@@ -18,8 +18,8 @@ from bff.web.client_address import ClientAddressResolver
 log = logging.getLogger(__name__)
 
 QUIET = 60.0
-"""Seconds between two lines of one kind and process. A client that reaches the BFF directly may send such fields as
-well."""
+"""Seconds between two log lines of one kind and process: a client that reaches the BFF directly may send such fields
+too."""
 
 _UNTRUSTED = "untrusted_forwarding"
 _UNREAD = "unread_forwarding"
@@ -45,8 +45,11 @@ class UntrustedForwarding:
         self._unlogged: Counter[str] = Counter()
 
     def note(self, environ: Mapping[str, Any]) -> None:
-        """Count a stranger's, and log either kind now and then. Asked on the hot path: a trusted peer with the header
-        that is read costs two look-ups. environ: a WSGI environment (PEP 3333)."""
+        """Counts an untrusted peer's fields, and logs either kind at most every QUIET seconds.
+
+        On the hot path: a trusted peer with the expected header costs two look-ups. environ: a WSGI environment (PEP
+        3333).
+        """
         if self._clients.knows_client(environ):
             return
         kind = _UNREAD if self._clients.trusts_peer(environ) else _UNTRUSTED
@@ -58,7 +61,7 @@ class UntrustedForwarding:
             log.warning(kind, extra=extra)
 
     def _due(self, kind: str) -> int | None:
-        """How many of the kind were not logged since the last line; None while it is quiet."""
+        """Returns how many of the kind were not logged since the last line; None within QUIET seconds of that line."""
         with self._changing:
             if self._clock() < self._quiet_until.get(kind, float("-inf")):
                 self._unlogged[kind] += 1

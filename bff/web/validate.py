@@ -1,4 +1,4 @@
-"""Is this token good, and whose is it? Asked by services that do not want to know every provider's ways."""
+"""Token validation endpoint: a service sends an access token of any provider and gets its claims in one form."""
 
 from flask import Blueprint, Response, jsonify
 
@@ -11,5 +11,5 @@ blueprint = Blueprint("validate", __name__)
 @blueprint.get("/auth/tokens/validate")
 @policy(session=False, csrf=False)
 def validate() -> Response:
-    """The claims of the Bearer token that the request carries, in one form for all providers."""
+    """Returns the claims of the request's Bearer token, in one form for all providers."""
     return jsonify(presented_token()._asdict())

@@ -1,8 +1,8 @@
-"""May this request pass? Asked by a reverse proxy for every request, in its dialect (originals.py).
+"""Forward auth (verify): answers a reverse proxy's auth check for every request, in its dialect (forward_auth.py).
 
-A WSGI callable in front of Flask: this decides what the whole system costs, so it does little, and that with label
-children resolved at start-up and headers prepared when a session enters the cache. It never reads its own query
-string, since some proxies append the client's.
+A WSGI callable in front of Flask. Its cost dominates the whole system, so it does little per request. It resolves label
+children at start-up, and prepares headers once per session in the cache. It never reads its own query string, because
+some proxies append the client's.
 """
 
 import time
@@ -39,9 +39,9 @@ Environ = dict[str, Any]
 StartResponse = Callable[[str, Headers], Any]
 
 PATHS = frozenset({*FORWARDED, NGINX})
-"""Where a proxy asks that says what it asks about in header fields, and nothing of it in the path."""
+"""Paths of the dialects that send the original request in header fields instead of the path."""
 LIVE = "/health/live"
-"""What else the proxies' own listener answers: a load balancer asks each address whether it is alive."""
+"""The only other path that the proxies' own listener answers: a load balancer probes each address."""
 _OUTCOMES: dict[type[BFFError], str] = {
     Unauthenticated: "unauthenticated",
     SessionEnded: "unauthenticated",
@@ -52,7 +52,7 @@ _OUTCOMES: dict[type[BFFError], str] = {
 
 
 class UnknownProfile(BFFError):
-    """A proxy asks by a name that config/verify.yaml does not declare: a mistake of the operator, not of the client."""
+    """A proxy named a profile that config/verify.yaml does not declare: the operator's mistake, not the client's."""
 
     code = "unknown_profile"
     title = "There is no such verify profile"
@@ -60,7 +60,7 @@ class UnknownProfile(BFFError):
 
 class Verify:
     paths: frozenset[str]
-    """Where `at_once` may answer."""
+    """Paths that `at_once` may answer."""
 
     def __init__(
         self,
@@ -73,9 +73,8 @@ class Verify:
         callers: TraceTrust | None = None,
         listener: VerifyListener | None = None,
     ) -> None:
-        """app: who answers everything else. login_url: where a person logs in. profiles: the first one answers where no
-        profile is named. callers: where traces are recorded, else None. listener: where alone proxies may ask, None for
-        any."""
+        """app: answers all other paths. login_url: for redirects to the login. profiles: the first is the default.
+        callers: None unless traces are recorded. listener: the only one that accepts auth checks, None for any."""
         self._app = app
         self._authenticator = authenticator
         self._clients = clients
@@ -91,7 +90,7 @@ class Verify:
         self._profiles.update(dict.fromkeys((*PATHS, ENVOY), self._default))
         self._records: dict[tuple[str, str, int, str], Callable[[float, metrics.Exemplar], None]] = {}
         for outcome in ("allowed", "error", *_OUTCOMES.values()):
-            metrics.VERIFY_DURATION.labels(outcome)  # which begins at zero, before anybody asks
+            metrics.VERIFY_DURATION.labels(outcome)  # creates the child, so that it starts at zero before any request
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         self._untrusted.note(environ)
@@ -109,7 +108,7 @@ class Verify:
         return (self._rest if path == LIVE else _nothing_here)(environ, start_response)
 
     def _open(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """On a listener that browsers reach as well: a name that is not declared may be anybody's guess."""
+        """Serves a listener that browsers reach too: an undeclared name gets Flask's 404: any client may guess."""
         endpoint = _endpoint(environ["PATH_INFO"])
         profile = None if endpoint is None else self._profiles.get(endpoint)
         if profile is None:
@@ -117,8 +116,10 @@ class Verify:
         return self._traced(endpoint, profile, environ, start_response)
 
     def _logged(self, path: str) -> str:
-        """In the access log, of a question in Envoy's dialect: the path behind its endpoint is another application's,
-        and names people and things."""
+        """Returns the route for the access log, in Envoy's dialect without the application's path.
+
+        That path may hold personal data.
+        """
         endpoint = envoy_endpoint(path)
         return f"{endpoint if endpoint in self._profiles else ENVOY}/*"
 
@@ -128,11 +129,11 @@ class Verify:
         return self._app(environ, start_response)
 
     def answers(self, path: str) -> bool:
-        """Whether it is one of its addresses."""
+        """Whether the path belongs to verify."""
         return path in PATHS or path.startswith(_OTHERS)
 
     def at_once(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
-        """What a call of this would answer; None, and nothing done, where it would have to ask the store or others."""
+        """Answers from memory; returns None, without any effect, if the answer needs the store or another service."""
         if environ["PATH_INFO"] not in self.paths or not (self._listener is None or self._listener.accepted(environ)):
             return None
         known = self._authenticator.answerable_locally(environ.get("HTTP_COOKIE", ""), self._clients.of(environ))
@@ -141,8 +142,10 @@ class Verify:
     def _traced(
         self, endpoint: str | None, profile: Profile | None, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """A span costs as much as the answer, so there is one only where the caller records the trace; where others
-        are asked, they are told which trace it is all the same."""
+        """Answers in a span only if the caller records the trace, because a span costs as much as the answer.
+
+        A profile that calls other services gets a span for every named trace, so that they receive the trace's id.
+        """
         callers = self._callers
         if callers is None or not (
             callers.traces(environ) or (profile is not None and not profile.plain and callers.names(environ))
@@ -193,7 +196,7 @@ class Verify:
     def _granted(
         self, profile: Profile, entry: CachedSession, environ: Environ, client: ClientFingerprint, correlation_id: str
     ) -> Headers:
-        """What else goes along when the policy agrees."""
+        """Asks the policy, returns the service's token header. Raises as Profile.authorize and .authorization do."""
         original = OriginalRequest.of(environ) if self._trusts(environ) else None
         profile.authorize(entry.session, original, client.address, correlation_id)
         return profile.authorization(entry.session)
@@ -201,7 +204,7 @@ class Verify:
     def _refusal(
         self, error: BFFError, profile: Profile | None, environ: Environ, correlation_id: str
     ) -> tuple[int, tuple[str, Headers, tuple[bytes, ...]]]:
-        """(status, what to answer): to a person without a session the way to the login, if the profile wants it so."""
+        """Returns (status, answer). If the profile redirects, a navigation without a session goes to the login."""
         login, navigation = self._login_for(environ), problem.is_navigation(environ)
         status, title = error.status, error.title
         body, content_type = problem.body(problem.facts(error, correlation_id, login), navigation=navigation)
@@ -219,7 +222,10 @@ class Verify:
         return status, (f"{status} {title}", headers, (body,))
 
     def _redirect(self, environ: Environ) -> tuple[int, str] | None:
-        """nginx takes no answer but 2xx, 401 and 403: it redirects by itself, to the Location of a 401."""
+        """Returns the redirect's status; None for nginx, which accepts only 2xx, 401 and 403.
+
+        nginx itself redirects to the Location of a 401.
+        """
         if environ["PATH_INFO"].startswith(NGINX):
             return None
         method = OriginalRequest.of(environ).method if self._trusts(environ) else ""
@@ -229,7 +235,7 @@ class Verify:
         return self._clients.trusts_peer(environ)
 
     def _login_for(self, environ: Environ) -> str:
-        """Where to log in, and back to the page that was asked for when it is one that we may send a browser to."""
+        """Returns the login URL, with the requested page to return to if that is allowed."""
         if not self._trusts(environ):
             return self._login_url
         original = OriginalRequest.of(environ)
@@ -250,7 +256,7 @@ class Verify:
 
 
 def _endpoint(path: str) -> str | None:
-    """The part of a question's path that is ours, with the profile's name; None for a path that asks nothing."""
+    """Returns our part of an auth check's path, with the profile's name; None for any other path."""
     if path in PATHS:
         return path
     if not path.startswith(_OTHERS):
@@ -259,7 +265,7 @@ def _endpoint(path: str) -> str | None:
 
 
 def _nothing_here(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """404, and counted as any other."""
+    """Answers 404, and counts it like any other request."""
     start = time.perf_counter()
     answer = problem.respond(
         NoSuchRoute("Only auth checks of reverse proxies are answered here."), environ, start_response
