@@ -8,7 +8,7 @@ Python. These gaps remain:
 - Older parsers in C also accept folded lines, as a field without a name.
 - gunicorn's reader of chunked bodies accepts overlong lines, and leaves a connection open after it has lost the start
   of the next request.
-- Its reader of bodies with a length forgets the bytes it has read when a client stalls, and takes the end of a
+- Its reader of bodies with a length forgets the bytes it has read when a client stalls. It also takes the end of a
   connection for the end of the body. In either case gunicorn would read the client's later bytes as requests.
 
 One unusual request is read, not refused: cookies that arrive in several fields.
