@@ -1,4 +1,4 @@
-"""What settings say of each other and of files: mistakes that no YAML file, and no variable, shows by itself."""
+"""Cross-field validation: mistakes that only the combination of settings and files shows."""
 
 import ssl
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ def _authorities(path: Path | None) -> Iterator[str]:
 
 
 def _bound(config: Settings, profile: VerifyProfile) -> Iterator[str]:
-    """A session's tokens come from whichever provider its user chose; the BFF's own come from one."""
+    """A session's tokens come from any provider that its user chose; the BFF's own come from one."""
     services = {service.id: service for service in config.services}
     service = services.get(profile.service or "")
     if service is None:
