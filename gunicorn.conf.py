@@ -29,8 +29,8 @@ from bff.server.access_log import JsonLogger  # noqa: E402
 _METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 _STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 _TURN = 0.001
-"""Switch interval in seconds. With Python's default of 5 ms, a request may wait 5 ms each time it needs the GIL
-while a scrape or an export of spans runs."""
+"""Switch interval in seconds; Python's default is 5 ms. A request waits up to one interval each time it needs the
+GIL while a scrape or an export of spans runs."""
 _reloading = master.running is not None
 _upgrading = "GUNICORN_PID" in os.environ  # SIGUSR2: an older master still serves
 

@@ -1,9 +1,9 @@
 """Transactional outbox with group commit: events stay in the store until they are delivered.
 
-Durable events are stored before their response is sent, others soon after. Group commit: a thread with a durable event
-waits for the current writer, and the next writer usually writes the events of all waiting threads. Other events wait in
-memory for the next write, at most until `flush`. So the events of one session leave a worker in the order in which they
-happened. Events that strangers cause are sampled, wait elsewhere, and go to a log of their own.
+Durable events are stored before their response is sent, all other events soon after. Group commit: a thread with a
+durable event waits for the current writer, and the next writer usually writes the events of all waiting threads. Other
+events wait in memory for the next write, at most until `flush`. So the events of one session leave a worker in the
+order in which they happened. Events that strangers cause are sampled, wait elsewhere, and go to a log of their own.
 
     thread A                      thread B                        thread C
     emit(1), writes 1

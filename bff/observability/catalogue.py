@@ -1,8 +1,8 @@
-"""Generated documentation: writes the table of docs/metrics.md (`python -m bff.observability.catalogue
-docs/metrics.md`).
+"""Generated documentation: writes the table of docs/metrics.md.
 
-Names, types, labels, buckets and meanings come from the declared metrics. The values of each label are listed here, so
-that a reader of dashboards need not search the code. Tests compare them with the values that the code records.
+Run `python -m bff.observability.catalogue docs/metrics.md`. Names, types, labels, buckets and meanings come from the
+declared metrics. The values of each label are listed here, so that a reader of dashboards need not search the code.
+Tests compare them with the values that the code records.
 """
 
 import sys

@@ -19,7 +19,7 @@ LONGEST_HEAD = 64 * 1024
 """Bytes that may arrive before a request's head is there. gunicorn would wait for twelve times as many."""
 
 _LONGEST_START = 8192  # of a request line; gunicorn takes half of it
-_LONGEST_CODED = LONGEST_BODY + LONGEST_TRAILERS  # bytes of a chunked body, with what surrounds the chunks
+_LONGEST_CODED = LONGEST_BODY + LONGEST_TRAILERS  # bytes of a chunked body, with its sizes and trailers
 
 _START = re.compile(rb"[ -~]*(?:\r?\n|\r?\Z)")  # a request line or its start; gunicorn refuses any other at once
 _LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r?\n")  # gunicorn may wait for more of any other

@@ -25,13 +25,13 @@ def problems(config: Settings) -> Iterator[str]:
         yield from _metrics(config.metrics)
     yield from _origins(config)
     if config.hsts and not config.base_url.startswith("https:"):
-        yield "BFF_HSTS: browsers take no notice of it over http; BFF_BASE_URL must be https."
+        yield "BFF_HSTS: browsers ignore it over http; BFF_BASE_URL must be https."
 
 
 def _proxies(networks: Sequence[Network]) -> Iterator[str]:
     """A peer in these networks sets the client address, host and path of a request."""
     for network in _wide(networks):
-        yield f"TRUSTED_PROXIES: {network} lets strangers say who they are; name your proxies' own addresses."
+        yield f"TRUSTED_PROXIES: {network} lets strangers choose their client address; name your proxies' own addresses."
 
 
 def _metrics(metrics: MetricsSettings) -> Iterator[str]:
@@ -83,4 +83,4 @@ def _origins(config: Settings) -> Iterator[str]:
     if config.environment == PRODUCTION:
         for origin in sorted(config.cors_allow_origins):
             if not origin.startswith("https:") and not is_loopback(origin):
-                yield f"CORS_ALLOW_ORIGINS: {origin!r} can be written by whoever is on the way; use https."
+                yield f"CORS_ALLOW_ORIGINS: {origin!r} can be forged by any machine on the network path; use https."

@@ -55,7 +55,7 @@ class PdpSubjectSchema(StrictSchema):
     type = fields.String(
         validate=[
             validate.Length(min=1),
-            validate.NoneOf(_OTHER_TYPES, error="is the type of something else, and users are told apart."),
+            validate.NoneOf(_OTHER_TYPES, error="is the type of another kind of subject; name one for users alone."),
         ]
     )
     roles_property = fields.String(validate=validate.Length(min=1))

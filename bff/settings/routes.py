@@ -70,7 +70,7 @@ def _misfits(data: Mapping[str, Any], given: Any) -> Iterator[tuple[str, str]]:
             (name, "goes with authz: pdp only.") for name in ("authz_map", "on_error") if name in given and not asks
         )
         if asks and data.get("auth") is Auth.NONE:
-            yield "authz", "pdp needs somebody to ask about, and auth: none lets anybody in."
+            yield "authz", "pdp decides about a session or a token, and auth: none requires neither."
     if data.get("auth") is Auth.NONE and "scopes" in given:
         yield "scopes", "are a token's, and auth: none asks for none."
     if data.get("navigable") and data.get("auth", Auth.SESSION) is not Auth.SESSION:
@@ -78,7 +78,7 @@ def _misfits(data: Mapping[str, Any], given: Any) -> Iterator[tuple[str, str]]:
     if data.get("navigable") and not {"GET", "HEAD"} & set(data.get("methods", ["GET"])):
         yield "navigable", "needs GET or HEAD among the methods; a link sends nothing else."
     if data.get("preserve_path") and "upstream_path" in given:
-        yield "upstream_path", "says another path than preserve_path: true does; keep one of them."
+        yield "upstream_path", "contradicts preserve_path: true; keep one of them."
     if "path" in data and "upstream_path" in data:
         names = parse(data["path"]).names
         if lacking := [name for name in parse(data["upstream_path"]).names if name not in names]:

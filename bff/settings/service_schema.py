@@ -50,6 +50,6 @@ class ServiceSchema(StrictSchema):
                 if name in given and kind not in kinds
             }
         if kind is TokenKind.EXCHANGE and not given & {"audience", "resource"}:
-            wrong["token"] = ["needs an audience or a resource, to tell the provider for whom the token is."]
+            wrong["token"] = ["needs an audience or a resource, which names the service to the provider."]
         if wrong:
             raise ValidationError(wrong)

@@ -34,8 +34,8 @@ _SECRETS = frozenset(
 )
 _CHECKS = ("store", "idp", "pdp")
 _ABROAD = (
-    "reaches beyond this machine, but ENVIRONMENT is development, as it is unless set, where anybody may log in as"
-    " anybody. Set ENVIRONMENT to production, or to staging for http."
+    "reaches beyond this machine, but ENVIRONMENT is development, as it is unless set, where any client may log in as"
+    " any user. Set ENVIRONMENT to production, or to staging for http."
 )
 # OpenSSL's reasons for a key of another certificate; the last is for a key of another kind.
 _STRANGERS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")

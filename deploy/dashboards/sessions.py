@@ -60,8 +60,7 @@ DASHBOARD = Dashboard(
                 ),
                 Panel(
                     "Session validation",
-                    "How long it takes to tell whether a request belongs to a live session; the store's part of each"
-                    " verify.",
+                    "Time to decide whether a request belongs to a live session: the store's part of each verify.",
                     "s",
                     quantiles("bff_session_validation_duration_seconds"),
                 ),

@@ -29,7 +29,7 @@ DASHBOARD = Dashboard(
                     ],
                 ),
                 Panel(
-                    "What is running",
+                    "Running versions",
                     "Two lines are a roll-out under way, or one that stopped half-way.",
                     "short",
                     [

@@ -90,8 +90,8 @@ _compiled = functools.lru_cache(maxsize=64)(struct.Struct)
 class ValueFile:
     """`read` updates keys, values and timestamps.
 
-    `whole` becomes false when the file breaks its own format: truncated, overwritten, or never one of ours. The
-    readable entries are available all the same.
+    `whole` becomes false when the file breaks its own format: truncated, overwritten, or never one of ours. Its
+    readable entries stay available.
     """
 
     def __init__(self, path: Path, name: FileName) -> None:

@@ -37,7 +37,7 @@ def mend(folder: Path, found: Found, on_corrupt: Callable[[str], object]) -> Non
 
 
 def _readable(path: Path, found: Found) -> tuple[bool, bytes]:
-    """(whether the file is whole, a whole one with what can be read of it)."""
+    """(whether the file is whole, a whole copy of its readable entries)."""
     file = ValueFile(path, found.name)
     try:
         file.read()
