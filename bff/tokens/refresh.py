@@ -2,7 +2,7 @@
 
 Providers rotate refresh tokens and take a second use of an old one for theft (RFC 9700 section 4.14.2): then every
 token of the login is revoked. So of all workers that find a session's token old, one asks the provider, and the others
-take its result, and what became of the refresh token is noted for a moment (notes.py).
+take its result, and what became of the refresh token is noted for a moment (refresh_status.py).
 
 A refusal is believed only when nobody else may have used the token: the record is read again first, and if the note
 said that somebody started to, a while later once more. Nor is a token sent at once that somebody else has started to

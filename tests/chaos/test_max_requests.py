@@ -30,4 +30,4 @@ def test_no_request_fails(tmp_path: Path, worker_class: str) -> None:
         assert load.failed == []
         assert load.lost_sessions() == []
         assert left >= 2
-        assert not first & set(place.pods[0].bff.workers())
+        assert first - set(place.pods[0].bff.workers()), "whichever of them the kernel gave the most connections"

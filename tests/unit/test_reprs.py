@@ -26,6 +26,7 @@ ORDINARY = {
     "bff.http.tls.CertificateFiles": {"key"},  # where it is
     "bff.observability.multiprocess.keys.Key": {"raw"},  # a series' name
     "bff.proxy.challenges.Challenge": {"parameters"},  # of a WWW-Authenticate, which is for everybody
+    "bff.rotation.Use": {"key"},  # a fingerprint, which operators compare
     "bff.settings.model.ClaimNames": {"email", "permissions", "roles"},  # what providers call them
     "bff.settings.model.ProviderSettings": {"claims"},
     "bff.settings.model.VerifyProfile": {"headers"},  # by name
