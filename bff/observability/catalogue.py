@@ -129,7 +129,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, Values]] = {
         "outbox_full", "too_old", "buffer_full", "stopped", "refused",
     )},
     "bff_events_sampled_out_total": {"reason": ("rate", "full", "too_old", "stopped")},
-    "bff_sealed_elsewhere_total": {"kind": ("session-hot", "session-cold", "login-attempt", "end-session", "csrf")},
+    "bff_sealed_elsewhere_total": {"kind": metrics.SEALED_KINDS},
     "bff_event_faults_total": {"fault": ("unserialisable", "too_long", "missing", "undeclared")},
     "bff_worker_restarts_total": {"reason": ("max_requests", "stopped", "timeout", "killed")},
     "bff_telemetry_dropped_total": {"signal": ("spans", "metrics")},
