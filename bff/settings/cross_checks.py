@@ -58,7 +58,7 @@ def _verify_bind(config: Settings) -> Iterator[str]:
     if isinstance(bind, str) and Path(bind).exists() and not Path(bind).is_socket():
         yield f"VERIFY_BIND: {bind!r} is there already, and no socket."
     if isinstance(bind, str) and not config.trust_unix_sockets:
-        yield "VERIFY_BIND: is a socket file; add unix to TRUSTED_PROXIES, else the BFF ignores what its proxies report."
+        yield "VERIFY_BIND: is a socket file; add unix to TRUSTED_PROXIES, else the BFF trusts no proxy on it."
     if isinstance(bind, tuple) and bind[1] == config.port:
         yield "VERIFY_BIND: has the port of the public listener (PORT); it needs one of its own."
     if isinstance(bind, tuple) and config.metrics.bind is not None and bind[1] == config.metrics.bind[1]:

@@ -31,7 +31,7 @@ def problems(config: Settings) -> Iterator[str]:
 def _proxies(networks: Sequence[Network]) -> Iterator[str]:
     """A peer in these networks sets the client address, host and path of a request."""
     for network in _wide(networks):
-        yield f"TRUSTED_PROXIES: {network} lets strangers choose their client address; name your proxies' own addresses."
+        yield f"TRUSTED_PROXIES: {network} lets strangers forge the client address; name your proxies' own addresses."
 
 
 def _metrics(metrics: MetricsSettings) -> Iterator[str]:
