@@ -1,7 +1,7 @@
 """gunicorn's settings. `gunicorn -c gunicorn.conf.py wsgi:app` is the whole command.
 
-Order matters here: gevent patches before anything is imported, the settings are checked before a port is bound, and
-the metrics folder exists before prometheus_client is imported, since that is when it looks.
+The order matters: gevent patches before any other import. The settings are checked before gunicorn binds a port. The
+metrics folder exists before prometheus_client is imported, because that library looks for it at import.
 """
 
 import gc
@@ -29,8 +29,8 @@ from bff.server.access_log import JsonLogger  # noqa: E402
 _METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 _STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 _TURN = 0.001
-"""Seconds for which a thread may keep the interpreter from the others. With Python's own five thousandths, a request
-that comes while a scrape or an export of spans is being written may wait so long each time that it needs it."""
+"""Switch interval in seconds; Python's default is 5 ms. A request waits up to one interval each time it needs the
+GIL while a scrape or an export of spans runs."""
 _reloading = master.running is not None
 _upgrading = "GUNICORN_PID" in os.environ  # SIGUSR2: an older master still serves
 
@@ -54,13 +54,13 @@ def _refuse(problems: list[str]) -> NoReturn:
 
 
 def _refuse_reload(problems: list[str]) -> None:
-    """The running configuration is kept."""
+    """Log a refused reload; the master keeps the running configuration."""
     logging.getLogger("bff.settings").error("reload_refused", extra={"problems": problems})
     _note(successful=False)
 
 
 def _note(*, successful: bool) -> None:
-    """For every scrape: which configuration is in effect, and whether it is what was read last."""
+    """Record for every scrape which configuration is in effect, and whether the last one read was accepted."""
     from bff.observability import reloads
 
     if master.running is not None:
@@ -69,7 +69,7 @@ def _note(*, successful: bool) -> None:
 
 
 def _put_into_effect(server: Any, current: Configuration) -> None:
-    """What the master itself does with it, and its processes beside the workers."""
+    """Apply a configuration to the master itself and to its processes beside the workers."""
     from bff.server import metrics_server
 
     if not draining.begun():
@@ -80,7 +80,7 @@ def _put_into_effect(server: Any, current: Configuration) -> None:
 
 
 def _make_metrics_dir() -> None:
-    """A fresh start counts from zero; reloads and upgrades go on counting in the same folder."""
+    """Prepare the metrics folder: a fresh start counts from zero, reloads and upgrades continue in the same folder."""
     if _reloading:
         return
     if not os.environ.get(_METRICS_DIR):
@@ -93,16 +93,16 @@ def _make_metrics_dir() -> None:
 
 
 def _spare_the_collector() -> None:
-    """What is there now stays. Were every worker's garbage collector to look at it again, all requests would wait for
-    some 20 ms each time, and the workers would share no memory."""
+    """Freeze all objects that exist before the fork. Otherwise each worker's garbage collector scans them again:
+    every request waits some 20 ms each time, and the workers share no memory."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
 
 
 def _binds(config: settings.Settings) -> list[str]:
-    """The public listener, and the proxies' own."""
-    # In development only this machine may talk to it: the embedded provider lets anybody in.
+    """The addresses of the public listener and of the proxies' own (VERIFY_BIND)."""
+    # In development it listens on loopback only: the embedded provider accepts any login.
     public = f"{'127.0.0.1' if config.development else '0.0.0.0'}:{config.port}"  # noqa: S104
     verify = config.verify_bind
     if verify is None:
@@ -114,14 +114,14 @@ def _binds(config: settings.Settings) -> list[str]:
 
 
 def _moved(config: settings.Settings) -> Iterator[str]:
-    """gunicorn would close all listeners and bind them anew while its workers still hold them, and end when it
-    cannot."""
+    """A problem when a reload changes the listeners. gunicorn would close all of them and bind them anew while its
+    workers still hold them, and would exit when the bind fails."""
     if master.running is not None and _binds(config) != _binds(master.running.settings):
         yield "PORT, VERIFY_BIND: where to listen changes with a restart, not with a reload."
 
 
 def _read() -> settings.Settings:
-    """The settings that gunicorn runs with: as they read now, or at a reload that is refused those of before."""
+    """The settings that gunicorn runs with: those just read, or the former ones after a refused reload."""
     reading = configuration.read(os.environ)
     if _reloading:
         from bff.app import create_app
@@ -154,7 +154,7 @@ http_parser = framing.parser()
 header_map = "drop"  # X_User_ID and X-User-ID would become the same WSGI key
 forwarder_headers = ""  # nor may a header set SCRIPT_NAME or PATH_INFO
 secure_scheme_headers: dict[str, str] = {}  # the scheme is BFF_BASE_URL's
-forwarded_allow_ips = "*"  # whom gunicorn believes what these two are about, which is nothing: no need to find out
+forwarded_allow_ips = "*"  # the peers trusted with the two settings above; both are empty, so gunicorn need not check
 keepalive = 95  # longer than common proxies keep idle connections, so that they close first
 timeout = 30
 graceful_timeout = 30
@@ -164,22 +164,22 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa:
 logger_class = JsonLogger
 loglevel = _settings.log_level
 accesslog = "-"
-control_socket_disable = True  # one path for every instance of a user, and a thread in the master
+control_socket_disable = True  # it has one path for all instances of a user, and costs the master a thread
 
 
 def on_starting(server: Any) -> None:
-    """The command line may have named other addresses than this file."""
+    """Check the listeners again: the command line may name other addresses than this file."""
     if problems := settings_check.listener_problems(_settings, server.cfg.address):
         _refuse(problems)
 
 
 def _addresses(server: Any) -> list[object]:
-    """Of the sockets that are open, also of those that were inherited; none where the workers open them."""
+    """Addresses of the open sockets, inherited ones included; empty where the workers open them."""
     return [listener.getsockname() for listener in getattr(server, "LISTENERS", ())]
 
 
 def on_reload(arbiter: Any) -> None:
-    """SIGHUP: new workers get the new configuration, if it is one."""
+    """SIGHUP: new workers get the new configuration if it was accepted."""
     current = master.take()
     if current is None:
         return
@@ -189,14 +189,14 @@ def on_reload(arbiter: Any) -> None:
 
 
 def _survive(app: Any) -> None:
-    """gunicorn ends when this file does not execute. At a reload the master goes on with what it has."""
+    """Keep the master alive when this file fails to execute at a reload; gunicorn itself would exit."""
     reload = app.reload
 
     def reload_or_keep() -> None:
         former = app.cfg
         try:
             reload()
-        except (Exception, SystemExit) as err:  # noqa: BLE001 - whatever the file raised
+        except (Exception, SystemExit) as err:  # noqa: BLE001 - the file may raise any error
             app.cfg, master.next = former, None
             _refuse_reload([f"gunicorn.conf.py: cannot be executed ({type(err).__name__}); see standard error."])
 
@@ -204,12 +204,12 @@ def _survive(app: Any) -> None:
 
 
 def pre_exec(server: Any) -> None:
-    """SIGUSR2: the new master starts with the environment of the old one's start, and must count in the same folder."""
+    """SIGUSR2: the new master inherits the environment of the old one's start, and must count in the same folder."""
     server.cfg.env_orig[_METRICS_DIR] = os.environ[_METRICS_DIR]
 
 
 def when_ready(server: Any) -> None:
-    """In the master, before the first fork: METRICS_BIND gets its own process."""
+    """In the master, before the first fork: start the process that serves METRICS_BIND."""
     if problems := settings_check.listener_problems(_settings, _addresses(server)):
         _refuse(problems)
     _spare_the_collector()
@@ -223,7 +223,7 @@ def when_ready(server: Any) -> None:
 
 
 def _other_master(server: Any) -> int | None:
-    """The one that serves on the same sockets, and counts in the same folder (SIGUSR2)."""
+    """Process id of the master that serves the same sockets and counts in the same folder (SIGUSR2)."""
     from bff.observability import process_metrics
 
     other = int(server.reexec_pid or server.master_pid)
@@ -231,7 +231,8 @@ def _other_master(server: Any) -> int | None:
 
 
 def _require_listener(wanted: settings.Bind, addresses: list[object]) -> None:
-    """--bind, systemd's sockets and those of an older master (SIGUSR2) come before `bind`."""
+    """Refuse to start without the VERIFY_BIND listener: --bind, systemd's sockets and an older master's (SIGUSR2)
+    take precedence over `bind`."""
     from bff.web.listener import VerifyListener
 
     verify = VerifyListener(wanted)
@@ -240,18 +241,19 @@ def _require_listener(wanted: settings.Bind, addresses: list[object]) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """A worker that is told to stop before it has started does so when it has. As it comes, it would take that for a
-    message to a master, and the true one would wait for it until graceful_timeout is over."""
+    """Block the stop signals until the worker has started. A new worker still has the master's handlers, and would
+    queue the signal as a master does. The real master would then wait for it until graceful_timeout is over."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
 
 
 def pre_request(worker: Any, req: Any) -> None:
-    """Of whichever class the worker is; what this raises is answered, and the connection closed."""
+    """Check the framing, in both worker classes. gunicorn answers the error that this raises, and closes the
+    connection."""
     framing.check(req)
 
 
 def post_worker_init(worker: Any) -> None:
-    """After the fork: now connections and threads may be made."""
+    """After the fork: start the parts that open connections and threads."""
     from bff.app import start
     from bff.observability import metrics
 
@@ -260,7 +262,7 @@ def post_worker_init(worker: Any) -> None:
         sys.setswitchinterval(_TURN)
     metrics.worker_started()
     start(worker.wsgi)
-    gc.freeze()  # what has come since the fork, with libraries that are imported here
+    gc.freeze()  # the objects created since the fork, with libraries that are imported here
 
 
 def worker_exit(server: Any, worker: Any) -> None:
@@ -275,14 +277,14 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """In the master, when a worker is gone."""
+    """In the master, after a worker has exited."""
     from bff.observability import process_metrics
 
     process_metrics.count_leaving(Path(os.environ[_METRICS_DIR]), worker.pid, timed_out=worker.aborted)
 
 
 def on_exit(server: Any) -> None:
-    """A private metrics folder goes with its master, unless another master counts in it (SIGUSR2)."""
+    """Remove a private metrics folder, unless another master counts in it (SIGUSR2)."""
     from bff.observability import process_metrics, reloads
     from bff.server import metrics_server
 

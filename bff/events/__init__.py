@@ -1,1 +1,1 @@
-"""What happened, for those who must know later: names, envelope, and the sinks that take it."""
+"""Audit events: their names, their envelope, the outbox that keeps them, and the publishers that deliver them."""

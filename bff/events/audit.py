@@ -1,4 +1,4 @@
-"""What happened is told here, once: counted, logged and handed to the sink, by references and pseudonyms only."""
+"""Audit trail: records each event once, as a metric, a log line and an event, by references and pseudonyms only."""
 
 import functools
 import logging
@@ -11,7 +11,7 @@ log = logging.getLogger("bff.security")
 _LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.CRITICAL: logging.ERROR}
 _REMEMBERED = 4096
 _PSEUDONYM = 24
-"""Characters: too few for anybody to take it for a credential, enough that no two people share one."""
+"""Characters: too few to look like a credential, enough that no two people share one."""
 
 
 class Audit:
@@ -28,9 +28,10 @@ class Audit:
         self._sink.emit(OF_SECURITY[event], facts)
 
     def record(self, event: EventType, user: str, **facts: object) -> None:
-        """What is no security event: it is counted and logged where it happens. user: their id; a pseudonym is told."""
+        """Emit an event that is no security event; its caller counts and logs it. user: their id, emitted as a
+        pseudonym."""
         self._sink.emit(event, {**facts, "user": self.pseudonym(user)})
 
     def decision(self, facts: Data) -> None:
-        """One for each request that the policy protects, so it costs little: no log line, no metric."""
+        """Emit a decision. There is one for each protected request, so it has no log line and no metric."""
         self._sink.emit(EventType.AUTHZ_DECISION, facts)

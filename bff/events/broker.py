@@ -1,6 +1,6 @@
-"""Whether a Kafka broker answers: a client of the library's own asks for the cluster, and is gone again.
+"""Health check of Kafka: a short-lived client of the library requests the cluster's description.
 
-The answer comes as a future, because a call that waits for it in C would stop a gevent worker meanwhile.
+The answer comes as a future: a call that waits for it in C would block a gevent worker meanwhile.
 """
 
 import time
@@ -14,7 +14,7 @@ from bff.events.kafka import connection
 from bff.settings import KafkaSettings
 
 TIMEOUT = 2.0
-"""Seconds until one of the brokers has answered."""
+"""Seconds in which one of the brokers must answer."""
 _LOOK = 0.02
 
 
@@ -38,7 +38,7 @@ class Brokers:
         client = AdminClient(self._options)
         try:
             answer = client.describe_cluster(request_timeout=self._timeout)
-            while not answer.done():  # at the latest when its timeout is over
+            while not answer.done():  # ends with its timeout at the latest
                 self._wait(_LOOK)
             answer.result()
         except KafkaException as err:

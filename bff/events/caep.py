@@ -1,8 +1,8 @@
-"""Session events for other systems' risk engines: CAEP 1.0 as Security Event Tokens (RFC 8417), signed with our keys.
+"""Security Event Tokens (RFC 8417): session events for other systems' risk engines (CAEP 1.0), signed with our keys.
 
-Each is made from one of our own events when that is delivered, and travels beside it as a CloudEvent whose data is the
-token. The subject is complex (RFC 9493, OpenID Shared Signals Framework 1.0): the session by its reference and the user
-by a keyed pseudonym, both opaque. `iss_sub` would name the person.
+Each token is made from one of our own events at its delivery. It is sent beside it, as the data of a CloudEvent. The
+subject is complex (RFC 9493, OpenID Shared Signals Framework 1.0): the session by its reference and the user by a keyed
+pseudonym, both opaque. `iss_sub` would name the person.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,13 +26,13 @@ _POLICYS_DOING = frozenset({"idle_timeout", "absolute_timeout"})
 
 class SecurityEventTokens:
     def __init__(self, keys: SigningKeys, issuer: str, clock: Callable[[], float]) -> None:
-        """issuer: BFF_BASE_URL, whose `/.well-known/jwks.json` publishes the keys."""
+        """issuer: BFF_BASE_URL; its `/.well-known/jwks.json` publishes the keys."""
         self._keys = keys
         self._issuer = issuer
         self._clock = clock
 
     def of(self, event: CloudEvent) -> list[CloudEvent]:
-        """What CAEP says of this event, if anything."""
+        """The CAEP event that corresponds to this event, if there is one."""
         content = event.content
         uri = EVENT_TYPES.get(content["type"])
         if uri is None:
@@ -50,7 +50,7 @@ class SecurityEventTokens:
         return [CloudEvent(Topic.SESSIONS, event.key, told | more)]
 
     def _token(self, uri: str, content: Mapping[str, Any]) -> str:
-        """Repeated deliveries have the same `jti`, so that a receiver knows them (RFC 8417 section 2.2)."""
+        """Repeated deliveries have the same `jti`, so that a receiver recognises them (RFC 8417 section 2.2)."""
         now, data = self._clock(), content["data"]
         happened = int(parsed(content["time"]))
         claims = {
@@ -71,7 +71,7 @@ def _opaque(name: str) -> dict[str, str]:
 
 
 def _payload(uri: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """CAEP 1.0 section 2 for what all events may say, section 3 for what this one must."""
+    """The members that CAEP 1.0 requires of the event (section 3), and the common ones of section 2."""
     if uri == EVENT_TYPES[EventType.CLAIMS_CHANGED]:
         return {"claims": {name: data[name] for name in ("roles", "permissions") if name in data}}
     if uri == EVENT_TYPES[EventType.SESSION_CREATED]:

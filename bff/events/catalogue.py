@@ -1,6 +1,6 @@
-"""Writes docs/events.md and the JSON Schemas beside it: `python -m bff.events.catalogue docs/events.md`.
+"""Generated documentation: docs/events.md and its JSON Schemas (`python -m bff.events.catalogue docs/events.md`).
 
-Both say what `bff/events/model.py` declares, and a test keeps them equal.
+Both come from the declarations in `bff/events/model.py`, and a test keeps them equal.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Events that nobody will receive: counted every time, and said aloud at most once in a while, with how many they were.
+"""Log throttle for lost events: counts each of them, and logs their number at most once in a while.
 
-A full outbox loses an event for every one that it takes; a line in the log for each would be the next thing to fill up.
+A full outbox loses one event for each new one. A log line for each would fill up the log next.
 """
 
 import logging
@@ -14,7 +14,7 @@ from bff.observability import metrics
 log = logging.getLogger(__name__)
 
 QUIET = 10.0
-"""Seconds between two lines about the same."""
+"""Seconds between two lines with the same reason."""
 
 
 class DroppedEvents:
@@ -31,7 +31,7 @@ class DroppedEvents:
             self._log("events_lost", reason, events)
 
     def deferred(self, events: int) -> None:
-        """Durable events that no response waits for any more, since the store does not take them."""
+        """Count durable events that were answered before the store had them, because it does not accept them."""
         if events:
             metrics.event_late(events)
             self._log("events_not_durable", "store_unavailable", events)

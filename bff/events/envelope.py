@@ -1,7 +1,7 @@
-"""An event as it travels: CloudEvents 1.0 in structured JSON, with the value of every field proved to be sayable.
+"""Envelope: an event as CloudEvents 1.0 in structured JSON, with every value checked against its declaration.
 
-Values come from requests, policies and providers, so any of them may be something that JSON, UTF-8 or the declaration
-does not allow. Such a value is replaced by a mark and counted, and the event goes on without it.
+Values come from requests, policies and providers, so JSON, UTF-8 or the declaration may not allow them. Such a value is
+replaced by a mark and counted, and the event is sent without it.
 """
 
 import json
@@ -18,7 +18,7 @@ JSON_TYPE = "application/json"
 
 
 class CloudEvent(NamedTuple):
-    """key: what events of one topic share that must stay in order; empty for none. content: a CloudEvent."""
+    """key: events of one topic with the same key stay in order; empty for no order. content: a CloudEvent."""
 
     topic: Topic
     key: str
@@ -32,7 +32,7 @@ class CloudEvent(NamedTuple):
 
     @property
     def body(self) -> bytes:
-        """What a consumer reads: structured mode of CloudEvents (section 3.2 of its JSON format)."""
+        """The message that a consumer reads: structured mode of CloudEvents (section 3.2 of its JSON format)."""
         return json.dumps(self.content, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -73,7 +73,8 @@ def parsed(time: str) -> float:
 
 
 def sayable(event_type: EventType, data: Data) -> dict[str, Any]:
-    """The fields that are declared for the event, each as JSON can say it, or marked; so is what is missing."""
+    """The declared fields of the event, each encodable as JSON. A missing or unencodable value is replaced by the
+    mark."""
     fields = EVENTS[event_type].fields
     facts = {}
     for name, field in fields.items():
@@ -99,7 +100,7 @@ def _sayable(value: object, wanted: str) -> Any:
 
 
 def _finite(value: float) -> bool:
-    """Neither infinite nor a whole number that no other reader of JSON can hold."""
+    """Whether the number is finite and, if an integer, exact in every JSON reader."""
     return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**53
 
 

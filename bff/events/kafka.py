@@ -1,9 +1,9 @@
-"""Events to Kafka: CloudEvents in structured mode (its Kafka Protocol Binding, section 3.3), one topic for each kind.
+"""Idempotent producer: sends CloudEvents to Kafka in structured mode (its Kafka Protocol Binding, section 3.3).
 
-The producer is idempotent and may leave no gap, so a broker writes what it gets once and in order, however often the
-library repeats itself. The library must not give up on a message by itself, for it would go on with the next one; it is
-given up with all that it has, and `reset` puts a new one in its place. librdkafka does its work in threads of its own,
-and nothing here waits for them: a gevent worker goes on meanwhile.
+There is one topic for each kind. The producer is idempotent and gapless, so a broker writes each message once and in
+order, however often the library retries. The library must never drop a single message, because it would continue with
+the next one. Instead, the whole producer is discarded with all of its messages, and `reset` replaces it. librdkafka
+works in threads of its own, and no call here waits for them, so a gevent worker continues meanwhile.
 """
 
 import itertools
@@ -22,13 +22,13 @@ from bff.settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 PATIENCE = 30.0
-"""Seconds after which a producer is given up whose oldest message no broker has acknowledged."""
+"""Seconds after which a producer is discarded if no broker has acknowledged its oldest message."""
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
 _NEVER = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD)
 
 
 class _Unsettled(NamedTuple):
-    """since: when it was sent, on the clock that only goes forward."""
+    """since: when it was sent, on the monotonic clock."""
 
     topic: str
     settled: Settled
@@ -55,7 +55,7 @@ class KafkaPublisher:
             "linger.ms": 5,
             "socket.keepalive.enable": True,
             "reconnect.backoff.max.ms": 1000,
-            "log_level": 2,  # what it has to say of connections comes as an error, too
+            "log_level": 2,  # connection errors reach error_cb as well
         }
         self._patience = patience
         self._monotonic = monotonic
@@ -83,7 +83,8 @@ class KafkaPublisher:
             self._settle(number, KafkaError(KafkaError._QUEUE_FULL))
 
     def poll(self) -> None:
-        """A producer at its end says so once, and nothing more of its messages."""
+        """Poll the producer, and settle all messages when it has failed for good: a failed producer reports none of
+        them."""
         if self._producer is None:
             return
         try:
@@ -98,7 +99,7 @@ class KafkaPublisher:
                 self._settle(number, self._end)
 
     def reset(self) -> None:
-        """What is in flight may still arrive; it has the same ids as what is sent again."""
+        """Discard the producer. Messages in flight may still arrive; they have the same ids as those sent again."""
         self._unsettled.clear()
         if self._producer is not None:
             self._producer.purge()
@@ -115,14 +116,14 @@ class KafkaPublisher:
 
     def _settle(self, number: int, error: KafkaError | None) -> None:
         message = self._unsettled.pop(number, None)
-        if message is None:  # it was given up meanwhile
+        if message is None:  # settled or discarded meanwhile
             return
         if error is None:
             self._told = ""
         message.settled(_outcome(message.topic, error))
 
     def _error(self, error: KafkaError) -> None:
-        """What the library says of its connections, again and again, and of its own end."""
+        """Callback for errors of the library: repeated ones of its connections, and a fatal one of the producer."""
         if error.name() != self._told:
             self._told = error.name()
             log.warning("kafka_error", extra={"kafka_error": error.name(), "fatal": error.fatal()})

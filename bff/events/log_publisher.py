@@ -1,6 +1,6 @@
-"""Events as lines of the JSON log, under the logger `bff.events`: audit without a broker.
+"""Log publisher: events as lines of the JSON log, under the logger `bff.events`, for audit without a broker.
 
-A log is read by more people than an audit topic is, so fields that may speak of a person or a thing stay out of it.
+More people read a log than an audit topic, so fields that may describe a person or a thing are left out.
 """
 
 import logging
@@ -13,11 +13,11 @@ from bff.events.publisher import Outcome, Settled
 log = logging.getLogger("bff.events")
 
 BY_NAME: Mapping[str, Declaration] = {str(event_type): declared for event_type, declared in EVENTS.items()}
-"""What is not in here was kept by another release, and nobody knows what of it may be told."""
+"""A type that is missing here comes from another release; its fields are unknown, so none is logged."""
 
 
 class LogPublisher:
-    """bff.events.publisher.EventPublisher; whatever was logged is delivered."""
+    """bff.events.publisher.EventPublisher; every logged event is delivered."""
 
     def send(self, event: CloudEvent, settled: Settled, *, again: bool) -> None:
         declared = BY_NAME.get(event.content["type"])

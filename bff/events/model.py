@@ -1,8 +1,8 @@
-"""The names of events, what each one says, and where events go.
+"""Declarations: the names of events, their fields, and the topics they go to.
 
-An event names what happened and to which session (by reference), never who the person is or what the token was. Its
-declaration here is the whole truth about it: `docs/events.md` and the JSON Schemas are written from it, and whatever a
-declaration does not name never leaves the process.
+An event names its cause and the session (by reference), never the person or the token. Its declaration here is
+complete: `docs/events.md` and the JSON Schemas are generated from it, and a field without a declaration never leaves
+the process.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 Data = Mapping[str, Any]
 MARK = "[unserialisable]"
-"""Stands for a value that its declaration does not allow, or that JSON cannot say."""
+"""Replaces a value that its declaration does not allow, or that JSON cannot express."""
 LONGEST = 1024
 """Characters of a text in an event; a longer one is cut off."""
 
@@ -63,7 +63,7 @@ SEVERITY: Mapping[SecurityEvent, Severity] = {
 
 
 class Topic(StrEnum):
-    """What follows `KAFKA_TOPIC_PREFIX` and a dot."""
+    """The part of a topic's name behind `KAFKA_TOPIC_PREFIX` and a dot."""
 
     AUDIT = "audit"
     AUTH = "auth"
@@ -103,8 +103,8 @@ OF_SECURITY: Mapping[SecurityEvent, EventType] = {event: EventType[event.name] f
 class Field:
     """One member of an event's `data`.
 
-    type: string, boolean, number or array (of strings), as JSON Schema has it. private: told to a broker, whose readers
-    are chosen, but not to the log, since it may speak of a person or a thing.
+    type: string, boolean, number or array (of strings), as in JSON Schema. private: sent to a broker, which has
+    selected readers, but not logged, since it may describe a person or a thing.
     """
 
     meaning: str
@@ -114,8 +114,8 @@ class Field:
 
 
 class EventOrigin(StrEnum):
-    """Who brings an event about. STRANGER: a client needs no credential for it, nor does a page that has another's
-    browser send a request."""
+    """The party that causes an event. STRANGER: any client, without a credential, or any page through another user's
+    browser."""
 
     SESSION = "a session or a token"
     PROVIDER = "a provider"
@@ -124,10 +124,11 @@ class EventOrigin(StrEnum):
 
 
 class Durability(StrEnum):
-    """How well an event is kept.
+    """The delivery guarantee of an event.
 
-    DURABLE: it is in the store before the response that it belongs to is sent. SOON: within a second, since another
-    event tells the same, or nobody waits for it. SAMPLED: a few in each second, apart from all others."""
+    DURABLE: it is in the store before its response is sent. SOON: within a second, because another event has the same
+    facts, or no client waits for it. SAMPLED: a few in each second, apart from all others.
+    """
 
     DURABLE = "durable"
     SOON = "soon"
@@ -136,11 +137,10 @@ class Durability(StrEnum):
 
 @dataclass(frozen=True)
 class Declaration:
-    """What an event says, and how much is at stake.
+    """The fields of an event, and its guarantee.
 
-    durable: whether it is DURABLE where a stranger did not cause it; a stranger must be able neither to make a worker
-    write nor to crowd out what an auditor looks for. nobody: a field and the value of it that shows that the event was
-    about nobody, and so could have been brought about by a stranger after all.
+    durable: whether it is DURABLE unless a stranger caused it. A stranger must neither make a worker write nor crowd
+    out the events that an auditor needs.
     """
 
     topic: Topic
@@ -149,9 +149,10 @@ class Declaration:
     meaning: str
     fields: Mapping[str, Field]
     nobody: tuple[str, str] | None = None
+    """A field and the value of it that shows that no session was affected, so a stranger may have caused the event."""
 
     def durability(self, data: Data) -> Durability:
-        """What decides for every event, wherever it is told."""
+        """The only rule for every event, wherever it is emitted."""
         about_nobody = self.nobody is not None and data.get(self.nobody[0]) == self.nobody[1]
         if self.origin is EventOrigin.STRANGER or about_nobody:
             return Durability.SAMPLED
@@ -213,14 +214,14 @@ EVENTS: Mapping[EventType, Declaration] = {
         Topic.AUTH,
         EventOrigin.SESSION,
         False,
-        "A session's tokens could not be refreshed for now; it goes on.",
+        "A session's tokens could not be refreshed for now; the session continues.",
         {"session": _SESSION, "user": _USER, "reason": Field("as `bff_token_refresh_failed_total` counts it")},
     ),
     EventType.REFRESH_REJECTED: Declaration(
         Topic.AUTH,
         EventOrigin.SESSION,
         True,
-        "The provider took a refresh token back, and the session ended.",
+        "The provider rejected a refresh token, and the session ended.",
         {"session": _SESSION},
     ),
     EventType.CLAIMS_CHANGED: Declaration(
@@ -231,7 +232,7 @@ EVENTS: Mapping[EventType, Declaration] = {
         {
             "session": _SESSION,
             "user": _USER,
-            "roles": Field("the new ones, where they are others", "array", required=False, private=True),
+            "roles": Field("the new ones, if they changed", "array", required=False, private=True),
             "permissions": Field("likewise", "array", required=False, private=True),
         },
     ),
@@ -273,11 +274,11 @@ EVENTS: Mapping[EventType, Declaration] = {
         Topic.SECURITY,
         EventOrigin.STRANGER,
         False,
-        "A request came from another site, or did not prove that it comes from the application; any page can cause it.",
+        "A request came from another site, or lacked a valid CSRF proof; any page can cause it.",
         {"session": _SESSION, "reason": _REASON},
     ),
     EventType.RETURN_URL_REFUSED: Declaration(
-        Topic.SECURITY, EventOrigin.STRANGER, False, "A login was to lead somewhere else.", {}
+        Topic.SECURITY, EventOrigin.STRANGER, False, "A login named a return URL that is not allowed.", {}
     ),
     EventType.LOGIN_STATE_REUSED: Declaration(
         Topic.SECURITY, EventOrigin.STRANGER, False, "A login's state came a second time.", {"reason": Field(_REFUSAL)}
@@ -286,7 +287,7 @@ EVENTS: Mapping[EventType, Declaration] = {
         Topic.SECURITY,
         EventOrigin.PROVIDER,
         True,
-        "The provider sent an ID token that is not to be believed.",
+        "The provider sent an invalid ID token.",
         {"reason": Field(_REFUSAL)},
     ),
     EventType.LOGOUT_TOKEN_REJECTED: Declaration(
@@ -300,7 +301,7 @@ EVENTS: Mapping[EventType, Declaration] = {
         Topic.SECURITY,
         EventOrigin.STRANGER,
         False,
-        "A client asked more often than it may.",
+        "A client exceeded a rate limit.",
         {"limit": Field("as `bff_rate_limit_hits_total` counts it")},
     ),
 }
@@ -325,4 +326,5 @@ def _of_type(field: Field) -> dict[str, Any]:
 
 class EventSink(Protocol):
     def emit(self, event_type: EventType, data: Data) -> None:
-        """Take one event. Never raises. Of a durable one it waits until the store has it, or has failed to take it."""
+        """Accept one event. Never raises. For a durable event, waits until the store has accepted or failed to
+        accept it."""

@@ -1,9 +1,9 @@
-"""Events are kept in the store until they are delivered: durable ones before anybody is answered, others soon after.
+"""Transactional outbox with group commit: events stay in the store until they are delivered.
 
-All threads of a worker write together. Who has a durable event waits for the one that is writing; when that has ended,
-most often somebody else wrote both. What is not durable waits in memory for the next write, at most until `flush`, so
-that the events of one session leave a worker in the order in which they happened. What strangers cause is sampled,
-waits elsewhere, and goes to a log of its own.
+Durable events are stored before their response is sent, all other events soon after. Group commit: a thread with a
+durable event waits for the current writer, and the next writer usually writes the events of all waiting threads. Other
+events wait in memory for the next write, at most until `flush`. So the events of one session leave a worker in the
+order in which they happened. Events that strangers cause are sampled, wait elsewhere, and go to a log of their own.
 
     thread A                      thread B                        thread C
     emit(1), writes 1
@@ -12,8 +12,8 @@ waits elsewhere, and goes to a log of its own.
                                   writes 2 and 3
                                                                   finds 3 written
 
-A store that is away costs nobody their answer: the events go back into memory, are counted as late, and are written
-when it returns. They are sealed, because a decision may name a thing that says something about a person.
+Requests are answered even while the store is away. The events then return to memory, are counted as late, and are
+written when the store is back. They are sealed, because a decision may name a thing that identifies a person.
 """
 
 import threading
@@ -32,12 +32,12 @@ from bff.observability import logs, metrics, traces
 
 LOG, SAMPLED = "events", "events-sampled"
 LOGS = (LOG, SAMPLED)
-"""What counts, and what strangers cause; each with room of its own, so neither crowds the other out."""
+"""The log of all other events, and the log of the sample. Each has room of its own, so neither crowds the other out."""
 BUFFER = 10_000
 """Events that a worker keeps in memory while the store is away."""
 AT_ONCE = 500
 SHARE = 10
-"""The sample of what strangers cause has room for one in so many of the events that the outbox has room for."""
+"""The store keeps one event of the sample for each SHARE events of the outbox's limit."""
 
 
 class _Waiting(NamedTuple):
@@ -77,14 +77,15 @@ class Outbox:
             self._write_until(number)
 
     def flush(self) -> None:
-        """Write what waits, and tell how much is kept in the store. Raises StoreUnavailable; what waits is kept."""
+        """Write the waiting events, and record the store's number of events. Raises StoreUnavailable and keeps the
+        events."""
         with self._writing:
             self._write()
             self._write_sample()
         metrics.outbox_depth(sum(map(self._kv.log_length, LOGS)))
 
     def close(self) -> None:
-        """The last flush; what the store does not take now is lost."""
+        """Flush for the last time; events that the store does not accept now are lost."""
         try:
             self.flush()
         except StoreUnavailable:
@@ -92,7 +93,7 @@ class Outbox:
             metrics.events_sampled_out("stopped", len(self._sample))
 
     def read(self, entry: LogEntry) -> CloudEvent | None:
-        """What is in an entry of the log; None when no current key opens it, or this release knows no such event."""
+        """The event in a log entry; None when no current key opens it, or this release does not know its form."""
         try:
             return from_bytes(self._sealer.open(entry.value, LOG))
         except (SealError, ValueError, TypeError):
@@ -110,7 +111,7 @@ class Outbox:
         return self._sealer.seal(event.to_bytes(), LOG)
 
     def _remember(self, event: _Waiting) -> int:
-        """Its number; with no room left a durable one takes the place of the oldest, and another is lost itself."""
+        """Its number. With no room left, a durable event replaces the oldest, and any other is dropped."""
         with self._changing:
             if len(self._waiting) >= BUFFER:
                 self._drops.dropped("buffer_full")
@@ -123,7 +124,7 @@ class Outbox:
 
     def _write_until(self, number: int) -> None:
         with self._writing:
-            if self._tried >= number:  # somebody else has, while this thread waited
+            if self._tried >= number:  # another thread has written it meanwhile
                 return
             try:
                 self._write()
@@ -131,7 +132,7 @@ class Outbox:
                 return
 
     def _write(self) -> None:
-        """Write all that waits, in order. Raises StoreUnavailable; what could not be written waits again."""
+        """Write all waiting events, in order. Raises StoreUnavailable and puts the unwritten events back."""
         with self._changing:
             events, self._waiting = list(self._waiting), deque()
             upto = self._emitted
@@ -156,7 +157,7 @@ class Outbox:
             metrics.events_sampled_out("full", appended.dropped)
 
     def _put_back(self, events: list[_Waiting]) -> None:
-        """To the front, the newest of them if there is not room for all. An event is late once."""
+        """Put events back to the front, only the newest if there is not room for all. An event counts as late once."""
         self._drops.deferred(sum(event.durable for event in events))
         with self._changing:
             room = BUFFER - len(self._waiting)

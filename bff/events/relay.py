@@ -1,15 +1,15 @@
-"""Brings events from the outbox to a carrier: in order, at least once, by one worker of the fleet at a time.
+"""Outbox relay: one worker of the fleet at a time sends events from the outbox to a carrier, in order, at least once.
 
-Whoever holds the lease opens the log and reads it from its oldest entry. An entry leaves the log when the carrier says
-that it was delivered, not before: a worker that is killed loses nothing, and the next one sends again what may have
-arrived already, under the same ids. A worker that stood still and comes back reads nothing more, because the log
-belongs to whoever opened it last.
+The worker that holds the lease opens the log and reads it from its oldest entry. An entry leaves the log when the
+carrier has acknowledged it, not before. A killed worker loses no event: the next one sends again, under the same ids,
+even events that may have arrived. A worker that was suspended and resumes reads nothing more, because the log belongs
+to the worker that opened it last.
 
-When the carrier fails, everything from the oldest entry on is sent again: what came after the one that failed must not
-stay before it.
+When the carrier fails, all events from the oldest entry on are sent again, because later ones must not stay before the
+one that failed.
 
-What no key of this worker opens belongs to an instance, or a rotation, that has the key. It is passed over and stays,
-and now and then the lease is handed on, so that a worker that can open it has its turn (bff/events/sealed_out.py).
+An entry that no key of this worker opens belongs to an instance, or a rotation, that has the key. It is skipped and
+stays. From time to time the lease is handed on, so that a worker with the key has its turn (bff/events/sealed_out.py).
 """
 
 import logging
@@ -32,17 +32,17 @@ log = logging.getLogger(__name__)
 
 LEASE = 5.0
 TURN = 2.0
-"""Seconds that one turn lasts at most, and a last one that waits for what is under way."""
+"""Longest time of one turn in seconds, and of the last wait for events in flight."""
 PAUSE = 0.02
 WINDOW = 500
-"""Entries under way at once."""
+"""Most entries in flight at once."""
 BATCH = 100
 TRIM_EVERY = 60.0
 
 _Name = tuple[str, str]
-"""Of an entry: its log, and its id there."""
+"""An entry's name: its log, and its id there."""
 Derive = Callable[[CloudEvent], Sequence[CloudEvent]]
-"""What else is to be sent with an event."""
+"""Returns further events to send with an event."""
 
 
 class OutboxRelay:
@@ -57,7 +57,7 @@ class OutboxRelay:
         monotonic: Callable[[], float] = time.monotonic,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        """max_age: seconds after which an event that could not be delivered is given up."""
+        """max_age: seconds after which an undelivered event is dropped."""
         self._kv = kv
         self._outbox = outbox
         self._publisher = publisher
@@ -76,7 +76,7 @@ class OutboxRelay:
         self._forget()
 
     def run(self) -> None:
-        """One turn: deliver what there is, as far as the carrier takes it in a while. Nothing happens without the
+        """One turn: deliver events for a limited time, as fast as the carrier accepts them. Does nothing without the
         lease. Raises StoreUnavailable."""
         with self._turn:
             if not self._leads():
@@ -92,7 +92,7 @@ class OutboxRelay:
                 self._resign()
 
     def close(self) -> None:
-        """Wait a moment for what is under way, and let somebody else go on."""
+        """Wait a moment for the events in flight, and release the lease to another worker."""
         end = self._monotonic() + TURN
         try:
             while self._leading and self._under_way and not self._broken and self._monotonic() < end:
@@ -121,20 +121,20 @@ class OutboxRelay:
     def _open(self) -> None:
         self._forget()
         self._publisher.reset()
-        self._broken = True  # until the store has agreed
+        self._broken = True  # until the store has opened the logs
         for log_name in LOGS:
             self._kv.log_open(log_name, self._reader)
         self._broken = False
 
     def _resign(self) -> None:
-        """Somebody else delivers now, or the store has lost everything."""
+        """Stop leading: another worker delivers now, or the store has lost all data."""
         self._leading = False
         self._failed.clear()
         self._forget()
         self._publisher.reset()
 
     def _forget(self) -> None:
-        """From now on nobody listens to what is under way."""
+        """Discard the state of all events in flight; their outcomes are ignored from now on."""
         self._sealed_out.begin()
         self._under_way: dict[_Name, int] = {}
         self._delivered: list[_Name] = []
@@ -142,13 +142,13 @@ class OutboxRelay:
         self._idle = False
 
     def _step(self) -> bool:
-        """Whether there is more to do, or to wait for."""
+        """Whether there are more entries, or events in flight."""
         self._settle()
         if self._broken:
             log.warning("event_delivery_failed", extra={"events": len(self._under_way)})
             self._failed |= self._under_way.keys()
             self._open()
-            return False  # a moment's rest, until the next turn
+            return False  # pauses until the next turn
         if self._sealed_out.due():
             self._idle = True
             return bool(self._under_way)
@@ -164,7 +164,7 @@ class OutboxRelay:
         return bool(entries or self._under_way)
 
     def _taken(self) -> list[tuple[str, LogEntry]] | None:
-        """With their logs; what strangers caused when there is nothing else. None when another worker reads now."""
+        """Entries with their logs; those of the sample when there are no others. None when another worker reads now."""
         room = min(BATCH, WINDOW - len(self._under_way))
         try:
             for log_name in LOGS if room > 0 else ():
@@ -175,7 +175,7 @@ class OutboxRelay:
                     return [(log_name, entry) for entry in entries]
             return []
         except StoreUnavailable:
-            self._broken = True  # entries may have been taken on an answer that never came
+            self._broken = True  # the store may have handed out entries in a lost answer
             raise
 
     def _settle(self) -> None:
@@ -195,7 +195,7 @@ class OutboxRelay:
         under_way[name] = len(events)
 
         def settled(outcome: Outcome) -> None:
-            if under_way is self._under_way:  # else it was given up meanwhile
+            if under_way is self._under_way:  # else it was discarded meanwhile
                 self._settled(name, outcome)
 
         for each in events:

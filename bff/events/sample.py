@@ -1,7 +1,7 @@
-"""A sample of what strangers cause: the first few events of a kind in each second, and for the rest a count.
+"""Sampling: of events that strangers cause, keeps the first few of a kind in each second, and counts the rest.
 
-Any stranger can cause as many of these events as it likes. An auditor learns from a few of them that it happens, and
-from `bff_security_events_total` how often; keeping each would let strangers decide what the outbox is full of.
+Any stranger can cause any number of these events. A few of them show an auditor that it happens, and
+`bff_security_events_total` shows how often. If all were kept, strangers could fill the outbox.
 """
 
 import threading
@@ -12,13 +12,13 @@ from bff.events.model import EventType
 from bff.observability import metrics
 
 PER_SECOND = 10
-"""Events of one kind that a worker keeps of a second."""
+"""Events of one kind that a worker keeps per second."""
 BUFFER = 500
-"""Events that a worker keeps in memory until they are written."""
+"""Events that a worker keeps in memory until it writes them."""
 
 
 class Sample:
-    """Sealed events that wait to be written, and may be lost."""
+    """Sealed events that wait to be written, and may be dropped."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -27,13 +27,13 @@ class Sample:
         self._taken: Counter[EventType] = Counter()
         self._waiting: deque[bytes] = deque()
         for reason in ("rate", "full"):
-            metrics.EVENTS_SAMPLED_OUT.labels(reason)  # which begin at zero, so that no stranger adds a series
+            metrics.EVENTS_SAMPLED_OUT.labels(reason)  # create the series at zero, so that no stranger adds one
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def takes(self, event_type: EventType) -> bool:
-        """Whether one more event of this kind is wanted now; counted either way. Asked before the event is made."""
+        """Whether to keep one more event of this kind now; counts it either way. Called before the event is made."""
         with self._lock:
             if (second := int(self._clock())) != self._second:
                 self._second = second
@@ -49,7 +49,7 @@ class Sample:
             self._waiting.append(sealed)
 
     def taken(self, number: int) -> list[bytes]:
-        """The oldest ones, which wait no more."""
+        """Remove and return the oldest events."""
         with self._lock:
             return [self._waiting.popleft() for _ in range(min(number, len(self._waiting)))]
 

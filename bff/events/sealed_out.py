@@ -1,9 +1,9 @@
-"""Entries that no key of this worker opens: never acknowledged, and offered to those who may have the key.
+"""Lease rotation: entries that no key of this worker opens are never acknowledged, and offered to workers with the key.
 
-Another instance on the same store has keys of its own, and a pod that is ahead in a rotation a newer one. So a worker
-that delivers passes such an entry over, which stays in its place, and goes on behind it. It is not read again before
-the next leadership. Some time after, the worker hands the lease on and rests, so that another may take it; when the
-oldest entry is still the same the next time, the pause before that is twice as long.
+Another instance on the same store has keys of its own, and a pod that is ahead in a rotation has a newer one. So the
+delivering worker skips such an entry, which stays in its place, and does not read it again before it next leads. Some
+time later, the worker hands the lease on and rests, so that another worker may take it. If the oldest entry is still
+the same at the next leadership, the worker leads twice as long before it hands the lease on.
 """
 
 import logging
@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 
 FIRST_TERM = 5.0
 LONGEST_TERM = 300.0
-"""Seconds after which a worker hands the lease on: at first, and at most."""
+"""Seconds after which a worker hands the lease on: the first time, and at most."""
 REST = 3.0
-"""Seconds for which it then leaves the lease to others, who try every second."""
+"""Seconds for which it then leaves the lease to other workers, which try every second."""
 
 Name = tuple[str, str]
 
@@ -27,7 +27,7 @@ class SealedOut:
         self._monotonic = monotonic
         self._term = FIRST_TERM
         self._known: Name | None = None  # the oldest one, when the log was last read from its beginning
-        self._oldest: Name | None = None  # of those passed since then
+        self._oldest: Name | None = None  # of the entries skipped since then
         self._passed = 0
         self._elected_at = self._rests_until = float("-inf")
         self._first_reading = False
@@ -37,7 +37,7 @@ class SealedOut:
         self._elected_at, self._first_reading = self._monotonic(), True
 
     def begin(self) -> None:
-        """The log is read from its oldest entry, or no longer by this worker."""
+        """The worker reads the log from its oldest entry, or stops reading it."""
         self._oldest, self._passed = None, 0
         metrics.outbox_sealed_out(0)
 
@@ -48,13 +48,13 @@ class SealedOut:
             self._compare(name)
 
     def counted(self) -> None:
-        """All that there is was read."""
+        """Record the number of skipped entries, after the whole log was read."""
         metrics.outbox_sealed_out(self._passed)
         if self._oldest is None:
             self._known, self._term = None, FIRST_TERM
 
     def due(self) -> bool:
-        """Whether it is time that another worker tries: nothing more is taken then."""
+        """Whether another worker should try now; the worker then reads no more entries."""
         return self._known is not None and self._monotonic() - self._elected_at >= self._term
 
     def rest(self) -> None:

@@ -1,4 +1,4 @@
-"""The parts of events, put together: where they are kept, who delivers them, and who carries them."""
+"""Wiring of the event services: the outbox, the relay that delivers from it, and the publisher."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from bff.settings import EventSettings, Settings
 
 @dataclass(frozen=True)
 class EventServices:
-    """audit: for whoever has something to tell. flush, deliver: the periodic jobs."""
+    """audit: the interface for all code that emits events. flush, deliver: the periodic jobs."""
 
     audit: Audit
     outbox: Outbox
     relay: OutboxRelay
 
     def close(self) -> None:
-        """What waits is written, and what is under way gets a moment."""
+        """Write the waiting events, and wait a moment for those in flight."""
         self.outbox.close()
         self.relay.close()
 
@@ -37,7 +37,7 @@ def build_events(
     monotonic: Callable[[], float],
     wait: Callable[[float], None],
 ) -> EventServices:
-    """monotonic: seconds that only go forward. wait: until a carrier has more to say."""
+    """monotonic: seconds that never decrease. wait: sleeps between two polls of a carrier."""
     drops = DroppedEvents(monotonic)
     outbox = Outbox(kv, keys.sealer("outbox"), settings.base_url, settings.events.outbox_limit, clock, drops)
     publisher = _publisher(settings.events)
@@ -47,7 +47,8 @@ def build_events(
 
 
 def _publisher(settings: EventSettings) -> EventPublisher:
-    """Kafka where there are brokers, else the log. Imported here, so that nobody needs the library without them."""
+    """Kafka where there are brokers, else the log. The import is here, so that an installation without brokers needs
+    no library."""
     if settings.kafka.servers:
         from bff.events.kafka import KafkaPublisher
 
@@ -58,8 +59,8 @@ def _publisher(settings: EventSettings) -> EventPublisher:
 
 
 def _derived(settings: Settings, clock: Callable[[], float]) -> Derive:
-    """Security Event Tokens need somebody to receive them, and a key that we publish: that of the first provider to
-    which the BFF proves with one who it is."""
+    """Security Event Tokens need a broker to reach receivers, and a key that we publish: that of the first provider
+    with private_key_jwt authentication."""
     signing = (provider for provider in settings.providers if provider.auth_method == "private_key_jwt")
     key = next((provider.client_key for provider in signing), None)
     if key is None or not settings.events.kafka.servers:

@@ -1,1 +1,1 @@
-"""What the BFF says about itself: metrics, logs, traces."""
+"""Observability: metrics, logs and traces of the BFF itself."""

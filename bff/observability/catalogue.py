@@ -1,7 +1,8 @@
-"""Writes the table of docs/metrics.md: `python -m bff.observability.catalogue docs/metrics.md`.
+"""Generated documentation: writes the table of docs/metrics.md.
 
-Names, types, labels, buckets and meanings come from the declared metrics. Which values a label may take stands here,
-because a reader of dashboards must not have to search the code for them; tests hold it against what the code records.
+Run `python -m bff.observability.catalogue docs/metrics.md`. Names, types, labels, buckets and meanings come from the
+declared metrics. The values of each label are listed here, so that a reader of dashboards need not search the code.
+Tests compare them with the values that the code records.
 """
 
 import sys
@@ -17,7 +18,7 @@ from bff.observability import labels, metrics, process_metrics, reloads
 BEGIN = "<!-- written by python -m bff.observability.catalogue: change the code, then run it -->"
 END = "<!-- end -->"
 
-# A tuple holds every value there is. A text says where an open, but bounded, set comes from.
+# A tuple holds every value there is. A text describes an open, but bounded, set.
 Values = tuple[str, ...] | str
 _HTTP: Mapping[str, Values] = {
     "method": (*sorted(labels.METHODS), labels.OTHER),
@@ -175,12 +176,12 @@ class DeclaredMetric:
     meaning: str
 
     def values(self, label: str) -> Values:
-        """Raises KeyError for a label whose values nobody wrote down."""
+        """Raises KeyError for a label without declared values."""
         return LABEL_VALUES[_SAME_AS.get(self.name, self.name)][label]
 
 
 def declared() -> Iterator[DeclaredMetric]:
-    """Every metric of bff.observability.metrics, in its order, then those that are asked for at scrape time."""
+    """Every metric of bff.observability.metrics, in its order, then those that a scrape computes."""
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
             yield _declared(metric)

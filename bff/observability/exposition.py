@@ -1,8 +1,8 @@
-"""The /metrics page: every worker's metrics added up, plus the facts that are asked for at scrape time.
+"""Exposition: the /metrics page with the sum over all workers, plus the facts that each scrape computes.
 
-The two formats that scrapers ask for, classic text and OpenMetrics 1.0, are put together from cached lines. Whatever is
-asked for less often (a name[] filter, another escaping) goes through prometheus_client's own, slower exposition, which
-also decides what the request's headers ask for.
+Classic text and OpenMetrics 1.0, the two formats that scrapers request, are built from cached lines.
+prometheus_client's own, slower exposition serves the rare requests: a name[] filter, another escaping. It also
+negotiates the format.
 """
 
 import gzip
@@ -31,7 +31,7 @@ _FACT_LIFE = 1.0
 
 
 class ActiveSessions(Collector):
-    """Asked, not remembered: right after restarts, expiry and with many pods.
+    """Sessions alive, counted in the store at scrape time: right after restarts, after expiry and with many pods.
 
     The type is `untyped`: the name is fixed and ends in _total, which promtool allows only for counters or untyped.
     While the store is away there is no sample, since no number would be true.
@@ -70,7 +70,7 @@ class Registry(Collector):
 
 
 class _Scrape(Collector):
-    """What this collector itself costs."""
+    """The cost of the collector itself: the number of value files."""
 
     def __init__(self, collector: MultiprocessCollector) -> None:
         self._collector = collector
@@ -80,7 +80,7 @@ class _Scrape(Collector):
 
 
 class MetricsPage:
-    """A WSGI callable for all processes that share a metrics folder."""
+    """WSGI callable: serves the page for all processes that share a metrics folder."""
 
     def __init__(self, collector: MultiprocessCollector, facts: Sequence[Collector]) -> None:
         registry = CollectorRegistry(support_collectors_without_names=True)
@@ -107,7 +107,8 @@ class MetricsPage:
 
 
 def _usual(content_type: str) -> bool:
-    """Names of ours are plain, so these two escapings leave them as they are."""
+    """Whether the cached page fits the requested format. Our names are plain, so both escapings leave them
+    unchanged."""
     escaping = content_type.partition("escaping=")[2]
     return escaping in ("", "underscores", "allow-utf-8") and "version=2" not in content_type
 
@@ -120,7 +121,7 @@ def _measured(collector: MultiprocessCollector, openmetrics: bool, facts: Sequen
 
 
 def metrics_app(count_active: Callable[[], int], version: str, clock: Callable[[], float]) -> Callable[..., Any]:
-    """A WSGI callable that serves the page; with PROMETHEUS_MULTIPROC_DIR set it speaks for all workers."""
+    """A WSGI callable that serves the page; with PROMETHEUS_MULTIPROC_DIR set, it covers all workers."""
     facts: list[Collector] = [ActiveSessions(count_active, clock), BuildInfo(version)]
     if FOLDER in os.environ:
         folder = Path(os.environ[FOLDER])

@@ -1,8 +1,8 @@
-"""prometheus_client's counters and histograms, with less to do on the way to shared memory.
+"""Fast path: prometheus_client's counters and histograms with fewer steps to shared memory.
 
-A verify counts half a dozen values, and what the client does around each of them costs more than the value: whether the
-metric has its labels is asked each time, a bucket is searched for from the first one on, and each value takes the lock.
-Samples and files are the client's own.
+A verify records half a dozen values, and the client library spends more on each than the increment costs. It checks the
+labels each time, searches the buckets from the first one on, and takes the lock once for each value. Samples and files
+stay the client library's own.
 """
 
 from bisect import bisect_left
@@ -17,7 +17,7 @@ from bff.observability.multiprocess.values import SharedValue
 
 
 class Counter(ClientCounter):
-    _quick = False  # also where labels are still missing
+    _quick = False  # also false while labels are missing
 
     def _metric_init(self) -> None:
         super()._metric_init()
@@ -52,7 +52,7 @@ class Histogram(ClientHistogram):
 
 
 def record_all(count: Counter, *histograms: Histogram) -> Callable[[float, dict[str, str] | None], None]:
-    """What counts one, and observes an amount with its exemplar in each histogram, taking the lock once for all."""
+    """A function that increments the counter and observes an amount in each histogram, under one lock."""
 
     def record(amount: float, exemplar: dict[str, str] | None) -> None:
         if not count._quick:

@@ -1,6 +1,6 @@
-"""Label values from closed sets only: no text of a request ever becomes a label value.
+"""Bounded cardinality: label values come from closed sets, and no text of a request ever becomes one.
 
-An attacker who sends a million methods, paths or codes creates not one new series.
+An attacker that sends a million methods, paths or codes creates not one new series.
 """
 
 import base64
@@ -33,9 +33,9 @@ def endpoint(rule: str | None) -> str:
 
 
 class Pseudonyms:
-    """What stands for a person or a client in a label: one of a few buckets, the same in every worker and pod.
+    """Keyed buckets: a label for a person or a client is one of a few buckets, the same in every worker and pod.
 
-    A key decides the bucket, so that nobody who knows an address or a name can tell which one is theirs.
+    A key decides the bucket, so an address or a name alone does not reveal it.
     """
 
     def __init__(self, mode: str, buckets: int, mac: Mac) -> None:

@@ -1,8 +1,9 @@
-"""JSON logs, one object a line, with the correlation id and the trace of the request at hand and no secret in any.
+"""Structured logging with redaction: one JSON object a line, with correlation id and trace, and without secrets.
 
-Redaction is the last thing that happens to a line, so it holds for messages, extra fields and tracebacks alike:
-whatever looks like a credential (a long unbroken run of base64url, a Bearer header, a JWT) is replaced, and so is
-the value of any field whose name says that it is one. It is the second line of defence; the first is not to log them.
+Redaction is the last step before a line is written, so it covers messages, extra fields and tracebacks alike. It
+replaces any text that looks like a credential: a long unbroken run of base64url, a Bearer header, a JWT. It also
+replaces the value of any field with a name such as token or password. Redaction is the second line of defence; the
+first is to log no secret.
 """
 
 import logging
@@ -16,7 +17,7 @@ from pythonjsonlogger.json import JsonFormatter
 from bff.observability import traces
 
 REDACTED = "[redacted]"
-MAX_CORRELATION_ID = 39  # shorter than anything that redaction takes for a credential
+MAX_CORRELATION_ID = 39  # shorter than any text that redaction takes for a credential
 
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 
@@ -37,8 +38,8 @@ _SECRET_FIELD = re.compile(
 def correlation_id_for(given: str | None) -> str:
     """The caller's id when it is well-formed, else a new one.
 
-    A name and no secret, so it need not come from the kernel: asking there lets go of the GIL in the midst of a verify,
-    and with busy threads getting it back costs more than all the rest.
+    The id is no secret, so it need not come from the kernel. A system call would release the GIL in the middle of a
+    verify. With busy threads, the wait to get it back costs more than the whole verify.
     """
     return given if given and _WELL_FORMED.fullmatch(given) else f"{random.getrandbits(128):032x}"
 
@@ -70,7 +71,7 @@ class Formatter(JsonFormatter):
 
 
 def configure(level: str) -> None:
-    """Send everything that is logged in this process to standard error as JSON."""
+    """Configure this process to write all log lines to standard error as JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Formatter())
     root = logging.getLogger()

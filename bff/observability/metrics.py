@@ -1,7 +1,7 @@
-"""Every Prometheus metric, declared once, each with the small function that records it.
+"""Declarations: every Prometheus metric, each with the small function that records it.
 
-The names, labels and closed label values are a contract with dashboards; `docs/metrics.md` explains them. This is
-the one piece of module-level state in the project, because prometheus_client keeps its registry that way.
+The names, labels and closed label values are a contract with dashboards; `docs/metrics.md` explains them. This is the
+only module-level state in the project, because prometheus_client keeps its registry that way.
 """
 
 import functools
@@ -15,7 +15,7 @@ from bff.observability.multiprocess import values
 from bff.observability.traces import exemplar
 
 Exemplar = dict[str, str] | None
-values.install()  # before the first metric is declared, since each takes its storage then
+values.install()  # before the first metric is declared, because each metric allocates its storage then
 
 HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 VERIFY_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
@@ -65,7 +65,7 @@ TOKEN_EXCHANGE = Counter(
 )
 TOKEN_RESPONSE_FAULTS = Counter(
     "bff_token_response_faults_total",
-    "Answers of a token endpoint that were not as they should be, by what was wrong.",
+    "Malformed responses of a token endpoint, by fault.",
     ["grant_type", "fault"],
 )
 TOKEN_VALIDATION = Counter("bff_token_validation_total", "Tokens checked, by outcome.", ["token_type", "status"])
@@ -87,7 +87,7 @@ BACKGROUND_DURATION = Histogram(
 )
 BULKHEAD_REJECTED = Counter(
     "bff_bulkhead_rejections_total",
-    "Requests refused as busy, since as many calls of the service as one worker makes at a time were under way.",
+    "Requests refused as busy, because the worker had reached its limit of concurrent calls to the service.",
     ["service"],
 )
 BREAKER_OPENED = Counter("circuit_breaks_total", "Times a circuit breaker opened.", ["service"])
@@ -106,7 +106,9 @@ REFRESHES = Counter(
 )
 TOKEN_EXPIRED = Counter("bff_token_expiry_total", "Tokens found expired when they were needed.", ["service"])
 AUTHZ_REQUESTS = Counter(
-    "bff_authz_requests_total", "Decisions asked for, by what the route map names.", ["resource", "action", "decision"]
+    "bff_authz_requests_total",
+    "Policy decisions, by the route map's resource and action.",
+    ["resource", "action", "decision"],
 )
 AUTHZ_LATENCY = Histogram(
     "bff_authz_latency_seconds",
@@ -123,7 +125,7 @@ KAFKA_MESSAGES = Counter("bff_kafka_messages_total", "Events on their way to Kaf
 OUTBOX_DEPTH = Gauge("bff_outbox_depth", "Events kept, not yet delivered.", multiprocess_mode="livemax")
 OUTBOX_SEALED_OUT = Gauge(
     "bff_outbox_sealed_out",
-    "Events of those kept that no key of the worker that delivers opens; they stay.",
+    "Events in the outbox that no key of the delivering worker opens; they stay.",
     multiprocess_mode="livemax",
 )
 EVENTS_LATE = Counter(
@@ -135,7 +137,7 @@ EVENTS_SAMPLED_OUT = Counter(
 )
 SEALED_ELSEWHERE = Counter(
     "bff_sealed_elsewhere_total",
-    "What this instance could not open or verify, since only another one of the fleet has the key.",
+    "Data that this instance could not open or verify, because only another one of the fleet has the key.",
     ["kind"],
 )
 SEALED_KINDS = ("session-hot", "session-cold", "login-attempt", "end-session", "csrf")
@@ -199,13 +201,13 @@ def http_request(method: str, endpoint: str | None, status: int, seconds: float)
 
 
 def http_recorder(method: str, endpoint: str | None, status: int) -> Callable[[float, Exemplar], None]:
-    """What records one such request's seconds; a path too hot to resolve labels each time keeps it."""
+    """A recorder of such requests' seconds. A hot path keeps it, so that it resolves the labels only once."""
     values = labels.method(method), labels.endpoint(endpoint), str(status)
     return record_all(HTTP_REQUESTS.labels(*values), HTTP_DURATION.labels(*values))
 
 
 def verify_recorder(method: str, endpoint: str | None, status: int, outcome: str) -> Callable[[float, Exemplar], None]:
-    """The same of a verify. outcome: `status` of bff_verify_duration_seconds."""
+    """The same for a verify. outcome: `status` of bff_verify_duration_seconds."""
     values = labels.method(method), labels.endpoint(endpoint), str(status)
     return record_all(HTTP_REQUESTS.labels(*values), HTTP_DURATION.labels(*values), VERIFY_DURATION.labels(outcome))
 
@@ -249,7 +251,7 @@ def token_validation(token_type: str, status: str) -> None:
 
 @functools.cache
 def token_validation_recorder(token_type: str, status: str) -> Callable[[], None]:
-    """What counts one such token, resolved once."""
+    """A counter of such tokens, with its labels resolved once."""
     return TOKEN_VALIDATION.labels(token_type, status).inc
 
 
@@ -272,7 +274,7 @@ def security_event(event_type: str, severity: str) -> None:
 
 
 def bulkhead_declared(service: str) -> None:
-    """So that it begins at zero, before the first request is refused."""
+    """Create the series at zero, before the first request is refused."""
     BULKHEAD_REJECTED.labels(service)
 
 
@@ -290,7 +292,8 @@ def breaker_status(service: str, status: int) -> None:
 
 
 def token_refreshed(service: str, status: str, user_bucket: str | None) -> None:
-    """status: success, or reused when somebody else had just refreshed. user_bucket: see labels; None for nobody's."""
+    """status: success, or reused when another worker had just refreshed. user_bucket: see labels; None for a token
+    of no user."""
     REFRESHES.labels(service, status).inc()
     if status == "success" and user_bucket is not None:
         REFRESH_SUCCESS.labels(user_bucket).inc()
@@ -306,7 +309,7 @@ def token_expired(service: str) -> None:
 
 
 def authz_recorder(resource: str, action: str, decision: str) -> Callable[[float, Exemplar], None]:
-    """What records the seconds of one such decision; resource and action from a closed set."""
+    """A recorder of such decisions' seconds; resource and action from a closed set."""
     return record_all(AUTHZ_REQUESTS.labels(resource, action, decision), AUTHZ_LATENCY.labels(resource))
 
 
@@ -354,12 +357,12 @@ def rate_limited(limit: str, client_bucket: str) -> None:
 
 
 def public_event_recorders(names: Collection[str]) -> Mapping[str, Callable[[], None]]:
-    """What counts one event from a browser, by its name; `other` for every name that is not one of these."""
+    """Counters of browsers' events by name; every undeclared name counts as `other`."""
     return {name: PUBLIC_EVENTS.labels(name).inc for name in (*names, labels.OTHER)}
 
 
 def web_vital_recorders() -> Mapping[str, Callable[[float], None]]:
-    """What records one measurement of a browser, by the vital's name."""
+    """Recorders of browsers' measurements, by the vital's name."""
     return {name: PUBLIC_VITALS.labels(name).observe for name in labels.WEB_VITALS}
 
 

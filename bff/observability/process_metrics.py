@@ -1,4 +1,4 @@
-"""Facts about the processes of one gunicorn master, found out when asked: how many, how heavy, why they were replaced.
+"""Collector of process facts at scrape time: number, memory and CPU of one gunicorn master's processes, and exits.
 
 Processes find one another by the slots that they hold in the metrics folder.
 """
@@ -38,9 +38,9 @@ _RESIDENT = (
 _FDS = ("process_open_fds", "gauge", (), "Open file descriptors of the live processes.")
 _MAX_FDS = ("process_max_fds", "gauge", (), "File descriptors that the live processes may open.")
 _STARTED = ("process_start_time_seconds", "gauge", (), "When the oldest live process started, in Unix seconds.")
-_BUILD = ("bff_build_info", "gauge", ("version", "python"), "What is running.")
+_BUILD = ("bff_build_info", "gauge", ("version", "python"), "The running version.")
 FILES = ("bff_metrics_files", "gauge", (), "Value files that a scrape reads.")
-# Name, type, labels and meaning of what is found out at scrape time.
+# Name, type, labels and meaning of the facts that a scrape computes.
 FACTS = (_BUILD, _CPU, _RESIDENT, _FDS, _MAX_FDS, _STARTED, FILES)
 
 
@@ -55,7 +55,7 @@ def alive(pid: int) -> bool:
 
 
 def record_exit(folder: Path, reason: str) -> None:
-    """Said by a worker that leaves in an orderly way: why."""
+    """Call in a worker that stops in an orderly way: write down the reason."""
     try:
         (folder / _NOTE.format(pid=os.getpid())).write_text(reason)
     except OSError as err:
@@ -63,9 +63,9 @@ def record_exit(folder: Path, reason: str) -> None:
 
 
 def count_leaving(folder: Path, pid: int, *, timed_out: bool) -> None:
-    """Called by the master when a worker is gone: count why.
+    """Call in the master after a worker has exited: count the reason.
 
-    A worker that is ended because it answered too late may still find time to leave in an orderly way.
+    A worker that the master stops for a late answer may still find time to stop in an orderly way.
     """
     note = folder / _NOTE.format(pid=pid)
     try:
@@ -88,9 +88,9 @@ class BuildInfo(Collector):
 
 
 class Processes(Collector):
-    """process_* as prometheus_client has them for one process, summed over the master and its live workers.
+    """prometheus_client's process_* metrics, summed over the master and its live workers.
 
-    CPU seconds include those of workers that are gone: the kernel adds a waited-for child's time to its parent's.
+    CPU seconds include those of exited workers: the kernel adds a waited-for child's time to its parent's.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -126,7 +126,7 @@ class Process(NamedTuple):
 
 
 def hand_over_cpu_account(folder: Path) -> None:
-    """Said by a master that leaves its folder to another one: its CPU seconds still count."""
+    """Call in a master that leaves its folder to another one: its CPU seconds still count."""
     own = _process(os.getpid())
     try:
         if own is not None:
@@ -144,9 +144,9 @@ def _cpu_seconds(folder: Path, found: Iterable[Process]) -> float:
 
 
 def _account(folder: Path, live: Mapping[str, float], ended: Mapping[str, float]) -> float:
-    """CPU seconds of all that live and of the masters that ended. Raises OSError.
+    """CPU seconds of all live processes and of the masters that ended. Raises OSError.
 
-    Never less than before: a worker that has just ended is for a moment in nobody's account.
+    Never less than before: for a moment, a worker that has just exited is in no process's account.
     """
     path = folder / _ACCOUNT
     with locked(folder, exclusive=True):
@@ -158,7 +158,7 @@ def _account(folder: Path, live: Mapping[str, float], ended: Mapping[str, float]
 
 
 def _former_account(path: Path) -> tuple[float, dict[str, float]]:
-    """(what was reported last, CPU seconds of ended masters)."""
+    """(last reported value, CPU seconds of ended masters)."""
     try:
         reported, ended = json.loads(path.read_bytes())
         return float(reported), {str(identity): float(seconds) for identity, seconds in ended.items()}
@@ -174,13 +174,13 @@ def _pids(folder: Path) -> Iterable[int]:
 
 
 def _processes(pids: Iterable[int]) -> list[Process]:
-    """Parents are asked before their children, so that nobody is counted by itself and again by its parent."""
+    """Reads parents before their children, so that no process is counted by itself and again by its parent."""
     known = sorted((int(fields[19]), pid) for pid in pids if (fields := _stat(pid)))
     return [process for _, pid in known if (process := _process(pid))]
 
 
 def _stat(pid: int) -> list[str]:
-    """What follows the command's name in /proc/PID/stat (proc(5)); empty when there is no such process."""
+    """The fields behind the command's name in /proc/PID/stat (proc(5)); empty when there is no such process."""
     try:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -188,7 +188,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def _process(pid: int) -> Process | None:
-    """None for a process that is gone, or on a system without /proc."""
+    """None for a process that has exited, or on a system without /proc."""
     fields = _stat(pid)
     try:
         limits = (_PROC / str(pid) / "limits").read_text()

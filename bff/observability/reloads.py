@@ -1,6 +1,6 @@
-"""Facts about the configuration in effect, which masters write down and every scrape reads.
+"""Shared state in files: each master records its configuration in effect, and every scrape reads it.
 
-Each master keeps a file of its own in the metrics folder, so that two that serve at once (SIGUSR2) both count.
+Each master keeps a file of its own in the metrics folder, so that two masters that serve at once (SIGUSR2) both count.
 """
 
 import json
@@ -34,7 +34,7 @@ FACTS = (_SUCCESSFUL, _AT, _INFO)
 
 
 def note(folder: Path, config_hash: str, at: float, *, successful: bool) -> None:
-    """Said by a master: what is in effect since when, and whether that is what it read last."""
+    """Call in a master: record the configuration in effect, since when, and whether it is the last one read."""
     path = folder / f"configuration_{os.getpid()}.json"
     draft = path.with_suffix(".json.new")
     try:
@@ -45,7 +45,7 @@ def note(folder: Path, config_hash: str, at: float, *, successful: bool) -> None
 
 
 def forget(folder: Path) -> None:
-    """Said by a master that ends."""
+    """Call in a master that ends: removes its record."""
     (folder / f"configuration_{os.getpid()}.json").unlink(missing_ok=True)
 
 

@@ -1,8 +1,8 @@
-"""OpenTelemetry: traces and metrics to a collector by OTLP, started after the fork, flushed when the worker stops.
+"""OpenTelemetry pipeline: sends traces and metrics to a collector by OTLP, from after the fork until the worker stops.
 
-Only imported when something is to be exported. Building makes no thread and no connection, so it may happen in a
-gunicorn master; `start` and `stop` belong to the worker. No request notices what a collector does or does not do: what
-cannot be sent is counted in bff_telemetry_dropped_total, and a stop waits no longer than STOP_WITHIN.
+Only imported when an export is configured. Building makes no thread and no connection, so it may happen in a gunicorn
+master; `start` and `stop` belong to the worker. A slow or absent collector never delays a request: unsent data is
+counted in bff_telemetry_dropped_total, and a stop waits no longer than STOP_WITHIN.
 """
 
 import logging
@@ -30,11 +30,11 @@ from bff.settings import Settings
 log = logging.getLogger(__name__)
 
 STOP_WITHIN = 2.5
-"""Seconds for what is still to be sent."""
+"""Seconds that a stop waits for unsent data."""
 
 SERVICE = "bff-service"
 UNTRACED = r"^https?://[^/]+/(?:health(?:[/?]|$)|metrics(?:[?]|$)|static/)"
-"""Addresses that machines ask every few seconds."""
+"""Addresses that probes and scrapers request every few seconds."""
 
 # Libraries of OpenTelemetry read these when they are imported or first used.
 OWN_VARIABLES = {"OTEL_PROPAGATORS": "tracecontext", "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database"}
@@ -46,12 +46,12 @@ class Telemetry:
         self._settings = settings
         self._make_spans = exporters.spans(config.traces, config.timeout) if config.traces else None
         self._make_metrics = exporters.metrics(config.metrics, config.timeout) if config.metrics else None
-        self._stops: list[tuple[Callable[[], None], Callable[[], None]]] = []  # send the rest; give it up
+        self._stops: list[tuple[Callable[[], None], Callable[[], None]]] = []  # flush; abort
         os.environ.update(OWN_VARIABLES)
         self._calls = _calls(settings) if config.traces else ()
 
     def instrument(self, app: Any) -> None:
-        """Give every request that Flask answers a span; before anything else is hooked into the app, a
+        """Add a span to every request that Flask answers. Call it before any other hook is installed in the app, a
         flask.Flask."""
         if self._make_spans is None:
             return
@@ -67,7 +67,7 @@ class Telemetry:
         )
 
     def start(self) -> None:
-        """Never raises: the worker serves without traces rather than not at all."""
+        """Never raises: a worker without traces is better than none."""
         log_throttle.silence()
         try:
             resource = self._resource()
@@ -79,7 +79,7 @@ class Telemetry:
             log.exception("telemetry_not_started")
 
     def stop(self) -> None:
-        """Send what there is; what cannot be sent in time is lost, and counted."""
+        """Flush within the time limit; the rest is dropped and counted."""
         proxy_provider.installed().delegate = NoOpTracerProvider()
         for instrumentor in self._calls:
             if instrumentor.is_instrumented_by_opentelemetry:
@@ -104,7 +104,7 @@ class Telemetry:
         )
         processor = BoundedProcessor(exporter, config, metrics.telemetry_dropped)
         provider.add_span_processor(processor)
-        propagate.set_global_textmap(TraceContextTextMapPropagator())  # and so no baggage
+        propagate.set_global_textmap(TraceContextTextMapPropagator())  # thereby without baggage
         proxy_provider.installed().delegate = provider
         for instrumentor in self._calls:
             instrumentor.instrument(meter_provider=NoOpMeterProvider())
@@ -117,7 +117,7 @@ class Telemetry:
         self._stops.append((periodic.shutdown, periodic.give_up))
 
     def _resource(self) -> Resource:
-        """OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win, but each worker is an instance of its own."""
+        """OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence, but each worker is an instance of its own."""
         ours = {
             "service.name": SERVICE,
             "service.version": self._settings.version,
@@ -128,14 +128,15 @@ class Telemetry:
 
 
 def _named(span: Span, environ: dict[str, Any]) -> None:
-    """Called by the instrumentation at a request's begin. Where no route fits it would take the path for a name."""
+    """The instrumentation calls it when a request begins. Without a matching route, it would use the path as the
+    name."""
     environ[traces.TRACE] = traces.ids(span)
     if span.is_recording() and "http.route" not in getattr(span, "attributes", {}):
         span.update_name(labels.method(environ["REQUEST_METHOD"]))
 
 
 def _calls(settings: Settings) -> tuple[Any, ...]:
-    """What makes calls of `requests` and of Redis parts of their traces."""
+    """The instrumentations that add calls of `requests` and of Redis to their traces."""
     from opentelemetry.instrumentation.redis import RedisInstrumentor
     from opentelemetry.instrumentation.requests import RequestsInstrumentor
 

@@ -1,8 +1,8 @@
-"""The trace that a request belongs to, by the OpenTelemetry API, which knows of none until an SDK is installed.
+"""Tracing facade: the current request's trace by the OpenTelemetry API, which does nothing until an SDK is installed.
 
-Whoever does something that a reader of traces wants to see says so here, and pays next to nothing while nobody looks:
-a span is made inside a trace only. Names and attributes follow the semantic conventions where there are any, else they
-begin with `bff.`; their values come from closed sets, and never from a person's data.
+Code that does something worth a span begins it here. That costs next to nothing while tracing is off, since a span is
+made inside a trace only. Names and attributes follow the semantic conventions where there are any, else they begin with
+`bff.`. Their values come from closed sets, and never from a person's data.
 """
 
 import re
@@ -29,10 +29,10 @@ __all__ = [
 ]  # fmt: skip
 
 NAME = "bff"
-"""Of the tracer that makes the spans begun here."""
+"""Name of the tracer that makes these spans."""
 SERVER, CLIENT, INTERNAL = SpanKind.SERVER, SpanKind.CLIENT, SpanKind.INTERNAL
 TRACE = "bff.trace"
-"""Where the WSGI environment of a request has the ids of its trace and span, for its line in the access log."""
+"""Key in a request's WSGI environment: the ids of its trace and span, for its line in the access log."""
 HEADERS = ("traceparent", "tracestate")
 """W3C Trace Context."""
 
@@ -41,21 +41,21 @@ _TRACER = trace.get_tracer(NAME)
 _NO_SPAN = nullcontext(INVALID_SPAN)
 _NOWHERE = context.Context()
 _TRACEPARENT = re.compile("00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
-_FLAGS = slice(53, 55)  # of a traceparent: two digits, the last of which says with its lowest bit that it is sampled
+_FLAGS = slice(53, 55)  # of a traceparent: two hexadecimal digits, and the lowest bit means sampled
 _SAMPLED = frozenset("13579bdf")
 
 
 def exemplar() -> dict[str, str] | None:
-    """What leads from a measurement to its trace (OpenMetrics exemplar labels); None unless the trace is sampled.
+    """The exemplar labels that link a measurement to its trace (OpenMetrics); None unless the trace is sampled.
 
-    Asked on the hot path, so the usual answer is found by one comparison.
+    This is on the hot path, so one comparison finds the usual answer.
     """
     span = get_current_span()
     return ids(span) if span is not INVALID_SPAN and span.get_span_context().trace_flags.sampled else None
 
 
 def current() -> dict[str, str] | None:
-    """trace_id and span_id of what is done right now, None outside a trace."""
+    """trace_id and span_id of the current span, None outside a trace."""
     span = get_current_span()
     return ids(span) if span is not INVALID_SPAN else None
 
@@ -69,8 +69,8 @@ def ids(span: Span) -> dict[str, str] | None:
 
 
 def outgoing() -> dict[str, str]:
-    """The headers that tell a called service which trace it works for (W3C Trace Context: traceparent, and tracestate
-    when there is one); none outside a trace."""
+    """The headers that pass the trace on to a called service (W3C Trace Context): traceparent, and tracestate if
+    present. None outside a trace."""
     headers: dict[str, str] = {}
     if get_current_span().get_span_context().is_valid:
         _PROPAGATOR.inject(headers)
@@ -78,19 +78,19 @@ def outgoing() -> dict[str, str]:
 
 
 def is_sampled(traceparent: str) -> bool:
-    """Whether a caller says that its trace is recorded. Of what is no traceparent it may say anything."""
+    """Whether the caller's trace is sampled. Undefined for a text that is no traceparent."""
     return traceparent[_FLAGS][1:] in _SAMPLED
 
 
 def server(environ: MutableMapping[str, Any], name: str, attributes: Mapping[str, str]) -> AbstractContextManager[Span]:
-    """A request's own span, a child of what its headers name. environ: its WSGI environment (PEP 3333)."""
+    """A request's own span, a child of the caller's span in its headers. environ: its WSGI environment (PEP 3333)."""
     span = _TRACER.start_span(name, _caller(environ), SERVER, attributes)
     environ[TRACE] = ids(span)
     return _Current(span)
 
 
 def _caller(environ: Mapping[str, Any]) -> context.Context:
-    """What the headers name. What is unusual about them is for the API's reader, which takes its time."""
+    """The caller's span in the headers. The API's slower propagator reads unusual ones."""
     found = _TRACEPARENT.fullmatch(environ.get(_KEYS["traceparent"], ""))
     if found is None or _KEYS["tracestate"] in environ:
         return _PROPAGATOR.extract({header: environ[key] for header, key in _KEYS.items() if key in environ})
@@ -102,8 +102,8 @@ def _caller(environ: Mapping[str, Any]) -> context.Context:
 def span(
     name: str, attributes: Mapping[str, str], kind: SpanKind = INTERNAL, *, begins: bool = False
 ) -> AbstractContextManager[Span]:
-    """A part of the trace at hand. begins: or, where there is none, the first part of one. An exception that passes
-    marks it by its type alone, since messages may quote what nobody should read."""
+    """A span in the current trace. begins: starts a new trace if there is none. An exception marks the span by its
+    type alone, since messages may quote secrets."""
     outside = get_current_span() is INVALID_SPAN and not begins
     return _NO_SPAN if outside else _part(name, attributes, kind)
 
@@ -119,8 +119,7 @@ def _part(name: str, attributes: Mapping[str, str], kind: SpanKind) -> Iterator[
 
 
 class _Current:
-    """A span that is the current one as long as this is entered. The API's own way to do this costs three times as
-    much."""
+    """Makes a span the current one while entered. The API's own way costs three times as much."""
 
     __slots__ = ("_span", "_token")
 
@@ -150,7 +149,7 @@ def answered(span: Span, status: int) -> None:
 
 
 def name_request(method: str, route: str) -> None:
-    """Say which route the request at hand takes, as soon as it is known. route: its template."""
+    """Name the current request's span after its route, as soon as the route is known. route: its template."""
     span = get_current_span()
     if span.is_recording():
         span.update_name(f"{method} {route}")

@@ -1,1 +1,1 @@
-"""Everything that knows gunicorn. The module of a worker has the name of its WEB_WORKER_CLASS."""
+"""The only package that knows gunicorn. A worker's module is named after its WEB_WORKER_CLASS."""

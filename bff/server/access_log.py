@@ -1,6 +1,7 @@
-"""gunicorn's log lines as JSON. The access line has the path without its query: queries carry codes and states.
+"""Structured logging: gunicorn's log lines as JSON.
 
-The path of a proxied request names people and things, so its line has that of its route, as config/routes.yaml has it.
+The access line has the path without its query, because queries carry codes and states. The path of a proxied request
+names people and things, so its line has the path of its route instead, as config/routes.yaml has it.
 """
 
 import contextlib
@@ -19,10 +20,10 @@ from bff.observability.logs import Formatter, redact
 from bff.observability.traces import TRACE
 
 ROUTE = "bff.route"
-"""Where the WSGI environment of a proxied request has the path of its route."""
+"""Key in the WSGI environment of a proxied request: the path of its route."""
 
 _LONGEST_PATH = 256
-_SHORT_PATH = 39  # shorter than what redaction takes for a credential
+_SHORT_PATH = 39  # shorter than any text that redaction takes for a credential
 
 
 class JsonLogger(Logger):
@@ -37,20 +38,20 @@ class JsonLogger(Logger):
         self._streams = [each for each in self.access_log.handlers if isinstance(each, logging.StreamHandler)]
 
     def warning(self, msg: object, *args: Any, **options: Any) -> None:
-        """Without the request that gunicorn refuses: it would quote lines of it, which may hold secrets and names."""
+        """Drop the quoted request of a refusal: gunicorn quotes lines of it, which may hold secrets and names."""
         fault = sys.exc_info()[1]
         if isinstance(fault, ParseException):
             msg, args, options["extra"] = "request_refused", (), {"fault": type(fault).__name__}
         super().warning(msg, *args, **options)
 
     def debug(self, msg: object, *args: Any, **options: Any) -> None:
-        """The same for one that was broken off."""
+        """Drop the quoted request when the client broke it off."""
         if isinstance(sys.exc_info()[1], NoMoreData):
             msg, args = "request_broken_off", ()
         super().debug(msg, *args, **options)
 
     def exception(self, msg: object, *args: Any, **options: Any) -> None:
-        """With its traceback, but without the request's address, whose query may carry codes and states."""
+        """Keep the traceback, but drop the request's address: its query may carry codes and states."""
         if str(msg).startswith("Error handling request"):
             msg, args = "request_failed", ()
         super().exception(msg, *args, **options)
@@ -60,7 +61,7 @@ class JsonLogger(Logger):
             return
         status = resp.status
         correlation_id = next((value for name, value in reversed(resp.headers) if name == "X-Correlation-ID"), "")
-        # Written by hand, since this is done for every request: json.dumps of the same costs more than a verify.
+        # Formatted by hand: json.dumps of the same costs more than a verify, and every request pays for it.
         self._write(
             f'{{"time": "{datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")}", "level": "INFO",'
             f' "logger": "gunicorn.access", "event": "request", "pid": {os.getpid()},'
@@ -73,7 +74,7 @@ class JsonLogger(Logger):
         )
 
     def _write(self, line: str) -> None:
-        """What logging does with a record costs as much again, and the line is complete; syslog wants a record."""
+        """Write the complete line without a log record, which would cost as much again. Syslog needs a record."""
         if len(self._streams) < len(self.access_log.handlers):
             self.access_log.info(line)
             return
@@ -88,5 +89,6 @@ def _trace(ids: Mapping[str, str] | None) -> str:
 
 
 def _path(path: str) -> str:
-    """Our own paths are short and say nothing; in a longer one a client may have put anything."""
+    """The path for the log. The BFF's own paths are short; a longer one may hold any text of a client, so it is
+    redacted."""
     return path if len(path) <= _SHORT_PATH else redact(path[:_LONGEST_PATH])

@@ -1,7 +1,7 @@
 """Incremental framing: how much of a connection's next request has arrived (RFC 9112 section 6).
 
-The workers read until a request is whole, so that a slow client holds no thread. Nothing is judged here: an unusual
-request counts as whole as soon as gunicorn and bff/server/framing.py can refuse it without waiting for more of it.
+The workers read until a request is whole, so that a slow client holds no thread. This module judges no request: an
+unusual one counts as whole as soon as gunicorn and bff/server/framing.py can refuse it without more bytes.
 """
 
 import re
@@ -12,16 +12,17 @@ LONGEST_TRAILERS = 16 * 1024
 """Bytes of a line of a chunked body, and of all lines behind its last chunk."""
 
 LONGEST_BODY = 64 * 1024
-"""Bytes of a body that a worker receives before the application is asked; our own endpoints take no longer one."""
+"""Bytes of a body that a worker receives before it calls the application. The BFF's own endpoints accept no longer
+one."""
 
 LONGEST_HEAD = 64 * 1024
 """Bytes that may arrive before a request's head is there. gunicorn would wait for twelve times as many."""
 
 _LONGEST_START = 8192  # of a request line; gunicorn takes half of it
-_LONGEST_CODED = LONGEST_BODY + LONGEST_TRAILERS  # bytes of a chunked body, with what surrounds the chunks
+_LONGEST_CODED = LONGEST_BODY + LONGEST_TRAILERS  # bytes of a chunked body, with its sizes and trailers
 
-_START = re.compile(rb"[ -~]*(?:\r?\n|\r?\Z)")  # a request line, or its beginning; gunicorn refuses any other at once
-_LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r?\n")  # of any other, a parser of gunicorn's waits for more
+_START = re.compile(rb"[ -~]*(?:\r?\n|\r?\Z)")  # a request line or its start; gunicorn refuses any other at once
+_LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r?\n")  # gunicorn may wait for more of any other
 _ENDED = re.compile(rb"\n\r?\n")
 _LENGTH = re.compile(rb"\n[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh]:[ \t]*([0-9]{1,18})[ \t]*\r?(?=\n)")
 _CODED = re.compile(rb"\ntransfer-encoding:[ \t]*chunked[ \t]*\r?\n", re.IGNORECASE)
@@ -38,8 +39,8 @@ class ArrivalState(Enum):
 
 
 class Arrival:
-    """One request on its way. data: its bytes, and those that arrived behind it. asked: whether the worker has seen
-    to it that the client sends the body."""
+    """One arriving request. data: its bytes, and those that arrived behind it. asked: whether the worker has made
+    sure that the client sends the body."""
 
     __slots__ = ("_begin", "_body", "_chunks", "_looked", "asked", "data")
 
@@ -47,20 +48,20 @@ class Arrival:
         self.data = bytearray()
         self.asked = False
         self._begin = 0  # where the request line begins
-        self._looked = 0  # where the search for the head's end goes on
-        self._body: int | None = None  # where the body ends, where that is known
+        self._looked = 0  # where the search for the head's end continues
+        self._body: int | None = None  # where the body ends, if known
         self._chunks: ChunkedBody | None = None
 
     @classmethod
     def of_body(cls, length: int | None) -> "Arrival":
-        """Of a request whose head was read already. length: of its body, None when that is chunked."""
+        """For a request after its head was read. length: of its body, None when that is chunked."""
         arrival = cls()
         arrival._body, arrival._chunks = length, ChunkedBody(0) if length is None else None
         return arrival
 
     @property
     def complete(self) -> bool:
-        """Whether a chunked body is there to its very end; an unusual one may not be."""
+        """Whether a chunked body has arrived to its very end; an unusual one may not have."""
         return self._chunks is not None and self._chunks.complete
 
     @property
@@ -69,7 +70,7 @@ class Arrival:
 
     @property
     def waits_to_continue(self) -> bool:
-        """Whether the client sends the body only when it is asked for it (RFC 9110 section 10.1.1)."""
+        """Whether the client waits for a 100 Continue before it sends the body (RFC 9110 section 10.1.1)."""
         return _CONTINUE.search(self.data) is not None
 
     def add(self, data: bytes) -> ArrivalState:
@@ -78,14 +79,14 @@ class Arrival:
             if len(self.data) < 2 and not self.data.strip(b"\r"):
                 return ArrivalState.HEAD
             if not self._looked and self.data.startswith(b"\r\n"):
-                self._begin = self._looked = 2  # gunicorn reads over one empty line (RFC 9112 section 2.2)
+                self._begin = self._looked = 2  # gunicorn skips one empty line (RFC 9112 section 2.2)
             state = self._head()
             if state is not None:
                 return state
         return self._body_state()
 
     def _head(self) -> ArrivalState | None:
-        """None when it is there, and a body belongs to it."""
+        """None when the head is complete and a body belongs to it."""
         ended = _ENDED.search(self.data, max(self._begin, self._looked - 2))
         if ended is not None:
             return self._expect_body(ended.end())
@@ -120,7 +121,8 @@ class Arrival:
 
 
 class ChunkedBody:
-    """Where a chunked body ends (RFC 9112 section 7.1); looks at each byte about once, however they arrive."""
+    """Finds the end of a chunked body (RFC 9112 section 7.1). Looks at each byte about once, however the bytes
+    arrive."""
 
     __slots__ = ("_at", "_start", "_trailers", "complete")
 

@@ -1,7 +1,7 @@
 """Write-behind socket: a thread that has answered does not wait for its client to read.
 
-A small answer that a client does not take is kept, and the poller sends the rest, so that slow readers hold no thread.
-A service's answer is sent as its client takes it: it has no bound, and holds its service's place in the bulkhead.
+A small answer that a client has not read is kept, and the poller sends the rest, so that slow readers hold no thread. A
+service's answer is sent at the client's pace: it has no bound, and holds its service's place in the bulkhead.
 """
 
 import errno
@@ -14,12 +14,12 @@ from bff.bulkhead import Place
 from bff.server.fast_http import LONGEST
 
 MOST_UNSENT = 256 * 1024
-"""Bytes of an answer that are kept. A thread with more than that waits."""
+"""Bytes of an answer that are kept. A thread waits while more than that is unsent."""
 
 
 class ClientSocket(socket.socket):
-    """One for each connection, used by one thread at a time. unsent: what its client has not taken yet.
-    place: taken in the bulkhead of the service that the next request is for."""
+    """The socket of one connection, used by one thread at a time. unsent: bytes that the client has not accepted
+    yet. place: in the bulkhead of the service that the next request is for."""
 
     __slots__ = ("_streams", "place", "unsent")
     place: Place | None
@@ -27,7 +27,7 @@ class ClientSocket(socket.socket):
 
     @classmethod
     def of(cls, sock: socket.socket) -> "ClientSocket":
-        """In the place of a socket that is not used any more."""
+        """Replaces a socket that is not used any more."""
         client = cls(sock.family, sock.type, sock.proto, fileno=sock.detach())
         client.unsent = bytearray()
         client.place = None
@@ -35,13 +35,13 @@ class ClientSocket(socket.socket):
         return client
 
     def reset(self) -> None:
-        """The request was answered."""
+        """Call when the request has been answered: leaves the service's place."""
         self._streams = False
         if (place := self.take_place()) is not None:
             place.leave()
 
     def stream(self) -> None:
-        """The answer that has begun is sent as the client takes it."""
+        """From now on `sendall` blocks until the client has accepted the answer."""
         self._streams = True
 
     def take_place(self) -> Place | None:
@@ -49,7 +49,7 @@ class ClientSocket(socket.socket):
         return place
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Raises BrokenPipeError when a client takes nothing for as long as the socket's timeout is."""
+        """Raises BrokenPipeError when the client accepts no byte within the socket's timeout."""
         if not self.unsent:
             data = memoryview(data)[self._written(data) :]
             if not data:
@@ -81,7 +81,7 @@ class ClientSocket(socket.socket):
 
 
 def received(sock: Any, most: int = LONGEST) -> bytes | None:
-    """None where nothing has arrived; nothing at the end, whatever it was that ended it."""
+    """The bytes that have arrived. None without any; empty at the connection's end, error or not."""
     try:
         return bytes(sock.recv(most))
     except BlockingIOError:

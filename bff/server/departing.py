@@ -1,6 +1,6 @@
-"""Answered requests of a threaded worker: the poller sends what a client has not taken yet, and closes connections.
+"""Write-behind and lingering close in a threaded worker: the poller sends unsent answers and closes connections.
 
-In its main thread alone.
+All of it runs in the main thread.
 """
 
 import selectors
@@ -19,7 +19,7 @@ _BLOCK = 64 * 1024
 
 
 class Departing:
-    """For a worker to inherit before gunicorn's own class."""
+    """Mix-in: a worker inherits it before gunicorn's own class."""
 
     gunicorns: bool
     keepalived_conns: deque[Any]
@@ -30,7 +30,7 @@ class Departing:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sending = Waiting(SEND_TIMEOUT, SEND_BUDGET)
-        self._hung_up = Waiting(LINGER_TIMEOUT)  # closed from here; holds how many bytes came afterwards
+        self._hung_up = Waiting(LINGER_TIMEOUT)  # closed by the worker; holds the number of bytes that arrived since
 
     def _advance(self, conn: Any, arrived: bytes, *, ended: bool) -> None:
         raise NotImplementedError
@@ -47,7 +47,7 @@ class Departing:
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(readable, conn))
 
     def _go_on(self, conn: Any, *, keep: bool) -> None:
-        """In the main thread: its request was answered. Raises OSError for a connection that is gone."""
+        """In the main thread, after its request was answered. Raises OSError if the client has disconnected."""
         if unsent := getattr(conn.sock, "unsent", b""):
             conn.sock.setblocking(False)
             self._sending.hold(conn, len(unsent), time.monotonic())
@@ -60,7 +60,7 @@ class Departing:
             self._lingering_close(conn)
 
     def _writable(self, conn: Any, keep: bool, _client: Any) -> None:
-        """In the main thread: a client takes more of an answer that no thread waits for."""
+        """In the main thread: the client can accept more of an answer that no thread waits for."""
         try:
             if conn.sock.flush():
                 self._sending.end(conn)
@@ -70,16 +70,16 @@ class Departing:
             self._forget(conn, self._sending)
 
     def _lingering_close(self, conn: Any) -> None:
-        """Lingering close: say that nothing more comes, and read on until the client has heard it (RFC 9112 section
-        9.6): the system would take back what it has not delivered yet, if the connection were closed with something
-        left to read. Raises OSError for one that is gone."""
+        """Lingering close: shut down the sending side, then read on until the client closes (RFC 9112 section 9.6).
+        If the worker closed with unread bytes, the kernel would reset the connection and discard the undelivered
+        answer. Raises OSError if the client has disconnected."""
         conn.sock.shutdown(socket.SHUT_WR)
         conn.sock.setblocking(False)
         self._hung_up.hold(conn, 0, time.monotonic())
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain, conn))
 
     def _drain(self, conn: Any, client: Any) -> None:
-        """In the main thread: something arrived on a connection that has been closed from here."""
+        """In the main thread: bytes arrived on a connection that the worker has closed."""
         data = received(conn.sock, _BLOCK)
         size = self._hung_up.held(conn) + len(data or b"")
         self._hung_up.hold(conn, size, time.monotonic())

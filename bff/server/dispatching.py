@@ -1,4 +1,4 @@
-"""Which thread of a threaded worker gets a request, and how long it stays with the connection."""
+"""Dispatcher of a threaded worker: which thread gets a request, and how long it stays with the connection."""
 
 import select
 import time
@@ -13,15 +13,15 @@ from bff.server.parking import Parking, asked
 from bff.server.pools import THREADS, Pool, Reserve, reserve_of
 
 LINGER_MS = 1
-"""How long a thread with nothing else to do stays with a connection after an answer."""
+"""Milliseconds that an idle thread stays with a connection after an answer."""
 
 
 class Dispatching(InlineVerify):
-    """For a worker to inherit before gunicorn's own class."""
+    """Mix-in: a worker inherits it before gunicorn's own class."""
 
     tpool: Pool
     method_queue: Any
-    _busy_threads = 0  # threads that work on something longer than a verify
+    _busy_threads = 0  # threads that work on a request longer than a verify
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -33,7 +33,7 @@ class Dispatching(InlineVerify):
         return Pool(self.cfg.threads)
 
     def handle(self, conn: Any) -> Any:
-        """Answer the connection's requests for as long as one follows upon the other; in a thread of the pool."""
+        """In a thread of the pool: answer the connection's requests as long as the next one follows at once."""
         keep = self._handle_one(conn)
         while keep is True and self._follows(conn):
             keep = self._handle_one(conn)
@@ -43,7 +43,8 @@ class Dispatching(InlineVerify):
         raise NotImplementedError
 
     def _dispatch(self, conn: Any, data: bytes) -> None:
-        """In the main thread: give the connection's request, which is data, to a thread, or let it wait for one."""
+        """In the main thread: give the connection's request (data) to a thread, or park it until its service has a
+        place."""
         conn.parser.unreader.unread(data)
         method, target = asked(data)
         reserve = reserve_of(target.partition("?")[0], self.verify)
@@ -77,7 +78,8 @@ class Dispatching(InlineVerify):
                 conn.sock.reset()
 
     def _follows(self, conn: Any) -> bool:
-        """Whether the thread has the connection's next request, or its end; no thread waits for the rest of one."""
+        """Whether the thread has the connection's next request, or its end. A thread never waits for the rest of a
+        request."""
         unreader = conn.parser.unreader
         if self.gunicorns:
             return bool(unreader.buf.getbuffer().nbytes) or self._stays(conn)
@@ -91,14 +93,16 @@ class Dispatching(InlineVerify):
         return ended or (_is_whole(data) and self._has_place(conn, data))
 
     def _has_place(self, conn: Any, data: bytes) -> bool:
-        """Whether the same thread may answer the request: not while others wait for a place that it would take."""
+        """Whether the same thread may answer the request: not while parked requests wait for the place that it would
+        take."""
         bound = self.bound_for(*asked(data))
         if bound is not None:
             conn.sock.place = None if self._parking else bound.bulkhead.try_enter()
         return bound is None or conn.sock.place is not None
 
     def _stays(self, conn: Any) -> bool:
-        """Whether something more arrives while the thread stays; the main thread would answer a verify sooner."""
+        """Whether more bytes arrive while the thread stays. False where the main thread would answer a verify
+        sooner."""
         if not self.alive:
             return _readable(conn.sock, DRAIN_MS)
         if self.tpool.wanted or self._parking or (not self._busy_threads and self.is_verify(conn.parser.mesg)):
@@ -107,7 +111,7 @@ class Dispatching(InlineVerify):
 
 
 def _is_whole(data: bytes) -> bool:
-    """Whether a thread that has it waits for nothing before it knows what to answer."""
+    """Whether a thread can decide about the request without waiting for more of it."""
     return bool(data) and Arrival().add(data) not in (ArrivalState.HEAD, ArrivalState.BODY)
 
 

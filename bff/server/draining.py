@@ -1,7 +1,7 @@
-"""Connection draining: SIGTERM is announced to load balancers first, and obeyed when they had the time to go elsewhere.
+"""Connection draining: the master announces SIGTERM to load balancers first, and stops when they had time to leave.
 
-The announcement is a page of memory that the master shares with its workers: workers that start meanwhile know it too,
-and a signal handler may write it, which may neither log nor wait.
+The announcement is a page of memory that the master shares with its workers. Workers that start meanwhile see it too. A
+signal handler may write it, although such a handler may neither log nor wait.
 """
 
 import mmap
@@ -13,7 +13,7 @@ _page = mmap.mmap(-1, 1)
 
 
 def begun() -> bool:
-    """Whether this instance leaves, with all of its workers."""
+    """Whether this instance is stopping, with all of its workers."""
     return _page[0] != 0
 
 
@@ -22,10 +22,10 @@ def begin() -> None:
 
 
 def install(master: Any, delay: float, is_shared: Callable[[], bool]) -> None:
-    """For gunicorn's master, once it has its own signal handlers.
+    """Call in gunicorn's master once it has its own signal handlers.
 
     delay: seconds between the announcement and the stop; a second SIGTERM ends them. is_shared: whether another master
-    listens on the same sockets, so that clients have nowhere else to go, nor need to (SIGUSR2).
+    listens on the same sockets (SIGUSR2). Then clients need no other instance, and the master stops at once.
     """
 
     def obey(_signal: int, frame: Any) -> None:

@@ -1,9 +1,8 @@
-"""A reverse proxy's question and its answer, read and written without gunicorn's request and response.
+"""Fast path: reads a reverse proxy's auth check and writes its answer without gunicorn's request and response objects.
 
-Those are made for everything that a request can be, and cost several times what verify does. The grammar here is a
-narrow part of RFC 9112: one whole GET or HEAD without a body. gunicorn (with either of its parsers) and
-bff/server/framing.py let pass what is read here, and read it alike (a test compares them); anything unusual is left to
-them.
+gunicorn's objects serve every possible request, and cost several times as much as verify. The grammar here is a narrow
+part of RFC 9112: one whole GET or HEAD without a body. gunicorn (with either parser) and bff/server/framing.py accept
+every request that this module accepts, and read it alike; a test compares them. Any other request is left to them.
 """
 
 import functools
@@ -21,7 +20,7 @@ from bff.server import framing
 from bff.web.listener import LISTENER
 
 LONGEST = 8192
-"""Bytes of a question."""
+"""Bytes of an auth check's request."""
 
 Environ = dict[str, Any]
 
@@ -30,13 +29,13 @@ _MOST_FIELDS = 50
 _COOKIE = f"HTTP_{framing.COOKIE}"
 _REQUEST_LINE = re.compile(rb"(GET|HEAD) (([!->@-~]+)(?:\?[!-~]*)?) HTTP/1\.1\r\n")
 _NAME = re.compile(r"[!#$%&'*+\-.^`|~0-9A-Za-z]+")  # RFC 9110 section 5.1, without the underscore that WSGI confuses
-_TEXT = bytes({ord("\t"), *range(0x20, 0x7F), *range(0x80, 0x100)})  # what a field's value may hold (section 5.5)
-_LEFT_TO_GUNICORN = frozenset({"CONTENT-LENGTH", "TRANSFER-ENCODING", "EXPECT", "UPGRADE"})  # more than a head follows
+_TEXT = bytes({ord("\t"), *range(0x20, 0x7F), *range(0x80, 0x100)})  # bytes of a field's value (section 5.5)
+_LEFT_TO_GUNICORN = frozenset({"CONTENT-LENGTH", "TRANSFER-ENCODING", "EXPECT", "UPGRADE"})  # more than a head
 
 
 def connection_environ(client: Any, server: Any, settings: Any) -> Environ:
-    """What the environments of all requests on a connection have alike. client, server: its two ends as gunicorn has
-    them; settings: gunicorn's."""
+    """The part of the WSGI environment that all requests of a connection share. client, server: its two ends as
+    gunicorn has them. settings: gunicorn's."""
     environ = {
         **wsgi.base_environ(settings),
         "wsgi.multithread": True,
@@ -55,9 +54,9 @@ def connection_environ(client: Any, server: Any, settings: Any) -> Environ:
 
 
 def parse(data: bytes, paths: frozenset[str], around: Environ) -> Environ | None:
-    """The environment (PEP 3333) of the request that data is, no more and no less, when it is for one of the paths.
+    """The environment (PEP 3333) of a request for one of the paths; data must be exactly that request.
 
-    None for whatever else it is. around: what `connection_environ` gave.
+    None for any other data. around: the result of `connection_environ`.
     """
     line = _REQUEST_LINE.match(data)
     if line is None or line[3].decode() not in paths or len(line[2]) > _LONGEST_TARGET:
@@ -84,9 +83,9 @@ def parse(data: bytes, paths: frozenset[str], around: Environ) -> Environ | None
 
 
 def _add_fields(environ: Environ, data: bytes, start: int) -> bool:
-    """Whether data from start on is a request's header section, no more and no less, with nothing unusual in it."""
+    """Whether data from start on is exactly one header section without unusual fields; adds its fields."""
     head, end, rest = data.partition(b"\r\n\r\n")
-    if rest or not end or data.translate(None, _TEXT) != b"\r\n" * data.count(b"\r\n"):  # a control, or half a line end
+    if rest or not end or data.translate(None, _TEXT) != b"\r\n" * data.count(b"\r\n"):  # control or half a line end
         return False
     lines = head[start:].decode("latin-1").split("\r\n")
     for line in lines:
@@ -101,7 +100,7 @@ def _add_fields(environ: Environ, data: bytes, start: int) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _key(name: str) -> str | None:
-    """Where the environment has a header field; None for one that gunicorn must see."""
+    """The environment's key for a header field; None for a field that gunicorn must see."""
     text = name.upper()
     if _NAME.fullmatch(name) is None or text in _LEFT_TO_GUNICORN:
         return None
@@ -109,9 +108,9 @@ def _key(name: str) -> str | None:
 
 
 class FastResponse:
-    """A response as WSGI makes it (PEP 3333) that says how long it is.
+    """A WSGI response (PEP 3333) with a body of known length.
 
-    data: its bytes. closes: whether the connection ends with it. environ: of its question. The access log reads
+    data: its bytes. closes: whether the connection ends with it. environ: of its request. The access log reads
     `status`, `headers` and `sent`.
     """
 
@@ -126,7 +125,7 @@ class FastResponse:
         self._fields = b""
 
     def start_response(self, status: str, headers: list[tuple[str, str]]) -> None:
-        """Raises ValueError for what has no place in a header field."""
+        """Raises ValueError for a control character in a header field."""
         lines = [f"{name}: {value}" for name, value in headers]
         if not "".join(lines).isprintable():
             raise ValueError("a header field holds a control character")

@@ -1,14 +1,17 @@
-"""Message framing: a request that two servers could read in two ways is refused before anything else looks at it, and
-a connection whose body was not read to its end serves no other request (RFC 9112).
+"""Message framing: refuses a request that two servers could read in two ways, before any other code sees it (RFC 9112).
 
-gunicorn refuses most of these, whichever of its parsers reads the head: the one in C (requirements-fast.txt), where
-that is installed, else its own in Python. Both let pass transfer codings that are not undone here, and a missing or
-impossible Host; older ones in C also folded lines, as a field without a name. Its reader of chunked bodies keeps lines
-longer than any that is meant, and leaves a connection open on which the next request's beginning is lost. Its
-reader of bodies with a length forgets what it has read when a client stalls, and takes the end of a connection for the
-end of the body: in either case what the client sends later would be read as requests.
+A connection serves no other request after a body that was not read to its end. gunicorn refuses most ambiguous
+requests, with either of its parsers: the one in C (requirements-fast.txt) where it is installed, else its own in
+Python. These gaps remain:
 
-One thing is not refused but read: cookies that arrive in several fields.
+- Both accept transfer codings that gunicorn does not undo, and a missing or impossible Host.
+- Older parsers in C also accept folded lines, as a field without a name.
+- gunicorn's reader of chunked bodies accepts overlong lines, and leaves a connection open after it has lost the start
+  of the next request.
+- Its reader of bodies with a length forgets the bytes it has read when a client stalls. It also takes the end of a
+  connection for the end of the body. In either case gunicorn would read the client's later bytes as requests.
+
+One unusual request is read, not refused: cookies that arrive in several fields.
 """
 
 import re
@@ -37,7 +40,7 @@ _HOST = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-
 
 
 def parser() -> str:
-    """gunicorn's `http_parser`: "fast" where the extension is installed that gunicorn needs for it, else "python"."""
+    """gunicorn's `http_parser`: "fast" where the extension that gunicorn needs for it is installed, else "python"."""
     try:
         import gunicorn_h1c
     except ImportError:
@@ -46,7 +49,7 @@ def parser() -> str:
 
 
 def check(request: Any) -> None:
-    """request: gunicorn's, whose head was read. Raises errors that gunicorn answers, and closes the connection."""
+    """request: gunicorn's, with its head read. Raises errors that gunicorn answers before it closes the connection."""
     if request.version > (1, 1):
         raise InvalidHTTPVersion("later than 1.1")
     fields = dict(request.headers)
@@ -67,20 +70,22 @@ def check(request: Any) -> None:
 
 
 def _length(request: Any) -> int:
-    """0 for HTTP/2 as well, whose frames have their own ends."""
+    """The announced length of the body in bytes; 0 for HTTP/2 as well, since its frames have their own ends."""
     reader = getattr(request.body, "reader", None)
     return int(reader.length) if isinstance(reader, LengthReader) else 0
 
 
 def _read_by(reader: Any, request: Any) -> None:
-    """gunicorn asks `should_close` when it writes the answer's head, and again before it reads another request."""
+    """Replace the body's reader. gunicorn calls `should_close` when it writes the answer's head, and again before it
+    reads another request."""
     request.body, of_gunicorn = Body(reader), request.should_close
     request.should_close = lambda: of_gunicorn() or not reader.whole
 
 
 def with_one_cookie_field(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """A proxy that speaks HTTP/2 in front and HTTP/1.1 to us may pass on several Cookie fields. RFC 9113 section 8.2.3
-    joins them by a semicolon; gunicorn would by a comma, which is a part of a cookie's value like any other."""
+    """A proxy that speaks HTTP/2 in front and HTTP/1.1 behind may pass on several Cookie fields. RFC 9113 section
+    8.2.3 joins them by a semicolon. gunicorn would join them by a comma, which is an ordinary character of a
+    cookie's value."""
     values = [value for name, value in headers if name == COOKIE]
     if len(values) < 2:
         return headers
@@ -99,7 +104,7 @@ def _check_coding(request: Any) -> None:
 
 
 class StrictLengthReader(LengthReader):
-    """A body whose length was announced."""
+    """A body of an announced length (Content-Length)."""
 
     def __init__(self, request: Any, unreader: Any, length: int) -> None:
         super().__init__(unreader, length)
@@ -113,7 +118,7 @@ class StrictLengthReader(LengthReader):
         return bool(self.length <= _buffered(self.unreader))
 
     def read(self, size: int) -> bytes:
-        """At most so many bytes, at least one while there are some. Raises OSError."""
+        """Between one and size bytes, empty at the body's end. Raises OSError."""
         size = min(self.length, size)
         if size <= 0:
             return b""
@@ -136,7 +141,8 @@ class StrictLengthReader(LengthReader):
 
 
 class ContinueSender:
-    """Asks a client that waits for it for its body, once, when the first byte is wanted (RFC 9110 section 10.1.1)."""
+    """Sends 100 Continue once, before the first read of the body, to a client that expects it (RFC 9110 section
+    10.1.1)."""
 
     def __init__(self, request: Any) -> None:
         expected = any(name == "EXPECT" and value.lower() == "100-continue" for name, value in request.headers)
@@ -162,7 +168,8 @@ class StrictChunkedReader(ChunkedReader):
         return self.parser is None or self._received
 
     def parse_chunked(self, unreader: Any) -> Iterator[bytes]:
-        """To gunicorn any fault is an error of its own, unless it is that of a client who went away."""
+        """gunicorn treats any other exception as an internal error, so every fault but a client's disconnect becomes
+        NoMoreData."""
         try:
             self._ask(unreader)
             yield from super().parse_chunked(unreader)
@@ -185,7 +192,7 @@ class StrictChunkedReader(ChunkedReader):
         return super().parse_trailers(unreader, data)
 
     def _until(self, end: bytes, unreader: Any, data: bytes, most: int) -> bytes:
-        """data, and what arrives until it holds `end`. Raises NoMoreData, LimitRequestHeaders."""
+        """data and the bytes that arrive until it contains `end`. Raises NoMoreData, LimitRequestHeaders."""
         while end not in data:
             if len(data) > most:
                 raise LimitRequestHeaders("a line of a chunked body")

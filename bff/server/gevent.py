@@ -1,15 +1,15 @@
-"""gunicorn's gevent worker, made to leave when told to, to answer at once what memory can answer, and to be fair.
+"""gunicorn's gevent worker with draining, lingering close, inline verify and fair scheduling of connections.
 
-As it comes, a worker that was asked to stop waits for idle keep-alive connections until `graceful_timeout` is over, and
-a reverse proxy always holds some. Here each has a tenth of a second for one more request. From then on nothing is
-received on it, so that its greenlet finds the end of it, behind whatever has arrived.
+**Draining.** gunicorn's worker waits for idle keep-alive connections until `graceful_timeout` is over, and a reverse
+proxy always holds some. This worker gives each 100 ms for one more request. Then it shuts down the receiving side, so
+that the connection's greenlet reads the bytes that have arrived, and then the end.
 
-As it comes, too, a connection is closed while its client still sends, which takes the answer from the client. Here that
-is a lingering close, and a request's body is received before the application is asked (bff/server/arrival.py).
+**Lingering close.** gunicorn closes a connection while its client still sends, and the client loses the answer. This
+worker closes with a delay, and receives a body before it calls the application (bff/server/arrival.py).
 
-As it comes, last, a timer is set and taken back for every request, and who always has its next request ready keeps
-everybody else waiting. Here all connections are looked through once a second, each lets the others go first after an
-answer, and a question of a reverse proxy is answered without gunicorn (`bff/server/fast_http.py`).
+**Scheduling.** gunicorn sets and cancels a timer for every request, and one client that always has its next request
+ready starves all others. This worker checks all connections once a second, and each greenlet yields after an answer. A
+reverse proxy's auth check is answered without gunicorn (`bff/server/fast_http.py`).
 """
 
 import contextlib
@@ -44,8 +44,8 @@ _BODY = frozenset({"CONTENT-LENGTH", "TRANSFER-ENCODING"})
 
 
 class GeventConnection:
-    """until: when it is closed, on the monotonic clock, unless a whole request comes; None while one is answered.
-    idle: whether nothing of a request has come."""
+    """until: monotonic time at which the worker closes it unless a whole request has arrived; None while a request
+    is answered. idle: whether no byte of a request has arrived."""
 
     __slots__ = ("idle", "sock", "until", "watcher")
 
@@ -56,7 +56,7 @@ class GeventConnection:
         self.watcher = gevent.get_hub().loop.io(sock.fileno(), _READ)
 
     def wait(self) -> None:
-        """Until there is something to read. Everybody else goes first."""
+        """Wait until there are bytes to read. All other greenlets run first."""
         self.idle = True
         gevent.get_hub().wait(self.watcher)
         self.idle = False
@@ -64,7 +64,7 @@ class GeventConnection:
 
 
 class ClosedListener(NamedTuple):
-    """Where a connection was accepted. The socket itself may be closed before the first request comes."""
+    """The listener's name. The socket itself may be closed before the connection's first request arrives."""
 
     name: Any
 
@@ -74,8 +74,8 @@ class ClosedListener(NamedTuple):
 
 class DrainingServer(StreamServer):
     def close(self) -> None:
-        """The system resets connections that wait when their listener goes. They are fetched first, unless successors
-        are there to."""
+        """Accept the waiting connections first if the instance is draining: the kernel resets them when their
+        listener closes. Otherwise new workers accept them."""
         while draining.begun() and not (self.closed or self.full()) and (arrived := self.do_read()):
             self.do_handle(*arrived)
         super().close()
@@ -88,10 +88,10 @@ class BffGeventWorker(InlineVerify, GeventWorker):
         super().__init__(*args, **kwargs)
         self._connections: dict[Any, GeventConnection] = {}
         self._receiving = Waiting(RECEIVE_TIMEOUT, RECEIVE_BUDGET)
-        self._closes: float | None = None  # when a worker that leaves closes idle ones, on the monotonic clock
+        self._closes: float | None = None  # monotonic time at which a leaving worker closes idle ones
 
     def server_class(self, listener: Any, *, spawn: Any, **_others: Any) -> DrainingServer:
-        """What gunicorn makes of each listener."""
+        """gunicorn calls it to build the server of each listener."""
         named = ClosedListener(listener.getsockname())
         server = DrainingServer(listener, handle=partial(self.handle, named), spawn=spawn)
         if self.cfg.workers > 1:
@@ -99,11 +99,11 @@ class BffGeventWorker(InlineVerify, GeventWorker):
         return server
 
     def timeout_ctx(self) -> Any:
-        """What gunicorn waits in for a request: `_close_late` sees to it."""
+        """The time limit in which gunicorn waits for a request: none, since `_close_late` enforces it."""
         return super().timeout_ctx() if self.gunicorns else self._untimed
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        """Answer the requests of a connection; in its greenlet."""
+        """Answer the requests of a connection, in its greenlet."""
         if self.gunicorns:
             super().handle(listener, client, addr)
             return
@@ -117,7 +117,8 @@ class BffGeventWorker(InlineVerify, GeventWorker):
             connection.watcher.close()
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        """Answer a request, and what follows it for as long as memory can; gunicorn finds what it cannot, unread.
+        """Answer a request, and then the following ones from memory. The first that memory cannot answer is left unread
+        for gunicorn.
 
         Raises StopIteration where the connection ends.
         """
@@ -127,7 +128,7 @@ class BffGeventWorker(InlineVerify, GeventWorker):
             return
         connection.until = None
         sock.settimeout(STALL_TIMEOUT)
-        req._expected_100_continue = False  # bff/server/framing.py asks for a body when it is wanted
+        req._expected_100_continue = False  # bff/server/framing.py sends 100 Continue when the body is read
         if not self._received(connection, req):
             self._refuse(req, sock)
         try:
@@ -146,8 +147,7 @@ class BffGeventWorker(InlineVerify, GeventWorker):
             _linger(client)
 
     def _received(self, connection: GeventConnection, request: Any) -> bool:
-        """Whether the body is there, or is not waited for since it is a long one. Bytes that drip in do not extend its
-        time."""
+        """Whether the body has arrived, or is too long to wait for. Bytes that drip in do not extend its time."""
         arrival = _arrival(request)
         if arrival is None or self.streams(request.method, request.uri):
             return True
@@ -158,7 +158,7 @@ class BffGeventWorker(InlineVerify, GeventWorker):
             while state is ArrivalState.BODY:
                 data = self._more(connection, len(arrival.data))
                 if not data:
-                    return connection in self._receiving  # else it did not end by itself
+                    return connection in self._receiving  # else its time is over
                 state = arrival.add(data)
         finally:
             self._receiving.end(connection)
@@ -167,7 +167,7 @@ class BffGeventWorker(InlineVerify, GeventWorker):
         return True
 
     def _more(self, connection: GeventConnection, size: int) -> bytes:
-        """Of a body, of which there are so many bytes; nothing at its end, or when its time is over."""
+        """More bytes of a body, of which size bytes have arrived; empty at its end, or when its time is over."""
         now = time.monotonic()
         self._receiving.hold(connection, size, now)
         connection.sock.settimeout(max(self._receiving.until(connection) - now, 0.001))
@@ -178,7 +178,7 @@ class BffGeventWorker(InlineVerify, GeventWorker):
             return b""
 
     def _refuse(self, request: Any, sock: Any) -> None:
-        """Raises StopIteration."""
+        """Answer 408 and close. Raises StopIteration."""
         answer = self.refusal(RequestTimeout(), request.method, request.uri)
         sock.settimeout(STALL_TIMEOUT)
         sock.sendall(answer.data)
@@ -208,7 +208,7 @@ class BffGeventWorker(InlineVerify, GeventWorker):
             connection.until = self._latest()
 
     def notify(self) -> None:
-        """Called by gunicorn once a second, until the worker is gone."""
+        """gunicorn calls it once a second until the worker has exited."""
         super().notify()
         if not self.alive and self._closes is None:
             self._closes = time.monotonic() + DRAIN_MS / 1000
@@ -230,13 +230,13 @@ class BffGeventWorker(InlineVerify, GeventWorker):
 
 
 def _read_no_more(sock: Any) -> None:
-    """A greenlet that reads finds the end, behind whatever has arrived."""
+    """Shut down the receiving side: the reading greenlet gets the bytes that have arrived, then the end."""
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RD)
 
 
 def _arrival(request: Any) -> Arrival | None:
-    """Of its body; None where there is none to wait for."""
+    """Tracks the request's body; None where the worker waits for none."""
     fields = dict(request.headers)
     if fields.get("TRANSFER-ENCODING", "").lower() == "chunked":
         return Arrival.of_body(None)
@@ -249,7 +249,7 @@ def _waits_to_continue(request: Any) -> bool:
 
 
 def _is_whole(request: Any) -> bool:
-    """Whether nothing of the next request was read with an answered one."""
+    """Whether no byte of the next request was read together with the answered one."""
     if not _BODY.isdisjoint(name for name, _ in request.headers):
         while request.body.read(LONGEST):
             pass
@@ -257,8 +257,8 @@ def _is_whole(request: Any) -> bool:
 
 
 def _linger(sock: Any) -> None:
-    """Lingering close (RFC 9112 section 9.6): the system would take back an answer that it has not delivered yet, if
-    the connection were closed with something left to read."""
+    """Lingering close (RFC 9112 section 9.6). If the worker closed with unread bytes, the kernel would reset the
+    connection and discard an undelivered answer."""
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_WR)
         deadline, left = time.monotonic() + LINGER_TIMEOUT, LINGER_BYTES

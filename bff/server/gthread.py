@@ -1,21 +1,21 @@
-"""gunicorn's threaded worker, made to leave when told to, to answer at once what it can, and to wait for nobody.
+"""gunicorn's threaded worker with draining, inline verify, write-behind answers and bulkheads.
 
-As it comes, a worker that was asked to stop waits for idle keep-alive connections until `graceful_timeout` is over, and
-a reverse proxy always holds some; and it closes at once those on which it has just answered, as if no request could be
-on its way. Here all of them have a tenth of a second for one more.
+**Draining.** gunicorn's worker waits for idle keep-alive connections until `graceful_timeout` is over, and a reverse
+proxy always holds some. It closes at once those on which it has just answered, although a request may be on its way.
+This worker gives all of them 100 ms for one more request.
 
-As it comes, too, each request goes to a thread of the pool and its connection back to the main thread: two hand-overs
-and a wake-up through a pipe, which cost more than a verify; and the threads wait for one another at each system call,
-since only one of them may run Python. So the main thread answers itself what needs nobody else (`Verify.at_once`).
-While a thread works on anything longer, that one would make the main thread wait, and not only with one request: then
-each request gets a thread, which stays with its connection a moment, as a reverse proxy soon sends its next request on
-it. When no thread is free the main thread answers all the same: it waits for the interpreter then, but for no thread.
+**Inline verify.** gunicorn gives each request to a thread of the pool, and its connection back to the main thread. The
+two hand-overs and a wake-up through a pipe cost more than a verify, and the threads wait for the GIL at each system
+call. So the main thread itself answers a verify that needs neither the store nor a service (`Verify.at_once`).
 
-As it comes, last, slow clients and slow services hold the threads, and with them everything else. Here a thread gets a
-request when it is whole (bff/server/arrival.py), and leaves an answer that its client does not take
-(bff/server/client_socket.py); the poller waits for both. What must answer whatever the rest does has threads of its own
-(bff/server/pools.py), and requests for a service whose share of the threads is taken wait without one
-(bff/server/parking.py).
+While a thread works on a longer request, it would delay the main thread, and with it every connection. Then each
+request gets a thread. That thread stays with its connection a moment, because a reverse proxy soon sends its next
+request on it. When no thread is free, the main thread answers again: it waits for the GIL then, but for no thread.
+
+**Slow peers.** With gunicorn alone, slow clients and slow services hold the threads, and with them all other requests.
+Here a thread gets a request when it is whole (bff/server/arrival.py). It leaves an answer that its client does not read
+to the poller (bff/server/client_socket.py). Verify, probes and scrapes have reserved threads (bff/server/pools.py). A
+request waits without a thread while its service's share of the threads is taken (bff/server/parking.py).
 """
 
 import contextlib
@@ -40,7 +40,7 @@ from bff.server.waiting import Waiting
 
 
 class BffThreadWorker(Dispatching, Departing, ThreadWorker):
-    _closes = 0.0  # when a worker that leaves closes idle connections, on the monotonic clock
+    _closes = 0.0  # monotonic time at which a leaving worker closes idle connections
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -49,7 +49,7 @@ class BffThreadWorker(Dispatching, Departing, ThreadWorker):
         self._receiving = Waiting(RECEIVE_TIMEOUT, RECEIVE_BUDGET)
 
     def enqueue_req(self, conn: Any) -> None:
-        """In the main thread: a connection is new; or has something to read, where gunicorn reads by itself."""
+        """In the main thread: a new connection; or one with bytes to read, where gunicorn reads by itself."""
         if self.gunicorns and (conn.initialized or conn.data_ready):
             self._submit(conn, self.tpool)
         elif self.gunicorns:
@@ -60,7 +60,7 @@ class BffThreadWorker(Dispatching, Departing, ThreadWorker):
             self._watch(conn, self.keepalived_conns, self.on_client_socket_readable)
 
     def on_client_socket_readable(self, conn: Any, client: Any) -> None:
-        """In the main thread: something arrived on a connection that no thread has."""
+        """In the main thread: bytes arrived on a connection that no thread has."""
         if self.gunicorns:
             super().on_client_socket_readable(conn, client)
             return
@@ -70,7 +70,7 @@ class BffThreadWorker(Dispatching, Departing, ThreadWorker):
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         conn.sock.settimeout(STALL_TIMEOUT)
-        req._expected_100_continue = False  # bff/server/framing.py asks for a body when it is wanted
+        req._expected_100_continue = False  # bff/server/framing.py sends 100 Continue when the body is read
         if self.is_verify(req) or req.path in WATCHED:
             return super().handle_request(req, conn)
         with self._counting:
@@ -87,8 +87,11 @@ class BffThreadWorker(Dispatching, Departing, ThreadWorker):
             self._leave_listeners()
 
     def _leave_listeners(self) -> None:
-        """As long as one process holds a listener, the system accepts connections, which nobody would answer; and it
-        resets those that wait when the last one goes. So they are fetched first, unless successors are there to."""
+        """Close the listeners, after accepting the connections that wait on them unless new workers will.
+
+        The kernel accepts connections as long as one process holds a listener, so this worker must close its own. When
+        the last one closes, the kernel resets the connections that still wait.
+        """
         listeners: list[Any] = self.sockets
         self.sockets: list[Any] = []
         for listener in listeners:
@@ -103,15 +106,15 @@ class BffThreadWorker(Dispatching, Departing, ThreadWorker):
         return bool(self.alive)
 
     def finish_request(self, conn: Any, fs: Any) -> None:
-        """In the main thread: a thread has done with a connection."""
+        """In the main thread, after a thread has finished with a connection."""
         keep = not fs.cancelled() and fs.exception() is None and fs.result() is True
         try:
             self._go_on(conn, keep=keep)
-        except OSError:  # it is gone
+        except OSError:  # the client has disconnected
             self._close(conn)
 
     def murder_keepalived(self, force: bool = False) -> None:
-        """Called by gunicorn's loop after every event."""
+        """gunicorn's loop calls it after every event."""
         now = time.monotonic()
         if not self.alive:
             self._closes = self._closes or now + DRAIN_MS / 1000
@@ -134,12 +137,12 @@ class BffThreadWorker(Dispatching, Departing, ThreadWorker):
         super().wait_for_and_dispatch_events(timeout if self.alive else min(timeout, DRAIN_MS / 1000))
 
     def _advance(self, conn: Any, arrived: bytes, *, ended: bool) -> None:
-        """Answer the request that arrived if memory can, keep it while it is not whole, else give it to a thread,
-        which finds all of it unread. ended: whether nothing more comes."""
+        """Answer the arrived request from memory, keep it while it is incomplete, or give it to a thread with all
+        bytes unread. ended: whether no more bytes will arrive."""
         first = conn not in self._arriving
         if first:
             arrived = conn.parser.unreader.take_buffered() + arrived
-            if self._answered(conn, arrived):  # before anything else costs time
+            if self._answered(conn, arrived):  # first, since it is the cheapest path
                 return
         arrival = self._arriving.get(conn) or Arrival()
         state = arrival.add(arrived)
@@ -151,7 +154,7 @@ class BffThreadWorker(Dispatching, Departing, ThreadWorker):
         elif first or not self._answered(conn, bytes(arrival.data)):
             if state is ArrivalState.BAD_HEAD:
                 with contextlib.suppress(OSError):
-                    conn.sock.shutdown(socket.SHUT_RD)  # a thread answers, and does not wait for more
+                    conn.sock.shutdown(socket.SHUT_RD)  # a thread answers, without waiting for more
             self._release(conn)
             self._dispatch(conn, bytes(arrival.data))
 
@@ -168,11 +171,11 @@ class BffThreadWorker(Dispatching, Departing, ThreadWorker):
         if arrival.in_body and not arrival.asked:
             arrival.asked = True
             if arrival.waits_to_continue:
-                with contextlib.suppress(OSError):  # the poller will see that it is gone
+                with contextlib.suppress(OSError):  # the poller will notice a disconnect
                     conn.sock.sendall(framing.CONTINUE)
 
     def _release(self, conn: Any) -> None:
-        """The poller waits for its request no longer."""
+        """Stop polling the connection for its request."""
         self.poller.unregister(conn.sock)
         if conn in self._receiving:
             self._receiving.end(conn)
@@ -181,8 +184,7 @@ class BffThreadWorker(Dispatching, Departing, ThreadWorker):
             self.keepalived_conns.remove(conn)
 
     def _answered(self, conn: Any, data: bytes) -> bool:
-        """Whether it is a question that needs nobody else, and has its answer. Never blocks: a client that leaves so
-        many answers unread that no other has room is disconnected."""
+        """Whether the main thread has answered it. Never blocks: a client with a full send buffer is disconnected."""
         if self.verify is None or (self._busy_threads and self.tpool.free):
             return False
         full = len(self.keepalived_conns) >= self.max_keepalived
@@ -207,7 +209,7 @@ class BffThreadWorker(Dispatching, Departing, ThreadWorker):
         return True
 
     def _refuse(self, conn: Any, error: BFFError, data: bytes, bound: Bound | None = None) -> None:
-        """End a connection that neither a thread nor the poller has."""
+        """Refuse the request of a connection that neither a thread nor the poller has, and close it."""
         answer = self.refusal(error, *asked(data), bound)
         try:
             conn.sock.setblocking(False)

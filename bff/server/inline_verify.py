@@ -1,7 +1,7 @@
-"""Inline answers: a worker answers where it reads, without what gunicorn does for any other request.
+"""Inline answers: a worker answers where it reads, without gunicorn's work for an ordinary request.
 
-It gives the answers that memory holds, as the application says (`Verify.at_once`), and refuses requests that never
-become whole or find no place. Here is what a worker needs for that, however it waits for its connections.
+It sends the answers that the application has in memory (`Verify.at_once`), and refuses requests that never become whole
+or find no place. Both worker classes share this part, however they wait for their connections.
 """
 
 import functools
@@ -17,11 +17,11 @@ from bff.server.fast_http import FastResponse
 from bff.server.parking import BoundFor
 from bff.web import problem
 
-_PROXIED = "/api/*"  # in the log: the path of a request that no route was found for may name people
+_PROXIED = "/api/*"  # in the log: the path of a request without a route may name people
 
 
 class CachedConfig:
-    """gunicorn's settings, which it looks up some twenty times for a request: each is looked up once."""
+    """Cache of gunicorn's settings: gunicorn looks them up some twenty times for a request, this class once in all."""
 
     def __init__(self, settings: Any) -> None:
         self._settings = settings
@@ -32,7 +32,7 @@ class CachedConfig:
 
 
 class InlineVerify:
-    """For a worker to inherit before gunicorn's own class."""
+    """Mix-in: a worker inherits it before gunicorn's own class."""
 
     alive: bool
     cfg: Any
@@ -41,7 +41,7 @@ class InlineVerify:
     nr: int
     wsgi: Any
     gunicorns: bool  # TLS and HTTP/2 are left to gunicorn
-    verify: Any = None  # the app's, when it is the BFF, with nothing around it that wants to see each request
+    verify: Any = None  # the application's, if that is the BFF without middleware that must see each request
     bound_for: BoundFor = staticmethod(lambda _method, _target: None)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -63,15 +63,15 @@ class InlineVerify:
         return self.verify is not None and request.path in self.verify.paths
 
     def answer(self, data: bytes, client: Any, server: Any, *, closes: bool = False) -> FastResponse | None:
-        """What memory answers to data, which is all that a connection has; None, and nothing done, where it has no
-        answer. client, server: the connection's ends. closes: whether it shall be the last."""
+        """The answer from memory to data, all unread bytes of a connection; None, without side effects, if there is
+        none. client, server: the connection's ends. closes: whether the connection shall end."""
         try:
             environ = fast_http.parse(data, self.verify.paths, self._around(client, server))
             if environ is None:
                 return None
             answer = FastResponse(environ)
             body = self.verify.at_once(environ, answer.start_response)
-        except Exception:  # noqa: BLE001 - gunicorn meets it again, and answers
+        except Exception:  # noqa: BLE001 - gunicorn runs into it again, and answers
             return None
         if body is None:
             return None
@@ -83,12 +83,13 @@ class InlineVerify:
         return answer
 
     def streams(self, method: str, target: str) -> bool:
-        """Whether a request's body is passed on as it arrives, so that no worker waits until it is whole."""
+        """Whether the request's body is passed on as it arrives, so that no worker waits until it is whole."""
         bound = self.bound_for(method, target)
         return bound is not None and bound.streaming
 
     def refusal(self, error: BFFError, method: str, target: str, bound: Bound | None = None) -> FastResponse:
-        """What ends a connection whose request the application does not get to see. bound: where it was to go."""
+        """The last response of a connection, to a request that never reaches the application. bound: the service it
+        was for."""
         path = target.partition("?")[0]
         answer = FastResponse({"REQUEST_METHOD": method, "PATH_INFO": path})
         if bound is not None or path.startswith("/api/"):
@@ -103,5 +104,5 @@ class InlineVerify:
         return answer
 
     def note(self, answer: FastResponse) -> None:
-        """In the access log, once it was sent."""
+        """Write the access line, after the answer was sent."""
         self.log.access(answer, None, answer.environ, datetime.now() - answer.begun)

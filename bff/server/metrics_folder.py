@@ -1,7 +1,7 @@
 """Lock file with an owner: the folder in which a master's workers count (PROMETHEUS_MULTIPROC_DIR).
 
-Without that variable it is a private one on tmpfs, where anybody may write as well. What is not this user's own is
-stepped around there, and said in the log.
+Without that variable the folder is a private one on tmpfs, where other users may write as well. A folder there that
+does not belong to this user is skipped and logged.
 """
 
 import fcntl
@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 
 OWNER = "owner"
 _LEFT = ("*.db*", "*.bin", "*.corrupt", "slot*", "left_*", "cpu_seconds.json*", "configuration_*.json*")
-_LONGEST_NAME = 64  # of a file that anybody may have named
+_LONGEST_NAME = 64  # of a file that another user may have named
 
 
 def private() -> Path:
-    """A new folder for this master and its workers alone; those of masters that were killed are removed."""
+    """A new folder for this master and its workers alone. Removes the folders of killed masters."""
     memory = Path("/dev/shm")  # noqa: S108 - a private folder is made inside
     home = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
     remove_abandoned(home)
@@ -30,8 +30,8 @@ def private() -> Path:
 
 
 def configured(folder: Path, *, upgrading: bool) -> None:
-    """Make an operator's folder ready: emptied for a fresh start, as it is for an upgrade, which goes on counting.
-    Raises OSError where it is not theirs or cannot be used."""
+    """Prepare an operator's folder: a fresh start empties it, an upgrade continues counting in it. Raises OSError
+    where it belongs to another user or cannot be used."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     own_files.require_folder(folder)
     if upgrading:
@@ -44,20 +44,20 @@ def configured(folder: Path, *, upgrading: bool) -> None:
 
 
 def hold(folder: Path) -> None:
-    """A lock that ends with this master and the last of its workers, however they end. Raises OSError."""
+    """Take a lock that the kernel releases with the end of this master and the last of its workers. Raises OSError."""
     descriptor = own_files.open_file(folder / OWNER, os.O_RDONLY | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def remove_abandoned(home: Path) -> None:
-    """Private folders of masters that were killed before they could tidy up."""
+    """Remove private folders of masters that were killed before they could."""
     foreign = []
     for folder in home.glob(f"bff-metrics-{os.getuid()}-*"):
         try:
             _remove_unless_held(folder)
         except (PermissionError, NotADirectoryError):
             foreign.append(folder.name)
-        except OSError:  # held, or it has gone meanwhile
+        except OSError:  # held, or removed meanwhile
             continue
     if foreign:
         extra = {"folder": str(home), "amount": len(foreign), "example": foreign[0][:_LONGEST_NAME]}
@@ -65,7 +65,7 @@ def remove_abandoned(home: Path) -> None:
 
 
 def _new(home: Path) -> Path:
-    """Nobody can find it before it is held."""
+    """Create and lock a folder. It gets its final name last, so that no other master finds it unlocked."""
     folder = Path(tempfile.mkdtemp(prefix=".bff-metrics-", dir=home))
     hold(folder)
     return folder.rename(home / f"bff-metrics-{os.getuid()}-{folder.name.rpartition('-')[2]}")

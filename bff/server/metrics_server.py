@@ -1,11 +1,11 @@
-"""METRICS_BIND: the metrics page on a port of its own, served by a process beside the workers.
+"""Supervised process: serves the metrics page on a port of its own (METRICS_BIND), beside the workers.
 
-A scrape then waits for no busy worker and never meets the public port. gunicorn's master starts `supervise`, a process
-that does nothing but start the server again when it ends; both end with their master. Not a thread in the master: it
-forks.
+A scrape then waits for no busy worker and never uses the public port. gunicorn's master starts the supervisor
+(`supervise`), a process that only restarts the server when it ends. Both end with their master. A thread in the master
+would not do, since the master forks.
 
-Both get the settings that the master has in effect, by a pipe: a server that read them anew would have others, as soon
-as a file has changed.
+The master sends both its settings by a pipe. A server that read them again would get other ones after a file has
+changed.
 """
 
 import os
@@ -22,7 +22,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-if TYPE_CHECKING:  # the keeper stays as small as Python itself
+if TYPE_CHECKING:  # the supervisor stays as small as Python itself
     from bff.settings import Settings
 
 RESTART_AFTER = 1.0
@@ -40,18 +40,18 @@ class _Handler(WSGIRequestHandler):
     timeout = 10  # seconds that a silent client may hold a thread
 
     def get_environ(self) -> dict[str, Any]:
-        """Without fields whose names hold an underscore: X_Forwarded_For would become X-Forwarded-For, which a proxy
+        """Drop fields with an underscore in their names: X_Forwarded_For would become X-Forwarded-For, which a proxy
         then neither overwrites nor strips. The workers drop them as well (header_map)."""
         for name in {name for name in self.headers if "_" in name}:
             del self.headers[name]
         return super().get_environ()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parameter's name is http.server's
-        """Scrapes are counted by the page itself."""
+        """Logs nothing: the page itself counts scrapes."""
 
 
 class Beside:
-    """The keeper that this master started."""
+    """Holds the supervisor that this master started."""
 
     def __init__(self) -> None:
         self._supervisor: subprocess.Popen[bytes] | None = None
@@ -59,7 +59,7 @@ class Beside:
         self._settings: Settings | None = None
 
     def run(self, settings: "Settings") -> None:
-        """Serve with these settings; what serves with the same ones already goes on."""
+        """Serve with these settings; a supervisor that already serves with the same ones continues."""
         if settings == self._settings:
             return
         self.stop()
@@ -79,14 +79,14 @@ beside = Beside()
 
 
 def supervise(master: int) -> None:
-    """Run the server, again and again, until the master (a process id) is gone or says stop."""
+    """Run the server, and restart it until the master (a process id) has exited or SIGTERM arrives."""
     stopping = []
     settings = sys.stdin.buffer.read()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         stopping.append(True)
         if server is not None:
-            server.terminate()  # at once, since another keeper may already want its port
+            server.terminate()  # at once, since another supervisor may already want its port
 
     server: subprocess.Popen[bytes] | None = None
     signal.signal(signal.SIGTERM, stop)
@@ -101,8 +101,8 @@ def supervise(master: int) -> None:
 
 
 def serve() -> None:
-    """Answer scrapes until told to stop. Raises OSError while another master still holds the port."""
-    from bff import services  # here, so that the keeper stays as small as Python itself
+    """Answer scrapes until SIGTERM. Raises OSError while another master still holds the port."""
+    from bff import services  # here, so that the supervisor stays as small as Python itself
     from bff.observability import logs
     from bff.observability.exposition import metrics_app
     from bff.web.client_address import ClientAddressResolver
@@ -131,11 +131,11 @@ def serve() -> None:
 
 
 def _run(settings: bytes, *words: str) -> "subprocess.Popen[bytes]":
-    """settings: pickled, for its standard input."""
+    """Start a subprocess. settings: pickled, for its standard input."""
     command = [sys.executable, "-m", "bff.server.metrics_server", *words]
     process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own interpreter and module
     if process.stdin is not None:
-        with suppress(BrokenPipeError), process.stdin as stdin:  # it ended at once, and is started again
+        with suppress(BrokenPipeError), process.stdin as stdin:  # it ended at once; the supervisor restarts it
             stdin.write(settings)
     return process
 

@@ -1,6 +1,6 @@
-"""Requests for a service whose share of the threads is taken: each waits for a place without a thread, in its order.
+"""Bulkhead queue: requests wait in order, without a thread, while their service's share of the threads is taken.
 
-So a burst is answered a little later, and a slow service's surplus is refused (503 busy) without having held a thread.
+So a burst is answered a little later. A slow service's surplus is refused (503 busy) without having held a thread.
 """
 
 import re
@@ -15,11 +15,11 @@ _LINE = re.compile(rb"([!-~]+) ([!-~]+) HTTP/")
 
 
 BoundFor = Callable[[str, str], Bound | None]
-"""Says so by method and target; None for what no service gets."""
+"""Returns the bulkhead of the service by method and target; None for a request that goes to no service."""
 
 
 def asked(data: bytes | bytearray) -> tuple[str, str]:
-    """Method and target of the request that data begins with; empty for what is none."""
+    """Method and target of the request that data begins with; empty strings if it begins with none."""
     line = _LINE.match(data)
     return (line[1].decode(), line[2].decode()) if line else ("", "")
 
@@ -34,7 +34,7 @@ class Parking:
         return len(self._bound)
 
     def enter(self, connection: Any, bound: Bound, now: float) -> Place | None:
-        """A place for its request; None when it has to wait for one, behind those that wait for the same service."""
+        """A place for its request; None when it must wait behind the requests that wait for the same service."""
         place = None if self._awaited[bound.bulkhead] else bound.bulkhead.try_enter()
         if place is None:
             self._waiting.hold(connection, 0, now)
@@ -43,7 +43,7 @@ class Parking:
         return place
 
     def entered(self) -> Iterator[tuple[Any, Place]]:
-        """Those for which there is a place now."""
+        """Removes and returns the connections for which there is a place now."""
         full: set[Bulkhead] = set()
         for connection in tuple(self._waiting):
             bulkhead = self._bound[connection].bulkhead
@@ -55,7 +55,8 @@ class Parking:
             yield connection, place
 
     def refused(self, now: float) -> Iterator[tuple[Any, Bound]]:
-        """Those that waited too long. Of each service the first ones are: all behind them came later."""
+        """Removes and returns the connections that waited too long. Those of one service are in order, so the first
+        one that is not late ends its search."""
         moving: set[Bulkhead] = set()
         for connection in self._waiting.due(now):
             bulkhead = self._bound[connection].bulkhead

@@ -1,7 +1,7 @@
-"""Reserved threads: what must answer whatever the rest does has threads of its own, for when the others are all busy.
+"""Bulkhead by reserved threads: verify, policy checks and probes keep threads of their own when all others are busy.
 
-Everything has the threads of the common pool first, where a thread may stay with its connection. A reserve is for one
-kind of request alone, so that a slow store, a slow policy service and a long scrape do not wait for one another.
+Every request tries the common pool first, where a thread may stay with its connection. Each reserve serves one kind of
+request, so that a slow store, a slow policy service and a long scrape do not wait for one another.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +12,8 @@ from typing import Any
 class Reserve(Enum):
     """Kinds of requests that have threads of their own."""
 
-    VERIFY = auto()  # those that memory has no answer to
-    POLICY = auto()  # those for which a policy service or a provider is asked
+    VERIFY = auto()  # verifies that memory cannot answer
+    POLICY = auto()  # requests for which the BFF calls a policy service or a provider
     WATCH = auto()  # probes and scrapes
 
 
@@ -23,7 +23,7 @@ WATCHED = frozenset({"/health", "/auth/health", "/health/live", "/health/ready",
 
 
 class Pool(ThreadPoolExecutor):
-    """busy: threads at work, and work that waits for one; counted by the worker's main thread."""
+    """busy: working threads plus queued tasks, counted by the worker's main thread."""
 
     def __init__(self, threads: int) -> None:
         super().__init__(max_workers=threads)
@@ -36,12 +36,12 @@ class Pool(ThreadPoolExecutor):
 
     @property
     def wanted(self) -> bool:
-        """Whether work waits for a thread."""
+        """Whether a task waits for a thread."""
         return self._work_queue.qsize() > 0
 
 
 def reserve_of(path: str, verify: Any) -> Reserve | None:
-    """verify: the application's, None where it is another application."""
+    """The reserve for a path. verify: the BFF's, None for any other application."""
     if path in WATCHED:
         return Reserve.WATCH
     if verify is None or not verify.answers(path):

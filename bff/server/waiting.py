@@ -1,13 +1,13 @@
-"""Connections that a worker waits for, each for the same time: the first one is the first to be given up."""
+"""Timeout queue with one period for all connections: the first that entered is the first to time out."""
 
 from typing import Any
 
 
 class Waiting(dict[Any, float]):
-    """Since when, by connection; a dictionary, since it is looked at after every event and mostly empty."""
+    """Start time by connection. A dictionary, because the worker checks it after every event and it is mostly empty."""
 
     def __init__(self, seconds: float, budget: int | None = None) -> None:
-        """budget: bytes that may be held for all of them together; None where that is bounded otherwise."""
+        """budget: bytes held for all connections together; None where another limit bounds them."""
         super().__init__()
         self._seconds = seconds
         self._budget = budget
@@ -15,7 +15,7 @@ class Waiting(dict[Any, float]):
         self._total = 0
 
     def hold(self, connection: Any, size: int, now: float) -> None:
-        """size: bytes that are held for it now, in all. They do not extend its time."""
+        """size: bytes held for the connection now, in all. More bytes do not extend its time."""
         self.setdefault(connection, now)
         self._total += size - self._held.get(connection, 0)
         self._held[connection] = size
@@ -24,7 +24,7 @@ class Waiting(dict[Any, float]):
         return self._held[connection]
 
     def until(self, connection: Any) -> float:
-        """When its time is over."""
+        """When the connection times out."""
         return self[connection] + self._seconds
 
     def end(self, connection: Any) -> None:
@@ -33,7 +33,7 @@ class Waiting(dict[Any, float]):
             self._total -= self._held.pop(connection)
 
     def due(self, now: float) -> list[Any]:
-        """Those whose time is over, and the oldest ones while too much is held."""
+        """The connections that have timed out, and the oldest ones while the budget is exceeded."""
         due, held = [], self._total
         for connection, since in self.items():
             crowded = self._budget is not None and held > self._budget

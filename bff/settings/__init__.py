@@ -1,6 +1,6 @@
-"""The only reader of the environment and of YAML.
+"""Loader: the only reader of the environment and of YAML.
 
-`load` never raises for a wrong value: it puts a default in its place and says so in `Settings.problems`, so that
+`load` never raises for a wrong value. It uses the default instead and adds a sentence to `Settings.problems`, so that
 `bff.settings_check` can show every mistake at once.
 """
 
@@ -228,7 +228,7 @@ def _from_environment(values: Mapping[str, Any]) -> tuple[ProviderSettings, ...]
 
 
 def _embedded(base_url: str) -> ProviderSettings:
-    """The development provider inside this very process; its client secret protects nothing."""
+    """The development provider in the BFF's own process; its client secret protects nothing."""
     return ProviderSettings(
         id="embedded",
         issuer=base_url + EMBEDDED_PROVIDER_PATH,
@@ -247,7 +247,7 @@ def _generated_secrets(folder: Path) -> tuple[tuple[bytes, ...], list[str]]:
 
 
 def _generated_secret(folder: Path) -> bytes:
-    """A secret of this machine's own, made once, so that sessions survive a restart and workers agree."""
+    """A secret of this machine, made once, so that sessions survive a restart and all workers use the same one."""
     path = folder / "secret"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not os.path.lexists(path):
@@ -255,9 +255,9 @@ def _generated_secret(folder: Path) -> bytes:
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(env_fields.SECRET_BYTES))
             file.flush()
-            os.fsync(file.fileno())  # or a crash could leave the name with nothing in it
-        with contextlib.suppress(FileExistsError):  # another process was quicker, and its secret counts
-            os.link(draft, path)  # whole, or not there: nobody reads half a secret
+            os.fsync(file.fileno())  # else a crash could leave an empty file
+        with contextlib.suppress(FileExistsError):  # another process was faster, and its secret counts
+            os.link(draft, path)  # atomic: no process reads half a secret
         Path(draft).unlink()
     with os.fdopen(own_files.open_file(path), "rb") as file:
         return file.read()

@@ -1,6 +1,6 @@
-"""Cookie prefixes: what our cookies are called, in one place, and which names and domains would not protect them.
+"""Cookie prefixes: the names of our cookies, and checks of names and domains that would not protect them.
 
-A browser keeps a `__Host-Http-` cookie only if the very host set it, over https, out of reach of scripts (RFC 6265bis;
+A browser keeps a `__Host-Http-` cookie only if the exact host set it, over https, out of reach of scripts (RFC 6265bis;
 RFC 10017 section 6.1.3.2). So a sibling host cannot plant one, neither a session nor a login attempt (ADR 37).
 """
 
@@ -17,9 +17,9 @@ SESSION = "bff_session"
 LOGIN = "bff_login_"
 END_SESSION = "bff_end_session"
 ROUNDS = "bff_rounds"
-CSRF = "_eid_csrf_v1"  # unless BFF_CSRF_COOKIE_NAME says otherwise
+CSRF = "_eid_csrf_v1"  # the default of BFF_CSRF_COOKIE_NAME
 
-# Names below which registries let anybody register (co.uk, com.au); the list of all of them is a megabyte and changes.
+# Suffixes below which any person can register a name, such as co.uk. The complete list is a megabyte and changes.
 _REGISTRY = re.compile(r"(?:ac|co|com|edu|gob|gov|gouv|mil|net|ne|nom|or|org)\.[a-z]{2}")
 
 
@@ -28,7 +28,7 @@ def cookie_settings(values: Mapping[str, Any], base_url: str) -> CookieSettings:
     secure = base_url.startswith("https:") if values["cookie_secure"] is None else values["cookie_secure"]
     protected = secure and values["environment"] == PRODUCTION
     name = values["cookie_name"] or (HOST_HTTP if protected and not values["cookie_domain"] else "") + SESSION
-    # Cookies of logins and logouts under way never have a Domain, so nothing keeps the prefix from them but http.
+    # Cookies of pending logins and logouts never have a Domain, so only http rules the prefix out.
     prefixed = protected or (secure and _starts(name, "__host-"))
     return CookieSettings(
         name,
@@ -49,7 +49,7 @@ def problems(config: Settings) -> Iterator[str]:
 
 
 def _name(cookies: CookieSettings) -> Iterator[str]:
-    """Browsers know the prefixes in any case, and so must this."""
+    """Browsers match the prefixes in any case, and so does this check."""
     if _starts(cookies.name, "__host-") and (not cookies.secure or cookies.domain):
         yield "BFF_COOKIE_NAME: a __Host- cookie must be Secure and cannot have BFF_COOKIE_DOMAIN (RFC 6265bis)."
     for prefix in ("__Secure-", "__Http-"):
@@ -60,7 +60,7 @@ def _name(cookies: CookieSettings) -> Iterator[str]:
 
 
 def _csrf_name(cookies: CookieSettings) -> Iterator[str]:
-    """A page has to read it, so that it cannot be HttpOnly."""
+    """A page must read this cookie, so it cannot be HttpOnly."""
     name = cookies.csrf_name
     if _starts(name, "__http-") or _starts(name, HOST_HTTP.lower()):
         yield f"BFF_CSRF_COOKIE_NAME: {name!r}: pages read this cookie, which HttpOnly would forbid."
@@ -88,7 +88,7 @@ def _attributes(cookies: CookieSettings, base_url: str) -> Iterator[str]:
 
 
 def _domain(domain: str, host: str) -> Iterator[str]:
-    """What every browser refuses, and what would send the session to strangers."""
+    """Domains that every browser refuses, or that would send the session to other sites."""
     if _is_address(domain) or _is_address(host):
         yield f"BFF_COOKIE_DOMAIN: {domain!r}: cookies of addresses have no Domain; leave it out."
     elif "." not in domain or _REGISTRY.fullmatch(domain):

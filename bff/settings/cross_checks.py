@@ -1,4 +1,4 @@
-"""What settings say of each other and of files: mistakes that no YAML file, and no variable, shows by itself."""
+"""Cross-field validation: mistakes that only the combination of settings and files shows."""
 
 import ssl
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def _verify_bind(config: Settings) -> Iterator[str]:
     if isinstance(bind, str) and Path(bind).exists() and not Path(bind).is_socket():
         yield f"VERIFY_BIND: {bind!r} is there already, and no socket."
     if isinstance(bind, str) and not config.trust_unix_sockets:
-        yield "VERIFY_BIND: is a socket file; put unix into TRUSTED_PROXIES, or nothing that comes from it is believed."
+        yield "VERIFY_BIND: is a socket file; add unix to TRUSTED_PROXIES, else the BFF trusts no proxy on it."
     if isinstance(bind, tuple) and bind[1] == config.port:
         yield "VERIFY_BIND: has the port of the public listener (PORT); it needs one of its own."
     if isinstance(bind, tuple) and config.metrics.bind is not None and bind[1] == config.metrics.bind[1]:
@@ -83,7 +83,7 @@ def _authorities(path: Path | None) -> Iterator[str]:
 
 
 def _bound(config: Settings, profile: VerifyProfile) -> Iterator[str]:
-    """A session's tokens come from whichever provider its user chose; the BFF's own come from one."""
+    """A session's tokens come from any provider that its user chose; the BFF's own come from one."""
     services = {service.id: service for service in config.services}
     service = services.get(profile.service or "")
     if service is None:

@@ -1,4 +1,4 @@
-"""What may be written in an environment variable, besides marshmallow's own fields."""
+"""Fields of environment variables, besides marshmallow's own."""
 
 import base64
 import binascii
@@ -41,7 +41,7 @@ class Networks(Words):
 
 
 class Proxies(Words):
-    """Networks, and the word unix for whoever may open the socket file."""
+    """Networks, and the word unix for every process that can open the socket file."""
 
     def word(self, text: str) -> Network | str:
         return text if text == UNIX else _network(text)
@@ -103,7 +103,7 @@ class Servers(Words):
 
 
 class RateLimitList(Words):
-    """Limits such as beacon=120/minute or beacon=120/minute:closed; what is not mentioned keeps its default."""
+    """Limits such as beacon=120/minute or beacon=120/minute:closed; a limit that is not named keeps its default."""
 
     separators = r"[;,\s]+"
 
@@ -126,7 +126,7 @@ class RateLimitList(Words):
 
 
 class FilePath(fields.String):
-    """Where a file is; whether there is one shows when somebody reads it."""
+    """The path of a file. The part that reads the file reports a missing one."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         text = super()._deserialize(value, attr, data, **kwargs)
@@ -155,9 +155,10 @@ def _network(text: str) -> Network:
 
 
 def normal_origin(text: str) -> str:
-    """scheme://host[:port] as browsers spell it: in lower case, without a port that goes without saying.
+    """scheme://host[:port] as browsers spell it: in lower case, without the scheme's default port.
 
-    Raises ValidationError for anything that is not an http(s) origin."""
+    Raises ValidationError for a text that is not an http(s) origin.
+    """
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port

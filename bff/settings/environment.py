@@ -1,4 +1,4 @@
-"""The environment variables, declared once as a marshmallow schema: name, type, default and what is allowed.
+"""Schema of the environment variables: name, type, default and allowed values, each declared once.
 
 An empty variable counts as unset. `NAME_FILE` reads NAME from a file (Docker and Kubernetes secrets).
 """
@@ -59,7 +59,7 @@ _from_zero = validate.Range(min=0)
 
 
 class EnvironmentSchema(Schema):
-    """One line per variable; docs/configuration.md explains each, and a test keeps the two equal."""
+    """One line per variable; docs/configuration.md explains each, and a test keeps both equal."""
 
     class Meta:
         unknown = EXCLUDE
@@ -173,7 +173,7 @@ class EnvironmentSchema(Schema):
     )
 
 
-# Read by gunicorn.conf.py before there are settings, so they are not fields above.
+# gunicorn.conf.py reads them before there are settings, so they are not fields above.
 SERVER_VARIABLES = frozenset(
     {"WEB_CONCURRENCY", "WEB_THREADS", "WEB_WORKER_CLASS", "WEB_MAX_REQUESTS", "PROMETHEUS_MULTIPROC_DIR"}
 )
@@ -181,7 +181,7 @@ VARIABLES = frozenset(str(field.data_key) for field in EnvironmentSchema().field
 
 
 def read(environ: Mapping[str, str], files: Files) -> tuple[dict[str, Any], list[str]]:
-    """The values by field name, and one sentence for each variable that is wrong (its default then stands in)."""
+    """The values by field name, and one sentence for each wrong variable (its default is used)."""
     given, problems = _with_files(environ, files)
     problems += _misspelt(environ)
     schema = EnvironmentSchema()

@@ -1,5 +1,7 @@
-"""Settings that are well-formed and open a door: proxies that are everybody, secrets that anybody guesses, origins
-that belong to nobody."""
+"""Exposure checks: well-formed settings that open a door to strangers.
+
+Such settings are proxies that include strangers, guessable secrets, and origins that any page can have.
+"""
 
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
@@ -9,9 +11,9 @@ from urllib.parse import urlsplit
 from bff.settings.cookies import is_loopback
 from bff.settings.model import PRODUCTION, MetricsSettings, Network, Settings
 
-# The largest networks that companies announce as theirs; content delivery networks publish ranges of /12 and /28.
+# The largest networks that one company announces; content delivery networks publish ranges of /12 and /28.
 WIDEST_IPV4, WIDEST_IPV6 = 8, 16
-# Random keys of 32 bytes never have so few different ones, and neither have keys written in hexadecimal.
+# Random keys of 32 bytes never have so few different bytes, nor do keys written in hexadecimal.
 FEWEST_DIFFERENT = 10
 LONGEST_LOOKED_AT = 128
 
@@ -23,17 +25,17 @@ def problems(config: Settings) -> Iterator[str]:
         yield from _metrics(config.metrics)
     yield from _origins(config)
     if config.hsts and not config.base_url.startswith("https:"):
-        yield "BFF_HSTS: browsers take no notice of it over http; BFF_BASE_URL must be https."
+        yield "BFF_HSTS: browsers ignore it over http; BFF_BASE_URL must be https."
 
 
 def _proxies(networks: Sequence[Network]) -> Iterator[str]:
-    """Whoever is inside may say which address a request has, and which host and path it asked for."""
+    """A peer in these networks sets the client address, host and path of a request."""
     for network in _wide(networks):
-        yield f"TRUSTED_PROXIES: {network} lets strangers say who they are; name your proxies' own addresses."
+        yield f"TRUSTED_PROXIES: {network} lets strangers forge the client address; name your proxies' own addresses."
 
 
 def _metrics(metrics: MetricsSettings) -> Iterator[str]:
-    """On a port of its own, the network decides who reaches the page at all."""
+    """With METRICS_BIND the network decides which clients reach the page at all."""
     if metrics.bind is not None or metrics.token:
         return
     for network in _wide(metrics.allowed):
@@ -44,7 +46,7 @@ def _metrics(metrics: MetricsSettings) -> Iterator[str]:
 
 
 def _wide(networks: Sequence[Network]) -> list[Network]:
-    """Networks, as large as they are together, that hold strangers."""
+    """The networks, merged, that are so large that they include strangers."""
     ipv4 = [each for each in networks if isinstance(each, IPv4Network)]
     ipv6 = [each for each in networks if isinstance(each, IPv6Network)]
     return [
@@ -62,7 +64,7 @@ def _secrets(secrets: Sequence[bytes]) -> Iterator[str]:
 
 
 def _is_guessed(secret: bytes) -> bool:
-    """Few different bytes, one block again and again, or each byte as far from the one before."""
+    """Whether it has few different bytes, repeats one block, or has a constant step between bytes."""
     secret = secret[:LONGEST_LOOKED_AT]
     steps = {(later - earlier) % 256 for earlier, later in pairwise(secret)}
     repeats = any(secret[length:] == secret[:-length] for length in range(1, len(secret) // 2 + 1))
@@ -81,4 +83,4 @@ def _origins(config: Settings) -> Iterator[str]:
     if config.environment == PRODUCTION:
         for origin in sorted(config.cors_allow_origins):
             if not origin.startswith("https:") and not is_loopback(origin):
-                yield f"CORS_ALLOW_ORIGINS: {origin!r} can be written by whoever is on the way; use https."
+                yield f"CORS_ALLOW_ORIGINS: {origin!r} can be forged by any machine on the network path; use https."

@@ -1,6 +1,6 @@
-"""Snapshot: each file of the configuration is read once, and what it holds then is what every part of a reading sees.
+"""Snapshot: each file of the configuration is read once, and every part of a reading gets the same content.
 
-`changed` compares at the end, so that a reading during which a file was rewritten is known not to be one.
+`changed` compares at the end, so that a reading is rejected if a file was rewritten meanwhile.
 """
 
 import errno
@@ -17,11 +17,11 @@ LONGEST = 8 * 1024 * 1024
 
 
 class NotAFile(OSError):
-    """A folder, a FIFO or a device: reading it fails, or would never end."""
+    """A folder, a FIFO or a device: the read would fail or never end."""
 
 
 def read_file(path: Path) -> bytes:
-    """Of a regular file, or a link to one. Raises OSError, NotAFile."""
+    """The content of a regular file, or of a link to one. Raises OSError, NotAFile."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO without a writer hangs otherwise
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -33,7 +33,7 @@ def read_file(path: Path) -> bytes:
 
 
 def list_folder(folder: Path) -> tuple[str, ...]:
-    """The names in it; none where there is no such folder. Raises OSError."""
+    """The names in a folder; none where there is no such folder. Raises OSError."""
     try:
         return tuple(sorted(os.listdir(folder)))
     except FileNotFoundError:
@@ -52,7 +52,7 @@ class Files:
         self._folders: dict[Path, tuple[str, ...] | Exception] = {}
 
     def text(self, path: Path) -> str:
-        """Raises OSError, ValueError, which UnicodeDecodeError is, too."""
+        """Raises OSError, and ValueError (UnicodeDecodeError included)."""
         if path not in self._contents:
             self._contents[path] = _outcome(self._read, path)
         content = self._contents[path]
@@ -70,7 +70,7 @@ class Files:
         return found
 
     def changed(self) -> list[Path]:
-        """What is no longer as it was read."""
+        """The files and folders that differ from what was read."""
         files = [path for path, was in self._contents.items() if not _same(was, _outcome(self._read, path))]
         folders = [path for path, was in self._folders.items() if not _same(was, _outcome(self._list, path))]
         return files + folders
@@ -79,7 +79,7 @@ class Files:
 def _outcome(read: Callable[[Path], _T], path: Path) -> _T | Exception:
     try:
         return read(path)
-    except (OSError, ValueError) as err:  # ValueError: a path with a NUL in it, which YAML can say
+    except (OSError, ValueError) as err:  # ValueError: a path with a NUL, possible in YAML
         return err
 
 

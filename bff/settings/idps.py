@@ -1,4 +1,4 @@
-"""config/idps.yaml: the OpenID Providers, and this BFF's registration at each."""
+"""Schema of config/idps.yaml: the OpenID Providers, and this BFF's registration at each."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ OWN_PARAMETERS = frozenset({
     "response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
     "dpop_jkt", "request", "request_uri", "client_secret", "client_assertion", "client_assertion_type",
 })  # fmt: skip
-"""Of an authorization request and its push: what protects the login, and what has a setting of its own."""
+"""Parameters of authorization requests and pushed ones that protect the login, or have a setting of their own."""
 
 
 class ClaimsSchema(StrictSchema):
@@ -66,7 +66,7 @@ class ProviderSchema(StrictSchema):
 
 
 class IdpsFileSchema(StrictSchema):
-    """The first provider is the one that `/auth/login` uses without `idp=`."""
+    """The first provider is the one for `/auth/login` without `idp=`."""
 
     providers = fields.Dict(keys=fields.String(validate=ALIAS))
 

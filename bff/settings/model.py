@@ -1,4 +1,4 @@
-"""The settings as everybody else sees them: frozen values, secrets kept out of every repr."""
+"""Value objects: the settings as all other packages see them, frozen, with secrets kept out of every repr."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -7,7 +7,7 @@ from pathlib import Path
 
 Network = IPv4Network | IPv6Network
 Bind = tuple[str, int] | str
-"""Where to listen: (host, port), or the path of a socket file."""
+"""An address to listen on: (host, port), or the path of a socket file."""
 
 X_FORWARDED_FOR, FORWARDED = "x-forwarded-for", "forwarded"
 FORWARDED_HEADERS = (X_FORWARDED_FOR, FORWARDED)
@@ -30,8 +30,8 @@ STORE_PREFIX = "bff"
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """redis_url is None for the embedded SQLite store at `path`. timeout: seconds a call may take. prefix: what all of
-    this instance's keys in Redis begin with."""
+    """redis_url: None for the embedded SQLite store at `path`. timeout: seconds of one call. prefix: of all keys of
+    this instance in Redis."""
 
     redis_url: str | None = field(repr=False)
     path: Path
@@ -41,8 +41,8 @@ class StoreSettings:
 
 @dataclass(frozen=True)
 class CookieSettings:
-    """name: the session's. csrf_name: the one that a page reads its CSRF token from. flow_prefix: what stands before
-    the names of the cookies of logins and logouts under way."""
+    """name: the session cookie's. csrf_name: the cookie from which a page reads its CSRF token. flow_prefix: the
+    prefix of the names of cookies of pending logins and logouts."""
 
     name: str
     domain: str | None
@@ -53,14 +53,14 @@ class CookieSettings:
 
     @property
     def flow_path(self) -> str:
-        """A `__Host-` cookie is for every path (RFC 6265bis)."""
+        """A `__Host-` cookie must have the path / (RFC 6265bis)."""
         return "/" if self.flow_prefix else "/auth"
 
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """Times in seconds. binding: enforce, observe or off. bound_to: both, address or agent. cache_size 0 or cache_ttl 0
-    turns the cache off. outage_grace: how long what it held passes while the store is away."""
+    """Times in seconds. binding: enforce, observe or off. bound_to: both, address or agent. cache_size 0 or
+    cache_ttl 0 turns the cache off. outage_grace: how long cached sessions stay valid while the store is away."""
 
     lifetime: int
     idle_timeout: int
@@ -73,9 +73,9 @@ class SessionSettings:
 
 @dataclass(frozen=True)
 class MetricsSettings:
-    """bind: (host, port) of a process of their own, None for the public port. allowed: who may read them. token: what a
-    scraper must send as Bearer token, None for nothing. user_label: bucket, off or raw. public_events: names of events
-    from browsers that are counted by name."""
+    """bind: (host, port) of a separate process, None for the public port. allowed: networks that may read the page.
+    token: the Bearer token that a scraper must send, None for none. user_label: bucket, off or raw. public_events:
+    names of browsers' events that are counted by name."""
 
     bind: tuple[str, int] | None
     allowed: tuple[Network, ...]
@@ -91,9 +91,9 @@ SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 @dataclass(frozen=True)
 class KafkaSettings:
-    """servers: host:port of brokers; none for the log instead. topic_prefix: before the dot in topics' names. protocol:
-    one of KAFKA_PROTOCOLS. ca_file: PEM file of who vouches for them, None for those that the machine trusts.
-    mechanism, username, sasl_password: for the two with sasl (RFC 4422)."""
+    """servers: host:port of brokers; empty for the log instead. topic_prefix: the part of topics' names before the
+    dot. protocol: one of KAFKA_PROTOCOLS. ca_file: PEM file of the brokers' authorities, None for the machine's own.
+    mechanism, username, sasl_password: for the two protocols with sasl (RFC 4422)."""
 
     servers: tuple[str, ...] = ()
     topic_prefix: str = "bff"
@@ -106,7 +106,7 @@ class KafkaSettings:
 
 @dataclass(frozen=True)
 class EventSettings:
-    """outbox_limit: events that wait in the store at most; outbox_max_age: seconds that one waits at most."""
+    """outbox_limit: most events that wait in the store. outbox_max_age: most seconds that one waits."""
 
     kafka: KafkaSettings = KafkaSettings()
     outbox_limit: int = 100_000
@@ -118,8 +118,8 @@ PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 @dataclass(frozen=True)
 class RateLimit:
-    """How often one client may, in any stretch of time as long as `per`, one of PERIODS. closed: whether nobody may
-    while the store cannot tell how often they did."""
+    """The most requests of one client in any window as long as `per`, one of PERIODS. closed: whether all are
+    refused while the store is away and cannot count them."""
 
     name: str
     amount: int
@@ -146,12 +146,12 @@ RATE_LIMITS = (
     RateLimit("bearer_token", 60, "minute"),
     RateLimit("beacon", 600, "minute"),
 )
-"""Those of our own endpoints, wide enough for an office behind one address at nine in the morning."""
+"""The limits of our own endpoints, wide enough for an office behind one address at nine in the morning."""
 
 
 @dataclass(frozen=True)
 class ClaimNames:
-    """Where a provider keeps what the BFF wants to know; a dot descends into an object."""
+    """The claims in which a provider keeps a user's facts; a dot descends into an object."""
 
     name: str = "name"
     email: str = "email"
@@ -168,11 +168,11 @@ class ProviderSettings:
 
     id: the alias used in URLs and ARNs. user_id: `sub`, or `arn` for `auth:account:{id}:{sub}`, which stays unique
     among several providers. par: auto (when the provider offers it), always or never (RFC 9126). dpop: whether tokens
-    are bound to a key of the session (RFC 9449). client_certificate, client_certificate_key: PEM files, shown to a
-    server that asks for them. claims_refresh: one of CLAIMS_REFRESH. audiences: what an access token may name to be for
-    us; none for BFF_BASE_URL. opaque_tokens: whether this is the one provider that opaque Bearer tokens are shown to;
-    None for where it is alone. introspection_aud: whether it must say for whom a token is (RFC 7662). line: of
-    idps.yaml.
+    are bound to a key of the session (RFC 9449). client_certificate, client_certificate_key: PEM files, for a server
+    that requests them. claims_refresh: one of CLAIMS_REFRESH. audiences: those that an access token for this BFF may
+    name; empty for BFF_BASE_URL. opaque_tokens: whether this one provider receives opaque Bearer tokens; None for yes
+    if it is the only provider. introspection_aud: whether its response must name the token's audience (RFC 7662). line:
+    of idps.yaml.
     """
 
     id: str
@@ -198,7 +198,7 @@ class ProviderSettings:
 
     @property
     def mutual_tls(self) -> bool:
-        """Whether a certificate proves who this BFF is (RFC 8705 section 2)."""
+        """Whether a certificate authenticates this BFF (RFC 8705 section 2)."""
         return self.auth_method in MTLS_METHODS
 
     @property
@@ -213,7 +213,7 @@ USER_TOKEN = "user"  # noqa: S105 - the name of the session's own token where se
 
 
 class TokenKind(StrEnum):
-    """Which token opens a service: the session's own; that one exchanged (RFC 8693); the BFF's own, or none."""
+    """The token that a service accepts: the session's own; that one exchanged (RFC 8693); the BFF's own; or none."""
 
     USER = "user"
     EXCHANGE = "exchange"
@@ -223,10 +223,10 @@ class TokenKind(StrEnum):
 
 @dataclass(frozen=True)
 class ServiceSettings:
-    """One service behind the BFF, and which token opens it.
+    """One service behind the BFF, and the token that it accepts.
 
-    idp: whose client_credentials, None for the default provider. audience (RFC 8693) and resource (RFC 8707) name the
-    service to the provider. scope: what the token must be good for. line: of routes.yaml.
+    idp: the provider of client_credentials, None for the default one. audience (RFC 8693) and resource (RFC 8707) name
+    the service to the provider. scope: that the token must have. line: of routes.yaml.
     """
 
     id: str
@@ -240,11 +240,14 @@ class ServiceSettings:
 
 @dataclass(frozen=True)
 class UpstreamSettings:
-    """Where a service is. base_url: without a trailing slash. timeout: seconds to connect, and again until it says
-    something. ca_file: PEM file of who vouches for it, None for those that the machine trusts. request_headers: names
-    in lower case that it gets on top of those that every service gets. response_headers: names in lower case that pass
-    to the client on top of those that pass from every service. max_concurrent: calls at a time in one worker, None for
-    half of what a worker does at a time. line: of routes.yaml."""
+    """The address of a service, and the rules for calls to it.
+
+    base_url: without a trailing slash. timeout: seconds to connect, and again between two reads of its answer. ca_file:
+    PEM file of its authorities, None for the machine's own. request_headers: lower-case names that it gets besides
+    those that every service gets. response_headers: lower-case names that pass to the client besides those that pass
+    from every service. max_concurrent: concurrent calls in one worker, None for half of the requests that a worker
+    answers at a time. line: of routes.yaml.
+    """
 
     service: str
     base_url: str
@@ -257,7 +260,7 @@ class UpstreamSettings:
 
 
 class Auth(StrEnum):
-    """What opens a route: a session, a Bearer token (RFC 6750), or nothing."""
+    """The credential that a route requires: a session, a Bearer token (RFC 6750), or none."""
 
     SESSION = "session"
     BEARER = "bearer"
@@ -265,7 +268,7 @@ class Auth(StrEnum):
 
 
 class OnError(StrEnum):
-    """What becomes of a request about which no decision can be had."""
+    """The outcome of a request when there is no policy decision."""
 
     DENY = "deny"
     ALLOW = "allow"
@@ -273,7 +276,7 @@ class OnError(StrEnum):
 
 @dataclass(frozen=True)
 class AuthzMap:
-    """The question that a route puts to the policy decision point (AuthZEN 1.0 section 5).
+    """The evaluation request of a route to the policy decision point (AuthZEN 1.0 section 5).
 
     id_from and the values of props are JSONPath (RFC 9535) into `{"path": {...}, "query": {...}, "body": ...}`.
     id_from: None for a question about the resource type as a whole.
@@ -287,13 +290,13 @@ class AuthzMap:
 
 @dataclass(frozen=True)
 class RouteSettings:
-    """One line of the API: which requests, to which service, for whom.
+    """One line of the API: the requests that it covers, their service, and the credential that it requires.
 
     path: literal segments, `{name}` for one segment, `*` at the end for the rest. upstream_path: the same with the
-    names of path; None for path itself, without /api unless preserve_path. authz: whether the policy is asked; without
-    an authz_map it then denies. on_error: None as PdpSettings has it. timeout: seconds, None as the service has it.
-    streaming: an answer may pause for longer than that once it has begun. navigable: links of other sites may lead
-    here. body_limit: bytes. scopes: what the caller's token must be good for. line: of routes.yaml.
+    names of path; None for path itself, without /api unless preserve_path. authz: whether the policy decides; without
+    an authz_map it then denies. on_error: None for the value in PdpSettings. timeout: seconds, None for the service's.
+    streaming: an answer that has begun may pause for longer. navigable: links of other sites may lead here. body_limit:
+    bytes. scopes: that the caller's token must have. line: of routes.yaml.
     """
 
     id: str
@@ -317,7 +320,8 @@ class RouteSettings:
 
 @dataclass(frozen=True)
 class PolicyFiles:
-    """texts: of each `*.cedar` file in the folder, in the order of names. fault: why they could not be read."""
+    """texts: of each `*.cedar` file in the folder, in the order of names. fault: the reason why they could not be
+    read."""
 
     folder: Path
     texts: tuple[tuple[Path, str], ...] = field(default=(), repr=False)
@@ -326,14 +330,14 @@ class PolicyFiles:
 
 @dataclass(frozen=True)
 class PdpSettings:
-    """The policy decision point: an AuthZEN 1.0 service at base_url, or, when that is None, Cedar in this process with
+    """The policy decision point: an AuthZEN 1.0 service at base_url, or, if that is None, Cedar in this process with
     the policies of a folder.
 
-    timeout: seconds for a whole decision. bearer: a token to show it; service: one to get for it instead (client
-    credentials). roles_property: the subject's property that holds the user's roles. allow_ttl, deny_ttl: seconds a
-    decision is remembered; cache_size: how many, in each worker. strict: whether a route that asks without an
-    authz_map is a mistake, rather than denied. invalidation_token: what the PDP shows when it says that its policies
-    changed.
+    timeout: seconds of a whole decision. bearer: a token to send; service: describes the one to obtain instead (client
+    credentials). roles_property: the subject's property that holds the user's roles. allow_ttl, deny_ttl: seconds for
+    which a decision is cached; cache_size: cached decisions in each worker. strict: whether a protected route without
+    an authz_map is a mistake, rather than denied. invalidation_token: the PDP's credential when it reports that its
+    policies changed.
     """
 
     base_url: str | None = None
@@ -360,10 +364,10 @@ IDENTITY_HEADERS = ("X-User-ID", "X-Session-ID", "X-Auth-Time", "X-User-Email", 
 
 @dataclass(frozen=True)
 class VerifyProfile:
-    """How verify answers at `/auth/verify@{id}`.
+    """The behaviour of verify at `/auth/verify@{id}`.
 
-    redirect: whether a person without a session is sent to log in. resource: what the policy is asked about, None for
-    not asking; the original request's method is the action, its path the id. service: whose token goes into
+    redirect: whether a person without a session is redirected to log in. resource: the resource type for the policy,
+    None for no policy; the original request's method is the action, its path the id. service: its token goes into
     `Authorization`. headers: the identity headers of an answer. line: of verify.yaml.
     """
 
@@ -377,7 +381,7 @@ class VerifyProfile:
 
     @property
     def plain(self) -> bool:
-        """Whether its answer depends on nothing but the session, and tells a browser nothing that it may not have."""
+        """Whether its answer depends on the session alone, and reveals nothing that a browser must not see."""
         return self.resource is None and self.service is None
 
 
@@ -389,7 +393,7 @@ SAMPLERS = (
 
 @dataclass(frozen=True)
 class Signal:
-    """Where traces or metrics go: an OTLP endpoint, with the path if it has one, and grpc or http/protobuf."""
+    """The target of traces or metrics: an OTLP endpoint, with the path if it has one, and grpc or http/protobuf."""
 
     endpoint: str
     protocol: str
@@ -397,12 +401,11 @@ class Signal:
 
 @dataclass(frozen=True)
 class TelemetrySettings:
-    """OpenTelemetry: what goes where, None for what is not exported. Times in seconds.
+    """OpenTelemetry: the target of each signal, None for no export. Times in seconds.
 
-    timeout: of one export. sampler: one of SAMPLERS; sampler_ratio: of those with a ratio. traces_per_second: at most,
-    in each worker, begun here or taken over from a caller. spans_delay, spans_queue, spans_batch: how long spans are
-    collected, how many wait at most and go at once. metrics_delta: whether only the change since the last export is
-    told.
+    timeout: of one export. sampler: one of SAMPLERS; sampler_ratio: of those with a ratio. traces_per_second: most new
+    or continued traces in each worker. spans_delay: time between batches; spans_queue: most spans that wait;
+    spans_batch: most spans in one export. metrics_delta: whether to report only the change since the last export.
     """
 
     traces: Signal | None = None
@@ -424,9 +427,9 @@ class TelemetrySettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything an operator decides. `problems` holds what could not be read; see bff.settings_check.
+    """Everything an operator decides. `problems` holds a sentence for each unreadable value; see bff.settings_check.
 
-    verify_bind: the listener for the proxies' questions, None for the public one. trusted_proxies_given: whether
+    verify_bind: the listener for the proxies' auth checks, None for the public one. trusted_proxies_given: whether
     TRUSTED_PROXIES was set, rather than left at its default. login_timeout, token_refresh_threshold: seconds; hsts:
     seconds, 0 for none. drain_delay: seconds from the announcement of a stop to the stop. concurrency: requests that
     one worker answers at a time; greenlets: whether it does so without threads.
@@ -475,10 +478,10 @@ class Settings:
 
     @property
     def redirect_uris(self) -> dict[str, str]:
-        """Where each provider, by its alias, sends the browser back to, and what to register there.
+        """The URI to which each provider, by its alias, redirects the browser, and which to register there.
 
-        One of several has an address of its own, so that an answer shows whose it is also where the provider sends no
-        `iss` (RFC 9700 section 4.4.2.2).
+        Each of several providers has a URI of its own. It then identifies the sender of an answer even if the provider
+        sends no `iss` (RFC 9700 section 4.4.2.2).
         """
         callback = self.base_url + CALLBACK_PATH
         if len(self.providers) == 1:
@@ -487,8 +490,9 @@ class Settings:
 
     @property
     def provider_of_opaque_tokens(self) -> str | None:
-        """The alias of the only provider that is shown Bearer tokens that are no JWTs: the declared one, or the one
-        that is alone unless it is declared not to. Each other one would learn tokens that are not its own."""
+        """The alias of the only provider that receives opaque Bearer tokens (no JWTs), or None. It is the declared
+        one, or a single provider unless declared otherwise. Any other provider would learn tokens that are not its
+        own."""
         alone = len(self.providers) == 1
         chosen = [each.id for each in self.providers if each.opaque_tokens or (alone and each.opaque_tokens is None)]
         return chosen[0] if chosen else None

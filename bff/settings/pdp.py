@@ -1,6 +1,6 @@
-"""config/pdp.yaml: where policy decisions come from, and how long they are remembered.
+"""Schema of config/pdp.yaml: the source of policy decisions, and how long they are cached.
 
-A key of the file wins over its variable.
+A key of the file takes precedence over its variable.
 """
 
 from collections.abc import Mapping
@@ -47,14 +47,15 @@ class PdpConnectionSchema(StrictSchema):
 
 
 _OTHER_TYPES = ["client", "role", "Action"]
-"""Of a client that speaks for itself, and two of the embedded policies' own; a user of these could pass for one."""
+"""Types of a client acting for itself, and two of the embedded policies' own. A user of such a type could pass for
+one of them."""
 
 
 class PdpSubjectSchema(StrictSchema):
     type = fields.String(
         validate=[
             validate.Length(min=1),
-            validate.NoneOf(_OTHER_TYPES, error="is the type of something else, and users are told apart."),
+            validate.NoneOf(_OTHER_TYPES, error="is the type of another kind of subject; name one for users alone."),
         ]
     )
     roles_property = fields.String(validate=validate.Length(min=1))
@@ -107,7 +108,7 @@ def pdp(
 
 
 def policy_files(folder: Path, files: Files) -> PolicyFiles:
-    """The `*.cedar` files of a folder, as they read now."""
+    """The `*.cedar` files of a folder, with their current texts."""
     try:
         paths = [folder / name for name in files.names(folder) if name.endswith(".cedar")]
         return PolicyFiles(folder, tuple((path, files.text(path)) for path in paths))
@@ -116,7 +117,7 @@ def policy_files(folder: Path, files: Files) -> PolicyFiles:
 
 
 def _service(connection: Mapping[str, Any], line: int) -> ServiceSettings | None:
-    """What stands for the PDP where tokens are asked for."""
+    """The PDP as a service for which tokens are requested; None without one."""
     if "token" not in connection:
         return None
     wanted = {name: connection[name] for name in _TOKEN_KEYS if name in connection}

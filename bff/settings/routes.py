@@ -1,4 +1,4 @@
-"""config/routes.yaml: the services behind the BFF, and the routes that lead to them."""
+"""Schema of config/routes.yaml: the services behind the BFF, and the routes that lead to them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -62,14 +62,15 @@ class RouteSchema(StrictSchema):
 
 
 def _misfits(data: Mapping[str, Any], given: Any) -> Iterator[tuple[str, str]]:
-    """(key, sentence) for what does not go together. data: what is right by itself; given: the keys written."""
+    """(key, sentence) for keys that contradict each other. data: values that are valid alone. given: the keys
+    written."""
     if "authz" not in given or "authz" in data:
         asks = data.get("authz") == "pdp"
         yield from (
             (name, "goes with authz: pdp only.") for name in ("authz_map", "on_error") if name in given and not asks
         )
         if asks and data.get("auth") is Auth.NONE:
-            yield "authz", "pdp needs somebody to ask about, and auth: none lets anybody in."
+            yield "authz", "pdp decides about a session or a token, and auth: none requires neither."
     if data.get("auth") is Auth.NONE and "scopes" in given:
         yield "scopes", "are a token's, and auth: none asks for none."
     if data.get("navigable") and data.get("auth", Auth.SESSION) is not Auth.SESSION:
@@ -77,7 +78,7 @@ def _misfits(data: Mapping[str, Any], given: Any) -> Iterator[tuple[str, str]]:
     if data.get("navigable") and not {"GET", "HEAD"} & set(data.get("methods", ["GET"])):
         yield "navigable", "needs GET or HEAD among the methods; a link sends nothing else."
     if data.get("preserve_path") and "upstream_path" in given:
-        yield "upstream_path", "says another path than preserve_path: true does; keep one of them."
+        yield "upstream_path", "contradicts preserve_path: true; keep one of them."
     if "path" in data and "upstream_path" in data:
         names = parse(data["path"]).names
         if lacking := [name for name in parse(data["upstream_path"]).names if name not in names]:
@@ -98,7 +99,7 @@ class RoutesFileSchema(StrictSchema):
 
 
 class DeclaredRoutes:
-    """What the file declares, mistakes left out. problems: a sentence for each of those."""
+    """The valid declarations of the file. problems: a sentence for each invalid one."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str], files: Files, embedded_url: str | None) -> None:
         """embedded_url: of the sample API; None outside development."""
@@ -153,7 +154,7 @@ class DeclaredRoutes:
         return None if values is None else _route(values, self._file.line(at))
 
     def _strangers(self, route: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """(key, sentence) for what does not go with the service that the route names."""
+        """(key, sentence) for keys that contradict the service that the route names."""
         name, auth = route.get("service"), route.get("auth", Auth.SESSION)
         if not isinstance(name, str) or name in self._broken:
             return
@@ -166,7 +167,8 @@ class DeclaredRoutes:
 
 
 def _without_session(auth: str, token: TokenKind) -> Iterator[tuple[str, str]]:
-    """A caller with a Bearer token of its own has that one passed on, where the service takes the user's."""
+    """A problem if the service's token comes from a session that the route does not require. A caller's own Bearer
+    token is passed on, where the service accepts the user's."""
     if token is TokenKind.EXCHANGE or (token is TokenKind.USER and auth == Auth.NONE):
         yield "auth", f"{auth} has no session to take the service's token from (token: {token})."
 

@@ -1,4 +1,4 @@
-"""How a worker answers many requests at a time, as gunicorn.conf.py has it."""
+"""A worker's concurrency, from the same variables as gunicorn.conf.py."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ def greenlets(environ: Mapping[str, str]) -> bool:
 
 
 def concurrency(environ: Mapping[str, str]) -> int:
-    """gunicorn.conf.py refuses what is no number."""
+    """Requests that one worker answers at a time. gunicorn.conf.py refuses a value that is no number."""
     if greenlets(environ):
         return GREENLETS
     threads = environ.get("WEB_THREADS", "")

@@ -1,4 +1,4 @@
-"""A service behind the BFF as config/routes.yaml declares it: which token opens it, and where it is."""
+"""Schema of a service in config/routes.yaml: the token that it accepts, and its address."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -35,7 +35,7 @@ class ServiceSchema(StrictSchema):
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _fits_its_token(self, data: Mapping[str, Any], original: Any, **_: Any) -> None:
-        """Also when something else is wrong, so judged by what was written."""
+        """Checks the written keys, so that it also works when another value is wrong."""
         given = original.keys() if isinstance(original, dict) else set()
         wrong = {
             name: ["needs a base_url; a service without one is known by its token only."]
@@ -43,13 +43,13 @@ class ServiceSchema(StrictSchema):
             if name in given and "base_url" not in given
         }
         kind = data.get("token", TokenKind.USER)
-        if "token" not in given or "token" in data:  # else there is no such kind, as its own field says
+        if "token" not in given or "token" in data:  # else its own field reports the unknown kind
             wrong |= {
                 name: [f"goes with token: {' or '.join(kinds)}, not with {kind}."]
                 for name, kinds in _ONLY_WITH.items()
                 if name in given and kind not in kinds
             }
         if kind is TokenKind.EXCHANGE and not given & {"audience", "resource"}:
-            wrong["token"] = ["needs an audience or a resource, to tell the provider for whom the token is."]
+            wrong["token"] = ["needs an audience or a resource, which names the service to the provider."]
         if wrong:
             raise ValidationError(wrong)

@@ -1,7 +1,7 @@
-"""OpenTelemetry's own environment variables, as far as they are understood here, and what follows from them.
+"""Schema of OpenTelemetry's own environment variables, as far as the BFF supports them.
 
-They are named by OpenTelemetry's specification and read by its SDK too, which takes a wrong value for a reason to warn
-or to raise. Here it is a problem like any other. Where OTLP_ENDPOINT says the same as one of them, theirs counts.
+OpenTelemetry's specification names them, and its SDK reads them too, which warns or raises for a wrong value. Here a
+wrong value is a problem like any other. They take precedence over OTLP_ENDPOINT.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def _var(field: type[fields.Field[Any]], name: str, default: Any, **options: Any
 
 
 class OtelVariablesSchema(Schema):
-    """One line per variable; docs/configuration.md explains each, and a test keeps the two equal."""
+    """One line per variable; docs/configuration.md explains each, and a test keeps both equal."""
 
     class Meta:
         unknown = EXCLUDE
@@ -55,7 +55,7 @@ class OtelVariablesSchema(Schema):
 
 
 def telemetry(environ: Mapping[str, str], values: Mapping[str, Any]) -> tuple[TelemetrySettings, list[str]]:
-    """The settings, and one sentence for each variable that is wrong (its default then stands in). values: those of
+    """The settings, and one sentence for each wrong variable (its default is used). values: those of
     bff.settings.environment."""
     found, problems = _read(environ)
     if not values["telemetry_enabled"] or found["disabled"]:
@@ -91,7 +91,7 @@ def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _signal(name: str, found: Mapping[str, Any], ours: str | None) -> Signal | None:
-    """Where one signal goes (OTLP exporter specification); None for nowhere."""
+    """The target of one signal (OTLP exporter specification); None for no export."""
     if found[f"{name}_exporter"] == "none":
         return None
     protocol = found[f"{name}_protocol"] or found["protocol"]

@@ -1,6 +1,6 @@
-"""The path of a route: literal segments, `{name}` for one segment, and `*` at the end for the rest.
+"""Path template of a route: literal segments, `{name}` for one segment, and `*` at the end for the rest.
 
-It is written decoded, so that one spelling means one path.
+It is written decoded, so that each path has one spelling.
 """
 
 import re
@@ -14,13 +14,13 @@ _FORBIDDEN = re.compile(r"[%;?#\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Template:
-    """segments: what stands between the slashes, without the empty one before the first."""
+    """segments: the texts between the slashes, without the empty one before the first."""
 
     segments: tuple[str, ...]
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """In order; `*` names the rest."""
+        """The names in order; `*` for the rest."""
         found = [name_of(segment) for segment in self.segments]
         return tuple(name for name in found if name is not None)
 
@@ -32,7 +32,7 @@ def name_of(segment: str) -> str | None:
 
 
 def parse(text: str) -> Template:
-    """Raises ValueError with a sentence that says what would be right."""
+    """Raises ValueError with a sentence about the mistake."""
     if not text.startswith("/"):
         raise ValueError("must begin with a slash.")
     if found := _FORBIDDEN.search(text):

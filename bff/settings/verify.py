@@ -1,4 +1,4 @@
-"""config/verify.yaml: how `/auth/verify@NAME` answers, for applications that want more or less than the plain one."""
+"""Schema of config/verify.yaml: verify profiles at `/auth/verify@NAME`, for applications that need another answer."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +27,7 @@ class ProfileSchema(StrictSchema):
     def _asks_with_a_resource(self, data: Mapping[str, Any], original: Any, **_: Any) -> None:
         given = original.keys() if isinstance(original, dict) else set()
         if "authz" in given and "authz" not in data:
-            return  # none of the two, as its own field says
+            return  # its own field reports the unknown value
         asks = data.get("authz") == "pdp"
         wrong = {
             name: ["goes with authz: pdp only."] for name in ("resource", "on_error") if name in given and not asks
@@ -65,7 +65,7 @@ def profiles(
 
 
 def _with_text(content: Any) -> Any:
-    """401 is a number to YAML and a word here."""
+    """YAML reads 401 as a number; the schema expects a word."""
     if isinstance(content, dict) and content.get("unauthenticated") == 401:
         return {**content, "unauthenticated": "401"}
     return content

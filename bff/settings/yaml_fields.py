@@ -1,6 +1,6 @@
-"""What may be written in the YAML files, besides marshmallow's own fields.
+"""Fields of the YAML files, besides marshmallow's own.
 
-Nothing here quotes a value: it may have come from a variable that holds a secret.
+No message quotes a value: it may have come from a variable that holds a secret.
 """
 
 import re
@@ -13,7 +13,7 @@ from bff.settings import template
 from bff.settings.model import RateLimit
 
 EMBEDDED = "embedded"
-"""Stands for the sample API of development where a service's base_url is asked for."""
+"""The base_url that stands for the sample API of development."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 ALIAS = validate.Regexp(r"[a-z0-9][a-z0-9_-]{0,31}$", error="must be a short lower-case name such as corporate.")
 ROUTE_ID = validate.Regexp(r"[a-z0-9][a-z0-9_-]{0,62}$", error="must be a short lower-case name such as orders-list.")
@@ -26,8 +26,8 @@ _UNITS = {None: 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _LIMIT = re.compile(r"([1-9]\d{0,8})/(second|minute|hour|day)(?::(open|closed))?")
 _ABSOLUTE = re.compile(r"https?://[^\s/?#]+[^\s#]*")  # RFC 8707 section 2
 _HEADER = re.compile(r"[a-z0-9][a-z0-9-]*")
-# What a service believes because the BFF, or a proxy before it, says so; what belongs to one connection; and what makes
-# a request another one than was authorised.
+# Headers that a service trusts because the BFF, or a proxy before it, sets them; headers of one connection; and
+# headers that change the authorised request.
 _HEADER_FAMILIES = (
     "x-user", "x-session", "x-auth", "x-remote", "x-client-", "x-ssl-", "ssl-", "x-forwarded", "x-real-",
     "x-original-", "x-rewrite-", "x-override-", "x-http-", "x-method-", "x-middleware-", "x-envoy-", "proxy-",
@@ -39,7 +39,7 @@ _HEADERS_REFUSED = frozenset({
     "client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip", "x-cluster-client-ip", "x-host",
     "x-scheme", "x-url-scheme", "x-csrf-token", "front-end-https", "early-data", "traceparent", "tracestate", "baggage",
 })  # fmt: skip
-# What commands the proxies before the BFF, or a browser beyond the answer's own page.
+# Headers that control the proxies before the BFF, or a browser beyond the answer's own page.
 _RESPONSE_FAMILIES = (
     "access-control-", "x-accel-", "x-sendfile", "x-lighttpd-", "x-litespeed-", "x-reproxy-", "surrogate-", "cdn-",
     "cf-", "fly-", "report", "set-", "public-key-pins", "attribution-reporting-",
@@ -53,7 +53,7 @@ _RESPONSES_REFUSED = frozenset({
 
 
 class WordList(fields.Field[tuple[str, ...]]):
-    """A list of words, or words in one text."""
+    """A list of words, or several words in one text."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
         words = value.replace(",", " ").split() if isinstance(value, str) else value
@@ -83,12 +83,12 @@ class HeaderNames(WordList):
         return name
 
     def check(self, name: str) -> None:
-        """Raises ValidationError for one that must not pass."""
+        """Raises ValidationError for a name that must not pass."""
         raise NotImplementedError
 
 
 class RequestHeaderNames(HeaderNames):
-    """Names of request headers that say nothing about who asks, from where, or for what."""
+    """Names of request headers that carry no claim about the caller, its address or its target."""
 
     def check(self, name: str) -> None:
         if name in _HEADERS_REFUSED or name.startswith((*_HEADER_FAMILIES, "content-")):
@@ -96,7 +96,7 @@ class RequestHeaderNames(HeaderNames):
 
 
 class ResponseHeaderNames(HeaderNames):
-    """Names of response headers that name no user and command neither a proxy nor a browser beyond the own page."""
+    """Names of response headers that name no user, and control neither a proxy nor a browser beyond the own page."""
 
     def check(self, name: str) -> None:
         refused = name in _HEADERS_REFUSED | _RESPONSES_REFUSED or name.endswith("-cache-control")
@@ -105,7 +105,7 @@ class ResponseHeaderNames(HeaderNames):
 
 
 class PathTemplate(fields.String):
-    """Literal segments, `{name}`, and `*` at the end. within: what it must begin with."""
+    """Literal segments, `{name}`, and `*` at the end. within: the required prefix."""
 
     def __init__(self, within: str = "/", **options: Any) -> None:
         super().__init__(**options)
@@ -133,7 +133,7 @@ class Size(fields.Field[int]):
 
 
 class Limit(fields.String):
-    """How often, as in 20/minute or 20/minute:closed; the name is for the caller to give."""
+    """A rate such as 20/minute or 20/minute:closed; the caller adds the limit's name."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         match = _LIMIT.fullmatch(super()._deserialize(value, attr, data, **kwargs))
@@ -143,8 +143,8 @@ class Limit(fields.String):
 
 
 class BaseUrl(fields.String):
-    """Where a service is: scheme, host, perhaps a port and a path; without the slash at the end. embedded: whether that
-    word may stand instead."""
+    """The address of a service: scheme, host, optional port and path, without the slash at the end. embedded:
+    whether that word is allowed instead."""
 
     def __init__(self, *, embedded: bool = False, **options: Any) -> None:
         super().__init__(**options)

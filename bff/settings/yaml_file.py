@@ -1,7 +1,7 @@
-"""One YAML file of the configuration folder, with the line of everything in it, and every mistake at once.
+"""Parser of one YAML file of the configuration folder: keeps the line of each value, and reports every mistake at once.
 
-`${VAR}` and `${VAR:-default}` are expanded, then schemas check the parts. PyYAML silently keeps the last of two equal
-keys; here both are named.
+It expands `${VAR}` and `${VAR:-default}`, then schemas check the parts. PyYAML silently keeps the last of two equal
+keys; this parser reports both.
 """
 
 import difflib
@@ -17,19 +17,19 @@ from marshmallow import EXCLUDE, Schema, ValidationError, validates_schema
 from bff.settings.files import Files
 
 At = tuple[Any, ...]
-"""Where something stands: the keys and list positions that lead to it."""
+"""The position of a value: the keys and list positions that lead to it."""
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 _NO_SUCH_KEY = "There is no such key."
 SECRETS = frozenset({"client_secret", "client_key", "bearer", "invalidation_token"})
-"""Keys whose values are never shown."""
+"""Keys of secrets: their values are never shown."""
 
 _LONGEST = 80
-_MOST_NODES = 200_000  # an alias stands for all that it names, and an alias of aliases for a multiple of that
+_MOST_NODES = 200_000  # an alias stands for its whole anchor, and an alias of aliases multiplies that
 _MARSHMALLOWS_OWN = ("key", "value", "_schema")
 
 
 class StrictSchema(Schema):
-    """A mapping with these keys and no others; a wrong one is told which was probably meant."""
+    """A mapping with these keys and no others; a message for an unknown key suggests the closest known one."""
 
     class Meta:
         unknown = EXCLUDE
@@ -45,7 +45,7 @@ class StrictSchema(Schema):
 
 
 def no_such(kind: str, name: Any, known: list[str]) -> str:
-    """A sentence that names what there is, and what was probably meant."""
+    """A sentence that lists the known names, and suggests the closest one."""
     close = difflib.get_close_matches(str(name), known, n=1)
     guess = f" Did you mean {close[0]}?" if close else ""
     there = f" There {'are' if len(known) > 1 else 'is'} {', '.join(known)}." if known else ""
@@ -53,9 +53,11 @@ def no_such(kind: str, name: Any, known: list[str]) -> str:
 
 
 class YamlFile:
-    """content: what it says, `{}` when it is absent or unreadable. problems: a sentence for each mistake with its line.
+    """content: the file's mapping, `{}` when it is absent or unreadable. problems: a sentence for each mistake with its
+    line.
 
-    Nothing raises: what is wrong is left out and said."""
+    No method raises: a wrong value is left out and reported.
+    """
 
     def __init__(self, path: Path, environ: Mapping[str, str], files: Files) -> None:
         self.path = path
@@ -63,7 +65,7 @@ class YamlFile:
         self._said: list[tuple[int, str]] = []
         self._lines: dict[At, int] = {}
         self._nodes = 0
-        self._raw: Any = {}  # whatever reading has to say of it
+        self._raw: Any = {}  # so that reading can report problems
         self._raw = self._read()
         try:
             self.content: dict[str, Any] = self._expanded(self._raw, environ, ())
@@ -73,11 +75,11 @@ class YamlFile:
 
     @property
     def problems(self) -> list[str]:
-        """In the order of lines."""
+        """The problems in the order of lines."""
         return [text for _, text in sorted(self._said, key=itemgetter(0))]
 
     def say(self, at: At, sentence: str, *, show: bool = True) -> None:
-        """show: what stands there, too, where that is a plain value."""
+        """Report a mistake. show: whether to quote the value, if it is a plain one."""
         where, line = ".".join(map(str, at)), self.line(at)
         sentence += self._found(at) if show else ""
         self._say(f":{line}: " + (f"{where}: " if where else "") + sentence, line)
@@ -86,7 +88,7 @@ class YamlFile:
         self._said.append((line, f"{self.path}{text}"))
 
     def line(self, at: At) -> int:
-        """Of this key or list item, or of the closest thing around it that has a line."""
+        """The line of this key or list item, or of the closest one around it that has a line."""
         while at and at not in self._lines:
             at = at[:-1]
         return self._lines.get(at, 1)
@@ -97,7 +99,7 @@ class YamlFile:
         return value if isinstance(value, dict) else {}
 
     def check(self, schema: Schema, value: Any, at: At = ()) -> dict[str, Any] | None:
-        """What the schema makes of a part of the file; None when something is wrong with it, all of which is said."""
+        """The schema's result for a part of the file; None, with every mistake reported, when the part is invalid."""
         try:
             return dict(schema.load(value))
         except ValidationError as err:
@@ -105,7 +107,7 @@ class YamlFile:
             return None
 
     def _say_all(self, messages: Mapping[Any, Any], at: At) -> None:
-        """marshmallow's tree of messages; it puts words of its own between the keys."""
+        """Report marshmallow's tree of messages, without the words that marshmallow inserts between the keys."""
         for key, value in messages.items():
             here = at if key in _MARSHMALLOWS_OWN and (*at, key) not in self._lines else (*at, key)
             if isinstance(value, Mapping):
@@ -115,7 +117,7 @@ class YamlFile:
                 self.say(here, sentence, show=not sentence.startswith(_NO_SUCH_KEY))
 
     def _found(self, at: At) -> str:
-        """What stands there, unless it could be a secret: by its key, by coming from a variable, or within a URL."""
+        """The value, quoted, unless it may be a secret: by its key, from a variable, or within a URL."""
         value: Any = self._raw
         for key in at:
             held = value if isinstance(value, dict) else dict(enumerate(value)) if isinstance(value, list) else {}
@@ -156,8 +158,8 @@ class YamlFile:
             loader.dispose()
 
     def _note(self, node: yaml.Node, at: At, around: tuple[yaml.Node, ...]) -> None:
-        """The lines of a node's children, and keys that stand twice. around: those that it is in, since YAML's aliases
-        can make a thing hold itself."""
+        """Record the lines of a node's children, and report duplicate keys. around: the enclosing nodes, since
+        YAML's aliases can make a node contain itself."""
         self._nodes += 1
         if self._nodes > _MOST_NODES:
             raise ValueError("too much of it")
@@ -201,7 +203,7 @@ class YamlFile:
 
 
 def _plain(key: yaml.Node) -> Any:
-    """A key as the content has it, for the kinds of scalars that anybody uses as one."""
+    """A key as the content has it, for the kinds of scalars that serve as keys."""
     if not isinstance(key, yaml.ScalarNode):
         return str(key.start_mark)
     if key.tag.endswith((":int", ":bool")):
@@ -210,7 +212,7 @@ def _plain(key: yaml.Node) -> Any:
 
 
 def _not_yaml(err: Exception) -> str:
-    """PyYAML's own words may quote a value."""
+    """A sentence without PyYAML's own message, which may quote a value."""
     mark = getattr(err, "problem_mark", None)
     if mark is None:
         return ": is not YAML; it cannot be parsed."

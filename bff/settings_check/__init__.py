@@ -1,7 +1,7 @@
-"""Every mistake in the settings at once, before a port is bound.
+"""Validation: every mistake in the settings at once, before gunicorn binds a port.
 
-`python -m bff.settings_check` prints them and exits with 78 (EX_CONFIG of sysexits.h), or prints the effective
-settings with their secrets masked.
+`python -m bff.settings_check` prints them and exits with 78 (EX_CONFIG of sysexits.h), or prints the effective settings
+with their secrets masked.
 """
 
 import dataclasses
@@ -34,15 +34,15 @@ _SECRETS = frozenset(
 )
 _CHECKS = ("store", "idp", "pdp")
 _ABROAD = (
-    "reaches beyond this machine, but ENVIRONMENT is development, as it is unless set, where anybody may log in as"
-    " anybody. Set ENVIRONMENT to production, or to staging for http."
+    "reaches beyond this machine, but ENVIRONMENT is development, as it is unless set, where any client may log in as"
+    " any user. Set ENVIRONMENT to production, or to staging for http."
 )
-# What OpenSSL says of a key that is another certificate's; the last is of a key of another kind.
+# OpenSSL's reasons for a key of another certificate; the last is for a key of another kind.
 _STRANGERS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 
 
 class InvalidSettings(Exception):
-    """problems: one sentence each, with the setting's name and what would be right."""
+    """problems: one sentence each, with the setting's name and a correct form."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -50,7 +50,7 @@ class InvalidSettings(Exception):
 
 
 def problems(config: Settings) -> list[str]:
-    """Every mistake, those of single values first, then those of values that do not fit together."""
+    """Every mistake: those of single values first, then contradictions between values."""
     return [
         *config.problems,
         *_general(config),
@@ -92,7 +92,7 @@ def _general(config: Settings) -> Iterator[str]:
 def _redis(url: str) -> Iterator[str]:
     try:
         redis_url.parse(url)
-    except ValueError as err:  # which says what is wrong without quoting the URL
+    except ValueError as err:  # its message does not quote the URL
         yield f"REDIS_URL: {err}."
 
 
@@ -161,7 +161,7 @@ def _certificate(provider: ProviderSettings) -> Iterator[str]:
     if found or provider.certificate is None:
         return
     try:
-        # An empty password, since OpenSSL would ask the terminal for one.
+        # An empty password, because OpenSSL would prompt on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(*provider.certificate, password="")
     except ssl.SSLError as err:
         if err.reason in _STRANGERS:
@@ -181,7 +181,7 @@ def _file(name: str, path: Path | None) -> Iterator[str]:
 
 
 def _is_issuer(text: str) -> bool:
-    """OpenID Connect Core section 2: an URL without query and fragment."""
+    """Whether it is a URL without query and fragment (OpenID Connect Core section 2)."""
     try:
         parts = urlsplit(text)
         return bool(parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment))
@@ -190,7 +190,8 @@ def _is_issuer(text: str) -> bool:
 
 
 def _proxies(config: Settings) -> Iterator[str]:
-    """Its default is right on one machine alone, and nothing works any worse at first where it is wrong."""
+    """A problem if TRUSTED_PROXIES is left at its default, which is right on one machine alone. A wrong value breaks
+    nothing visible at first."""
     wrong = any(line.startswith("TRUSTED_PROXIES") for line in config.problems)
     if not (config.development or config.trusted_proxies_given or wrong):
         yield (
@@ -221,8 +222,11 @@ def _development(config: Settings) -> Iterator[str]:
 
 
 def listener_problems(config: Settings, addresses: Iterable[object]) -> list[str]:
-    """What is wrong with where the server listens. addresses: as gunicorn and sockets have them, a tuple that begins
-    with a host, or else something that only this machine reaches."""
+    """Problems of the addresses that the server listens on.
+
+    addresses: as gunicorn and sockets have them, a tuple that begins with a host, or a value that only this machine can
+    reach.
+    """
     if not config.development:
         return []
     hosts = [address[0] for address in addresses if isinstance(address, tuple)]
@@ -230,8 +234,8 @@ def listener_problems(config: Settings, addresses: Iterable[object]) -> list[str
 
 
 def masked(value: Any, name: str = "") -> Any:
-    """The settings as plain data, every secret replaced."""
-    if name in _SECRETS and value and not isinstance(value, TokenKind):  # a kind of token is none
+    """The settings as plain data, with every secret masked."""
+    if name in _SECRETS and value and not isinstance(value, TokenKind):  # a kind of token is no secret
         return MASK
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: masked(getattr(value, field.name), field.name) for field in dataclasses.fields(value)}

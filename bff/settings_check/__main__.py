@@ -1,4 +1,4 @@
-"""Prints every problem of the settings, or the effective settings, their hash, and which secrets the fleet uses."""
+"""Command line: prints every problem of the settings, or the effective settings, their hash, and the fleet's keys."""
 
 import logging
 import sys
@@ -28,7 +28,7 @@ def main() -> int:
 
 
 def _to_register(config: Settings) -> dict[str, Any]:
-    """What providers must know of this BFF."""
+    """The URIs to register at each provider."""
     return {
         "redirect_uris": config.redirect_uris,
         "post_logout_redirect_uri": f"{config.base_url}/",
@@ -38,10 +38,10 @@ def _to_register(config: Settings) -> dict[str, Any]:
 
 
 def _secrets(config: Settings) -> dict[str, Any]:
-    """Which step of a rotation the fleet is at, and which secret sealed the sessions that are alive."""
+    """The fleet's step of a rotation, and the secret that sealed the live sessions."""
     if not config.store.redis_url and not config.store.path.exists():
         return {"secrets_of_the_fleet": "none; nothing has served from this store yet"}
-    logging.getLogger("bff").addHandler(logging.NullHandler())  # what fails is told below
+    logging.getLogger("bff").addHandler(logging.NullHandler())  # the output below reports failures
     kv = service_layer.open_store(config, time.time)
     keys = Keyring(config.secrets)
     rotation = Rotation(kv, keys, service_layer.longest_life(config), time.time)

@@ -72,7 +72,7 @@ DASHBOARD = Dashboard(
                     [Query(rate("bff_token_validation_total", "token_type, status"), "{{token_type}} {{status}}")],
                 ),
                 Panel(
-                    "Answers that were not as they should be",
+                    "Malformed responses",
                     "A token endpoint that leaves out or garbles something. Show the log's `token_response_fault` to"
                     " the provider's operator.",
                     "ops",

@@ -112,4 +112,4 @@ def test_a_base_url_that_is_no_https_origin(tmp_path: Path, base_url: str, messa
 def test_hsts_goes_with_https(tmp_path: Path) -> None:
     assert found({**PRODUCTION, "BFF_HSTS": "31536000", "BFF_SECRETS": f"{KEY} {ANOTHER}"}, tmp_path) == []
     (line,) = found({"BFF_HSTS": "31536000"}, tmp_path)
-    assert line.startswith("BFF_HSTS: browsers take no notice of it over http")
+    assert line.startswith("BFF_HSTS: browsers ignore it over http")

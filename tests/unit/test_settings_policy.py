@@ -122,7 +122,7 @@ URL = "base_url: 'https://pdp.example'"
         ("connection: {token: client_credentials}", "1: connection.token: needs a base_url"),
         ("connection: 5", "1: connection: must be a mapping."),
         ("subject: {typ: a}", "1: subject.typ: There is no such key. Did you mean type?"),
-        ("subject: {type: role}", "1: subject.type: is the type of something else, and users are told apart."),
+        ("subject: {type: role}", "1: subject.type: is the type of another kind of subject; name one for users alone."),
         ("cache: {allow_ttl: -1}", "1: cache.allow_ttl: Must be greater than or equal to 0."),
         ("on_error: ignore", "1: on_error: Must be one of: deny, allow."),
         ("mapping: lax", "1: mapping: Must be one of: strict, deny."),

@@ -94,7 +94,7 @@ def test_no_services(folder: Path, text: str) -> None:
         ("{audience: b}", "services.a.audience: goes with token: exchange or client_credentials, not with user."),
         ("{token: none, scope: b}", "services.a.scope: goes with token: user or exchange or client_credentials, not"),
         ("{token: exchange, audience: b, idp: c}", "services.a.idp: goes with token: client_credentials, not with"),
-        ("{token: exchange}", "services.a.token: needs an audience or a resource, to tell the provider for whom"),
+        ("{token: exchange}", "services.a.token: needs an audience or a resource, which names the service"),
         ("{token: exchange, audience: 5}", "services.a.audience: Not a valid string."),
         ("{scope: [b, c]}", "services.a.scope: Not a valid string."),
         ("5", "services.a: must be a mapping."),

@@ -1,4 +1,4 @@
-"""One truthful scrape for all processes that share a folder."""
+"""Incremental collector: one exact scrape for all processes that share a folder."""
 
 import contextlib
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class _Summed:
-    """All files of one type that is added up, and the sums."""
+    """All files of one type that can be added up, and their sums."""
 
     def __init__(self, typ: str) -> None:
         self.layout = Layout(typ, ValueTable())
@@ -40,7 +40,7 @@ class _Summed:
 
 
 class _Gauges:
-    """All gauges. Their series may go: a `live` one does with its process."""
+    """All gauges. Their series may end: one in a `live` mode ends with its process."""
 
     def __init__(self) -> None:
         self.layout = Layout("gauge", ValueTable())
@@ -57,10 +57,10 @@ class _Gauges:
 
 
 class MultiprocessCollector(Collector):
-    """A prometheus_client collector, with a faster way to the page's text beside `collect`."""
+    """A prometheus_client collector; `text` renders the page faster than `collect`."""
 
     def __init__(self, folder: Path, on_corrupt: Callable[[str], object]) -> None:
-        """on_corrupt: told the name of each file that was set aside."""
+        """on_corrupt: called with the name of each file that was set aside."""
         self._folder = folder
         self._on_corrupt = on_corrupt
         self._lock = threading.Lock()
@@ -81,7 +81,7 @@ class MultiprocessCollector(Collector):
             return [family.metric(totals, latest) for family, totals in self._families()]
 
     def text(self, *, openmetrics: bool, more: Sequence[Collector]) -> bytes:
-        """The whole page in the classic text format or OpenMetrics 1.0, with what other collectors add."""
+        """The whole page in the classic text format or OpenMetrics 1.0, with the metrics of other collectors."""
         with self._lock:
             self._read()
             if openmetrics:
@@ -93,7 +93,7 @@ class MultiprocessCollector(Collector):
         return page.encode() + (openmetrics_text if openmetrics else classic_text)(added)
 
     def close(self) -> None:
-        """Let go of every file; the next scrape opens them again."""
+        """Close every file; the next scrape opens them again."""
         with self._lock:
             self._keep([])
 
@@ -104,7 +104,7 @@ class MultiprocessCollector(Collector):
                 yield family, part.totals
 
     def _exemplars(self) -> dict[int, Exemplar]:
-        """The latest of each bucket, by its row among the histograms."""
+        """The latest exemplar of each bucket, by its row among the histograms."""
         found: dict[int, Exemplar] = {}
         rows = self._summed["histogram"].layout.table
         for owner in self._held:
@@ -115,7 +115,7 @@ class MultiprocessCollector(Collector):
         return found
 
     def _read(self) -> None:
-        """Bring every file up to date; what cannot be had at all is worth a log line, never a failed scrape."""
+        """Read the changes of every file. An unusable folder causes a log line, never a failed scrape."""
         try:
             self._follow_folder()
             for file in self._files.values():
@@ -131,7 +131,7 @@ class MultiprocessCollector(Collector):
         self._gauges.combine(file for file in self._files.values() if file.name.type == "gauge")
 
     def _follow_folder(self) -> None:
-        """Files are told apart by name and inode. Live gauges count while their slot is held."""
+        """Open new files and close removed ones, by name and inode. Live gauges count while their slot is held."""
         self._held = slots.held(self._folder)
         files = value_files(self._folder)
         counted = sorted(found for found in files if not found.name.live or found.name.owner in self._held)
@@ -140,12 +140,12 @@ class MultiprocessCollector(Collector):
         self._keep(counted)
         for found in counted:
             if found not in self._files:
-                with contextlib.suppress(FileNotFoundError):  # a live gauge's, whose slot was taken since
+                with contextlib.suppress(FileNotFoundError):  # a live gauge's file, removed meanwhile
                     self._open(found)
         self._files = {found: self._files[found] for found in counted if found in self._files}
 
     def _keep(self, counted: Sequence[Found]) -> None:
-        """Let go of all other files."""
+        """Close all other files."""
         for gone in self._files.keys() - set(counted):
             self._files.pop(gone).close()
             for summed in self._summed.values():
@@ -163,7 +163,7 @@ class MultiprocessCollector(Collector):
 
 
 class _Added:
-    """What prometheus_client's own encoders write."""
+    """Passes the other collectors' metrics to prometheus_client's encoders."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._metrics = metrics

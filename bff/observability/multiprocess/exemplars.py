@@ -1,7 +1,7 @@
-"""The latest exemplar of each bucket, per process: prometheus_client's multiprocess mode has none.
+"""Checksummed records: the latest exemplar of each bucket, per process; prometheus_client's multiprocess mode has none.
 
-A file of fixed-size records beside the value files, written through mapped memory. A reader may come while a record is
-being written, so each carries a checksum; a record that does not match its own is left out of that one scrape.
+A file of fixed-size records beside the value files, written through mapped memory. A reader may read a record while it
+is being written, so each has a checksum. A scrape skips a record with a wrong checksum.
 """
 
 import mmap
@@ -34,8 +34,8 @@ class ExemplarFile:
     """The writer's side. Only exemplars of a trace are kept: trace_id, and span_id when there is one."""
 
     def __init__(self, path: Path) -> None:
-        """Begins empty. Raises OSError."""
-        path.unlink(missing_ok=True)  # not truncated: mapped memory that ends in a process's hands is a SIGBUS
+        """Creates an empty file. Raises OSError."""
+        path.unlink(missing_ok=True)  # not truncated: a process that has it mapped would get a SIGBUS
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._places: dict[bytes, _Place] = {}
         self._capacity = 0
@@ -63,14 +63,14 @@ class ExemplarFile:
         return place
 
     def _reserve(self, capacity: int) -> None:
-        """A full disk is an error here, and not a SIGBUS when a record is written."""
+        """Reserve the space first: a full disk raises OSError here, instead of a SIGBUS at a later write."""
         os.posix_fallocate(self._fd, 0, capacity)
         self._map = mmap.mmap(self._fd, capacity)
         self._capacity = capacity
 
 
 def read_exemplars(path: Path) -> Iterator[tuple[bytes, Exemplar]]:
-    """(key, exemplar) of each whole record; nothing when the file is gone."""
+    """(key, exemplar) of each whole record; none when the file has been removed."""
     try:
         data = path.read_bytes()
     except OSError:

@@ -1,8 +1,8 @@
-"""One value file of one slot, read incrementally.
+"""Incremental reader: one value file of one slot.
 
-The format is prometheus_client's (mmap_dict.py): an int32 that says how many bytes are used, four bytes of padding,
-then entries of an int32 key length, the key (JSON, padded with blanks), a float64 value and a float64 timestamp. Keys
-are appended and never move, so what was parsed once stays true, and one `struct` reads every value at once.
+The format is prometheus_client's (mmap_dict.py). It begins with an int32, the number of used bytes, and four bytes of
+padding. Each entry is an int32 key length, the key (JSON, padded with blanks), a float64 value and a float64 timestamp.
+Keys are appended and never move, so a parsed layout stays valid, and one `struct` reads every value at once.
 """
 
 import functools
@@ -34,7 +34,7 @@ class FileName(NamedTuple):
 
     @property
     def of_one_process(self) -> bool:
-        """Whether its values are never combined with another file's."""
+        """Whether each of its values belongs to one process, and is never combined with another file's."""
         return self.live or self.mode == "all"
 
     @property
@@ -58,7 +58,7 @@ def parse_name(name: str) -> FileName | None:
 
 
 def used_bytes(data: bytes) -> int:
-    """What a file's header says; 0 in one that its process has only just made."""
+    """The number of used bytes in a file's header; 0 in a file that was just created."""
     return int(_USED.unpack_from(data)[0]) if len(data) >= HEADER else 0
 
 
@@ -72,7 +72,7 @@ def entry(key: bytes, value: float = 0.0, timestamp: float = 0.0) -> bytes:
 
 
 def entries(data: bytes, position: int) -> Iterator[tuple[bytes, int]]:
-    """(key, where its value is) of each whole entry from position on; ends at the first that is not."""
+    """(key, offset of its value) of each whole entry from position on; ends at the first broken one."""
     while position + _LENGTH.size <= len(data):
         length = _LENGTH.unpack_from(data, position)[0]
         key_at = position + _LENGTH.size
@@ -88,10 +88,10 @@ _compiled = functools.lru_cache(maxsize=64)(struct.Struct)
 
 
 class ValueFile:
-    """`read` brings keys, values and timestamps up to date.
+    """`read` updates keys, values and timestamps.
 
-    `whole` turns false when the file breaks its own format: truncated, overwritten, or never one of ours. What can be
-    read of it is there all the same.
+    `whole` becomes false when the file breaks its own format: truncated, overwritten, or never one of ours. Its
+    readable entries stay available.
     """
 
     def __init__(self, path: Path, name: FileName) -> None:
@@ -101,7 +101,7 @@ class ValueFile:
         self.whole = True
         self.keys: list[Key] = []
         self.values: tuple[float, ...] = ()
-        self.timestamps: tuple[float, ...] = ()  # of gauges; nobody asks for another's
+        self.timestamps: tuple[float, ...] = ()  # of gauges; no other type needs them
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._timed = name.type == "gauge"
         self._only_keys = True
@@ -118,7 +118,7 @@ class ValueFile:
         data = os.pread(self._fd, self._parsed, 0)
         used = used_bytes(data)
         if used > self._parsed:
-            # A broken header may say anything: the file's size is what memory is asked for.
+            # A broken header may hold any number, so the file's size bounds the memory.
             data = os.pread(self._fd, min(used, os.fstat(self._fd).st_size), 0)
             self._parse(data)
         if len(data) >= self._struct.size:
@@ -127,7 +127,7 @@ class ValueFile:
         self.whole = self._only_keys and (used or HEADER) == self._parsed
 
     def _parse(self, data: bytes) -> None:
-        """Take up what was appended since; what is not a key is passed over."""
+        """Parse the entries appended since; skips those without a valid key."""
         for raw, value_at in entries(data, self._parsed):
             self._parsed = value_at + _DOUBLES.size
             try:

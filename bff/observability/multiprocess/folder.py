@@ -60,7 +60,7 @@ def _wait_for(descriptor: int, kind: int) -> None:
 
 
 def taken(descriptor: int, kind: int) -> bool:
-    """Whether the file's lock could be had at once. Raises OSError where there are no locks."""
+    """Whether this process took the file's lock at once. Raises OSError where there are no locks."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -73,13 +73,14 @@ def value_files(folder: Path) -> Iterator[Found]:
     with os.scandir(folder) as listing:
         for entry in listing:
             name = parse_name(entry.name)
-            with contextlib.suppress(FileNotFoundError):  # a live gauge's may go at any time
+            with contextlib.suppress(FileNotFoundError):  # a live gauge's file may be removed at any time
                 if name is not None and entry.is_file(follow_symlinks=False):
                     yield Found(entry.name, name, entry.stat(follow_symlinks=False).st_ino)
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file by one rename. Raises OSError with nothing left behind, and the former file in place."""
+    """Replace a file by one rename. On failure it raises OSError, leaves the former file in place, and removes its
+    draft."""
     temporary = path.with_name(f"{path.name}.new")
     try:
         temporary.write_bytes(content)

@@ -11,7 +11,7 @@ _FIRST_SIZE = 1 << 16
 
 
 class Cell(NamedTuple):
-    """Where a value is, and what the slot's former processes left there; None for a new key."""
+    """The place of a value, and the number that the slot's former processes left there; None for a new key."""
 
     view: "memoryview[float]"
     at: int
@@ -21,11 +21,11 @@ class Cell(NamedTuple):
 class GrowingFile:
     """This slot's file of one kind: keys are appended, and each gets its own eight bytes.
 
-    A process that is killed in the midst of that leaves bytes that do not count yet: the header comes last.
+    The header is written last, so an entry counts only when it is complete, even if the process is killed meanwhile.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError. Goes on where the slot's former process left off."""
+        """Raises OSError. Continues where the slot's former process stopped."""
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._capacity = 0
         self._positions: dict[bytes, int] = {}
@@ -48,10 +48,10 @@ class GrowingFile:
         return Cell(self._doubles, position // 8, self._former.get(position))
 
     def close(self) -> None:
-        os.close(self._fd)  # mapped memory stays as long as something points into it
+        os.close(self._fd)  # the mapping lives as long as a view refers to it
 
     def _take_up(self, size: int) -> None:
-        """Nothing moves, since a scrape may be reading; what cannot be read at the end is given up."""
+        """Read the former entries without moving any, since a scrape may be reading. A broken tail is overwritten."""
         data = os.pread(self._fd, size, 0)
         for key, position in entries(data[: used_bytes(data)], HEADER):
             self._positions[key] = position
@@ -74,7 +74,7 @@ class GrowingFile:
         return self._used - 16
 
     def _reserve(self, capacity: int) -> None:
-        """Map the file anew, larger. Cells given out before write to the same pages through the former mapping."""
+        """Map the file again with a larger size. Earlier cells write to the same pages through the former mapping."""
         os.posix_fallocate(self._fd, 0, capacity)
         self._map = mmap.mmap(self._fd, capacity)
         self._doubles = memoryview(self._map).cast("d")

@@ -1,7 +1,7 @@
-"""What a key of a value file says: which sample of which metric, with which labels.
+"""Parser of value file keys: the sample's name, metric, labels and help text.
 
-A key is JSON: [family, sample name, labels, help text]. Whatever is not one was never written by prometheus_client, so
-the file around it is broken; and since a single bad line makes Prometheus refuse a whole page, nothing else gets in.
+A key is JSON: [family, sample name, labels, help text]. prometheus_client writes no other, so any other key means a
+broken file. It is dropped, because a single bad line makes Prometheus refuse a whole page.
 """
 
 import functools
@@ -31,7 +31,7 @@ class Key(NamedTuple):
 
 @functools.lru_cache(maxsize=1 << 15)
 def parse_key(raw: bytes, *, histogram: bool = False) -> Key:
-    """Raises ValueError. Processes write the same keys, so that each is parsed once and held once."""
+    """Raises ValueError. Processes write the same keys, so each is parsed and held once."""
     try:
         metric, name, labels, help_text = json.loads(raw)
         pairs = sorted((_name(label), _text(value)) for label, value in labels.items())
@@ -49,12 +49,12 @@ def _name(text: object) -> str:
 
 
 def _text(text: object) -> str:
-    """Half a surrogate pair is valid in JSON, but no page could be encoded with it."""
+    """Replace a lone surrogate: it is valid in JSON, but no page could be encoded with it."""
     if not isinstance(text, str):
         raise TypeError("not a text")
     return intern(text.encode(errors="replace").decode())
 
 
 def _bound(text: str) -> str:
-    """As the exposition writes it, so that 1 and 1.0 are one bucket."""
+    """The bound as the exposition writes it, so that 1 and 1.0 are one bucket."""
     return str(floatToGoString(float(text)))

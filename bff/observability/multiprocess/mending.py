@@ -1,4 +1,4 @@
-"""Quarantine: a broken value file is set aside for a person to look at, and what can be read of it goes on counting."""
+"""Quarantine: a broken value file is set aside for an operator to inspect, and its readable entries keep counting."""
 
 import logging
 import os
@@ -14,15 +14,15 @@ QUARANTINED = ".corrupt"
 
 
 def mend(folder: Path, found: Found, on_corrupt: Callable[[str], object]) -> None:
-    """Raises OSError, and the file counts as far as it can be read, as before.
+    """Raises OSError; the readable part of the file then counts as before.
 
-    Its process, if it lives, goes on counting into the file that was set aside. Gauges of one process go with it.
-    on_corrupt: called with the name of each file that was set aside.
+    Its process, if it lives, continues counting into the file that was set aside. Gauges of one process are set aside
+    whole. on_corrupt: called with the name of each file that was set aside.
     """
     path = folder / found.path
     with locked(folder, exclusive=True):
         whole, content = _readable(path, found)
-        if whole:  # another process has seen to it
+        if whole:  # another process has mended it
             return
         aside = path.with_suffix(QUARANTINED)
         aside.unlink(missing_ok=True)
@@ -37,7 +37,7 @@ def mend(folder: Path, found: Found, on_corrupt: Callable[[str], object]) -> Non
 
 
 def _readable(path: Path, found: Found) -> tuple[bool, bytes]:
-    """(whether the file is whole, a whole one with what can be read of it)."""
+    """(whether the file is whole, a whole copy of its readable entries)."""
     file = ValueFile(path, found.name)
     try:
         file.read()

@@ -1,4 +1,4 @@
-"""How totals are laid out: families of children, each child a few lines of text that are rendered when they change."""
+"""Cached rendering: families of children, each child a few lines of text that are rendered when they change."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ class Block:
     """Lines that are rendered together: one histogram's or summary's, or all of a counter."""
 
     def __init__(self, metric: str, *, complete: bool) -> None:
-        """complete: whether it may be shown already. Prometheus wants whole histograms, with their last bucket."""
+        """complete: whether the page may show it yet. Prometheus needs whole histograms, with their last bucket."""
         self.complete = complete
         self._metric = metric
         self._rows: dict[Line, int] = {}
@@ -32,7 +32,7 @@ class Block:
         self._text = ""
 
     def add(self, series: Series, row: int, bound: str | None) -> None:
-        """Take in one more row; bound: of a bucket."""
+        """Add one row; bound: of a bucket."""
         line = series.name, series.labels
         if bound is None:
             self._rows[line] = row
@@ -74,7 +74,7 @@ class Block:
         return [self._buckets[bound][1] for bound in sorted(self._buckets)]
 
     def _arrange(self) -> None:
-        """Buckets by their bounds, the count that follows from them, then the rest."""
+        """Arrange the lines: buckets by their bounds, the count derived from them, then the rest."""
         self._lines = [self._buckets[bound][0] for bound in sorted(self._buckets)]
         if self._buckets:
             labels = tuple(pair for pair in self._lines[0][1] if pair[0] != BOUND)
@@ -86,7 +86,7 @@ class Block:
         self._picked = None
 
     def _values(self, picked: Values) -> Values:
-        """A file counts each bucket by itself; the exposition counts all that are at most its bound."""
+        """Cumulate the buckets: a file counts each by itself, the exposition counts all values up to its bound."""
         count = len(self._buckets)
         if not count:
             return picked
@@ -106,7 +106,7 @@ class Family:
         if self.type == "histogram":
             labels = tuple(pair for pair in series.labels if pair[0] != BOUND)
             bound = dict(series.labels).get(BOUND)
-        # OpenMetrics wants the lines of one histogram or summary side by side.
+        # OpenMetrics requires the lines of one histogram or summary to be side by side.
         group = () if self.type in ("counter", "gauge") else labels
         if group not in self._blocks:
             self._blocks[group] = Block(self.name, complete=self.type != "histogram")
@@ -170,7 +170,7 @@ def escape(text: str) -> str:
 
 
 class _GoFloat(float):
-    """Python and Prometheus print finite numbers alike, but not the others."""
+    """Prints infinities and NaN as Prometheus does; finite numbers look the same in both."""
 
     def __repr__(self) -> str:
         return str(floatToGoString(float(self)))

@@ -1,9 +1,9 @@
-"""Worker slots: a process counts in files named by a small number, which is its own as long as it holds a lock.
+"""Worker slots: a process counts in files named by a small number, its own as long as it holds a lock.
 
-The kernel lets go of the lock when the process dies, however it dies, and the next process takes the lowest number that
-is free and goes on counting in its predecessor's files. So nothing has to be merged when a process ends, and there are
-never more files than for as many processes as lived at the same time. Only what describes one process ends with it: its
-gauges of a `live` mode and its exemplars count while the slot is held, and are removed when the slot is taken.
+The kernel releases the lock when the process dies, however it dies. The next process takes the lowest free number and
+continues counting in its predecessor's files. So an ending process needs no merge, and there are never more files than
+for the most processes alive at once. Facts about one process end with it: its gauges in a `live` mode and its exemplars
+count while the slot is held. The next process that takes the slot removes them.
 """
 
 import contextlib
@@ -23,12 +23,13 @@ _PID_WIDTH = 20
 
 
 class Slot:
-    """Held until it is closed, or its process ends."""
+    """Holds a slot until it is closed, or its process ends."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the lowest free one. Raises OSError: there are no locks to be had, or no space.
+        """Take the lowest free slot. Raises OSError: there are no locks, or no space.
 
-        The folder's lock keeps scrapes from looking at slots meanwhile. Without it, the slot may be higher than needed.
+        The folder's lock keeps scrapes from reading the slots meanwhile. Without it, the slot may be higher than
+        needed.
         """
         self._folder = folder
         with locked_if_possible(folder, exclusive=True):
@@ -48,13 +49,15 @@ class Slot:
             os.close(self._fd)
 
     def path(self, pattern: str) -> Path:
-        """A file of this slot's. Raises OSError once the folder was emptied, since the number may be another's then."""
+        """A file of this slot. Raises OSError once the folder was emptied, since another process may have the number
+        then."""
         if not os.path.samestat(os.fstat(self._fd), os.stat(self._folder / self.owner)):
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         return self._folder / pattern.format(self.owner)
 
     def close(self) -> None:
-        """In a forked child, too: the lock is the parent's until both have closed it, so that it is not unlocked."""
+        """Closes the descriptor without unlocking: in a forked child the lock is the parent's until both have closed
+        it."""
         os.close(self._fd)
 
     def _begin(self) -> None:
@@ -65,14 +68,14 @@ class Slot:
 
 
 def held(folder: Path) -> dict[str, int]:
-    """Process id by slot, of all slots that are held. Raises OSError.
+    """Process id by slot, of all held slots. Raises OSError.
 
-    The folder is locked: looking at a free slot takes it for a moment, and a process that starts would pass it over.
+    The folder is locked meanwhile: the check takes a free slot for a moment, and a starting process would skip it.
     """
     found = {}
     with locked_if_possible(folder, exclusive=False):
         for owner in filter(_OWNER.fullmatch, os.listdir(folder)):
-            with contextlib.suppress(OSError, ValueError):  # none of ours
+            with contextlib.suppress(OSError, ValueError):  # not a slot of ours
                 pid = _pid_of_holder(folder / owner)
                 found.update({owner: pid} if pid else {})
     return found

@@ -1,9 +1,9 @@
-"""The sum of all files: what each series is worth over every process that ever lived.
+"""Columnar sums: the value of each series over every process that ever lived.
 
-Counters, histograms and summaries add up. Files of one program mostly hold the same series in the same order, so a
-file is a column; columns are brought into one order by a precomputed `itemgetter` and added row by row, all of it in C.
-Sums are `math.fsum`, exact before the one rounding, so that a total cannot go back when the same numbers are added in
-another order. Gauges follow their multiprocess mode, as in prometheus_client.
+Counters, histograms and summaries add up. Files of one program mostly hold the same series in the same order, so a file
+is a column. A precomputed `itemgetter` brings columns into one order, and they are added row by row, all in C. Sums are
+`math.fsum`, exact before the one rounding, so that a total cannot decrease when the same numbers are added in another
+order. Gauges follow their multiprocess mode, as in prometheus_client.
 """
 
 import math
@@ -13,7 +13,7 @@ from operator import itemgetter
 from bff.observability.multiprocess.files import ValueFile
 from bff.observability.multiprocess.keys import Series
 
-_ABSENT = -1  # also the place of the zero that is put behind a file's values
+_ABSENT = -1  # also the index of the zero appended to a file's values
 
 
 class ValueTable:
@@ -49,8 +49,8 @@ class Column:
         self._rows += [table.row(key.series, key.help) for key in self._file.keys[len(self._rows) :]]
 
     def values(self, size: int) -> Iterator[tuple[float, ...]]:
-        """One value per row of the table, 0 where the file has none; once more for rows that the file has twice, as two
-        keys of one series may differ in their help text."""
+        """One value per row of the table, 0 where the file has none. A second tuple follows for each row that the
+        file has twice: two keys of one series may differ in their help text."""
         if self._arranged_for != (len(self._rows), size):
             self._prepare(size)
         found = self._file.values
@@ -74,7 +74,7 @@ class Column:
 
 
 def pick(places: Sequence[int]) -> Callable[[Sequence[float]], tuple[float, ...]]:
-    """What takes the values at these places out of a sequence."""
+    """A function that picks the values at these places out of a sequence."""
     if len(places) > 1:
         return itemgetter(*places)
     return lambda values: tuple(values[place] for place in places)
@@ -98,7 +98,8 @@ def _sum(values: Sequence[float]) -> float:
 
 
 def gauges(files: Iterable[ValueFile]) -> tuple[dict[Series, float], dict[str, str]]:
-    """Every gauge's value, and the help text of each family. Few and small, so they are worked out anew each time."""
+    """Every gauge's value, and the help text of each family. Computed at each scrape, since gauges are few and
+    small."""
     found: dict[Series, tuple[float, float]] = {}
     helps: dict[str, str] = {}
     for file in files:

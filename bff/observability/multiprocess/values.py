@@ -1,10 +1,13 @@
-"""Where a process keeps its metric values: prometheus_client's ValueClass over shared memory, written to its own files.
+"""Memory-mapped values: prometheus_client's ValueClass over shared memory, in files of a slot.
 
-The same files as prometheus_client writes, with four differences. They are a slot's (`slots`): a process goes on where
-the slot's former one left off. A value costs one store into mapped memory: the process id is not asked on every
-increment, since a fork announces itself. Disk space is reserved before it is mapped: a full disk raises an error and no
-SIGBUS; values then live in memory only, and one critical log line reports it. And the latest exemplar of each bucket is
-kept, in a file beside the values.
+The files are as prometheus_client writes them, with four differences:
+
+- They belong to a slot (`slots`): a process continues where the slot's former process stopped.
+- A value costs one store into mapped memory. The process id is not checked on every increment, since a fork hook
+  renews the values.
+- Disk space is reserved before it is mapped. A full disk raises an error instead of a SIGBUS; values then live in
+  memory only, and one critical log line reports it.
+- The latest exemplar of each bucket is kept, in a file beside the values.
 """
 
 import logging
@@ -32,18 +35,18 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class _Process:
-    """The slot of this process and its files. A fork makes the child start with a slot, and a lock, of its own."""
+    """The slot of this process and its files. After a fork, the child gets a slot and a lock of its own."""
 
     def __init__(self) -> None:
         self.lock, self.adding = threading.Lock(), _lock_of_threads()
         self.values: list[SharedValue] = []
         self._slot: Slot | None = None
-        self._files: dict[str, GrowingFile | None] = {}  # None where there is none to be had
+        self._files: dict[str, GrowingFile | None] = {}  # None where it cannot be opened
         self._exemplars: ExemplarFile | None = None
         self._degraded = False
 
     def cell(self, name: FileName, key: bytes) -> Cell:
-        """Lock held. Shared memory, or, when there is none to be had, memory of this process alone."""
+        """Call with the lock held. Shared memory if available, else memory of this process alone."""
         try:
             if name.kind not in self._files:
                 self._files[name.kind] = None
@@ -55,7 +58,7 @@ class _Process:
         return Cell(memoryview(bytearray(16)).cast("d"), 0, None)
 
     def keep_exemplar(self, key: bytes, exemplar: Exemplar) -> None:
-        """Lock held."""
+        """Call with the lock held."""
         try:
             if self._exemplars is None:
                 self._exemplars = ExemplarFile(self._path(EXEMPLARS))
@@ -88,7 +91,8 @@ class _Process:
 
 
 def _lock_of_threads() -> Any:
-    """For what never waits, so that no greenlet needs to hear of it: gevent's own locks take twice as long."""
+    """A native lock, for code that never waits and so never has to yield to another greenlet: gevent's take twice as
+    long."""
     gevent = sys.modules.get("gevent.monkey")
     return gevent.get_original("_thread", "allocate_lock")() if gevent else threading.Lock()
 
@@ -106,9 +110,9 @@ def _folder() -> Path:
 
 
 class SharedValue:
-    """One float of one series, as prometheus_client's metrics use it: the process sees what is its own, from zero on.
+    """One float of one series, as prometheus_client's metrics use it. The process sees its own amount, from zero on.
 
-    What the slot's former processes counted stays in the file, and the process adds to it.
+    The amount of the slot's former processes stays in the file, and the process adds to it.
     """
 
     _multiprocess = True
@@ -134,11 +138,11 @@ class SharedValue:
             _process.values.append(self)
 
     def place(self) -> None:
-        """Lock held, or no other thread there yet."""
+        """Call with the lock held, or before there is another thread."""
         self._view, self._index, former = _process.cell(self._name, self._key)
         added_up = self._name.type != "gauge" or self._name.mode == "sum"
         self._former = former or 0.0 if added_up else 0.0
-        if self._name.mode == "all":  # one series per slot: the former value ends when the next process has the gauge
+        if self._name.mode == "all":  # one series per slot: the former process's value ends here
             self._view[self._index] = 0.0
 
     def inc(self, amount: float) -> None:
@@ -146,13 +150,13 @@ class SharedValue:
             self._view[self._index] += amount
 
     def observe(self, amount: float, bucket: "SharedValue") -> None:
-        """As the sum of a histogram: one observation, in this bucket."""
+        """For the sum of a histogram: one observation, in this bucket."""
         with _process.adding:
             self._view[self._index] += amount
             bucket._view[bucket._index] += 1
 
     def inc_with(self, histograms: Iterable[tuple["SharedValue", "SharedValue"]], amount: float) -> None:
-        """Of a counter: one, and one observation of an amount in each of them, by sum and bucket."""
+        """For a counter: adds 1, and one observation of an amount in each histogram, by sum and bucket."""
         with _process.adding:
             self._view[self._index] += 1
             for total, bucket in histograms:
@@ -168,18 +172,18 @@ class SharedValue:
         return self._view[self._index] - self._former
 
     def set_exemplar(self, exemplar: Exemplar) -> None:
-        """Kept for histograms; the metrics that want them are."""
+        """Keeps exemplars of histograms only; no other metric here has any."""
         if self._name.type == "histogram":
             with _process.lock:
                 _process.keep_exemplar(self._key, exemplar)
 
     def get_exemplar(self) -> None:
-        """They are read by the scrape, from the file."""
+        """None: the scrape reads exemplars from the file."""
         return
 
 
 class _Extreme(SharedValue):
-    """Of a gauge of mode min or max, whose former and own value are combined and not added."""
+    """For gauges of mode min or max: combines the former and the own value instead of adding them."""
 
     def place(self) -> None:
         self._view, self._index, former = _process.cell(self._name, self._key)
@@ -203,7 +207,7 @@ class _Extreme(SharedValue):
 
 
 def install() -> bool:
-    """Use SharedValue for every metric declared from now on, if PROMETHEUS_MULTIPROC_DIR says that workers share."""
+    """Use SharedValue for every metric declared from now on, if PROMETHEUS_MULTIPROC_DIR is set."""
     if FOLDER in os.environ:
         client_values.ValueClass = SharedValue
     return FOLDER in os.environ

@@ -1,1 +1,1 @@
-"""What leaves this process by OTLP, the OpenTelemetry protocol: which traces, which of their facts, which metrics."""
+"""OTLP export: the traces, attributes and metrics that leave this process (OpenTelemetry protocol)."""

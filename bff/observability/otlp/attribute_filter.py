@@ -1,7 +1,7 @@
-"""What a span shows of a request. Only attributes that are listed here leave the process.
+"""Allow list: only the span attributes that are listed here leave the process.
 
 Instrumentation libraries record paths, queries, addresses, header fields, and messages of exceptions, and may record
-more in their next version. A list of what must not leave could never be complete. This runs in the thread that exports.
+more in their next version. A deny list could never be complete. The filter runs in the exporting thread.
 """
 
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ _SHOWN = frozenset({
     "db.namespace", "db.operation.batch.size", "db.operation.name", "db.query.text", "db.system.name",
     "db.redis.args_length", "db.redis.pipeline_length",
 })  # fmt: skip
-# Of a request to us they hold whatever the client sent as Host.
+# For incoming requests they hold the client's Host, so only calls show them.
 _SHOWN_OF_CALLS = frozenset({"server.address", "server.port", "url.full"})
 _OURS = "bff."
 
 
 def filtered(span: ReadableSpan) -> ReadableSpan:
-    """The span without events, links, the words of its status, and the attributes that are not listed."""
+    """The span without events, links, the text of its status, and unlisted attributes."""
     context = span.get_span_context()
     return ReadableSpan(
         name=span.name,
@@ -42,7 +42,7 @@ def filtered(span: ReadableSpan) -> ReadableSpan:
 
 
 def _bare(context: SpanContext) -> SpanContext:
-    """Without tracestate, which others fill with what they like."""
+    """Drop tracestate: callers may put any text into it."""
     if not context.trace_state:
         return context
     return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags)

@@ -1,7 +1,7 @@
-"""The SDK's exporters by protocol.
+"""Factory: the SDK's exporters by protocol.
 
-What they are not given here (headers, certificates, compression) they take from the standard variables. Only what is
-wanted is imported, since gRPC alone takes 30 MB: by a gunicorn master, for all of its workers.
+The exporters read headers, certificates and compression from the standard variables. The factory imports only the
+configured protocol, since gRPC alone takes 30 MB; a gunicorn master imports it once for all of its workers.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ GRPC = "grpc"
 
 
 def spans(signal: Signal, timeout: float) -> Callable[[], SpanExporter]:
-    """What makes one, in the process that is to use it. timeout: seconds of an export, its repetitions included."""
+    """A factory to call in the process that will use the exporter. timeout: seconds of an export, retries included."""
     if signal.protocol == GRPC:
         from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc
 

@@ -1,8 +1,8 @@
-"""What OpenTelemetry's own loggers say, told as one line now and then.
+"""Log throttle: at most one line a minute for each of OpenTelemetry's own loggers.
 
-A collector that is away has each export of each worker complain, some with a stack; a client that sends broken headers
-has the SDK quote them. So a logger is heard once a minute, with how often it spoke since. Only exporters are quoted:
-what they say is about the collector, and the operator needs it.
+While a collector is away, each export of each worker logs an error, some with a stack. For a client's broken headers,
+the SDK quotes them. So each logger gets one line a minute, with the number of suppressed records. Only messages of
+exporters are quoted: they are about the collector, and the operator needs them.
 """
 
 import logging
@@ -24,7 +24,7 @@ class LogThrottle(logging.Handler):
         super().__init__(logging.WARNING)
         self._clock = clock
         self._changing = threading.Lock()
-        self._heard: dict[str, tuple[float, int]] = {}  # when a logger was told about, and how often it spoke since
+        self._heard: dict[str, tuple[float, int]] = {}  # when last written, records suppressed since
 
     def emit(self, record: logging.LogRecord) -> None:
         told, unheard = self._note(record.name)
@@ -36,7 +36,7 @@ class LogThrottle(logging.Handler):
         log.log(record.levelno, "telemetry_trouble", extra=facts)
 
     def _note(self, name: str) -> tuple[bool, int]:
-        """(whether to tell about it, how often it was not told about)."""
+        """(whether to write a line, how many records were suppressed)."""
         with self._changing:
             at, unheard = self._heard.get(name, (float("-inf"), 0))
             if self._clock() - at < QUIET:
@@ -47,7 +47,7 @@ class LogThrottle(logging.Handler):
 
 
 def silence() -> None:
-    """From now on the libraries speak through this module alone."""
+    """Route the libraries' loggers through this module alone."""
     logger = logging.getLogger("opentelemetry")
     logger.handlers[:] = [LogThrottle()]
     logger.propagate = False

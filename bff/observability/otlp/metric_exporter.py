@@ -1,4 +1,4 @@
-"""Sends the readings now and then, and once more when the worker stops, in a thread of its own."""
+"""Periodic exporter: sends the metrics at an interval, and once more when the worker stops, in a thread of its own."""
 
 import logging
 import threading
@@ -23,18 +23,18 @@ class PeriodicMetricExporter:
         self._lost = lost
         self._stopping = threading.Event()
         self._ended = False
-        self._sending = 0  # points under way
+        self._sending = 0  # points in the export that runs now
         self._thread = threading.Thread(target=self._repeat, name="telemetry-metrics", daemon=True)
         self._thread.start()
 
     def shutdown(self) -> None:
-        """Send what there is, then end; returns when that is done."""
+        """Send the last readings and end the thread; returns after that."""
         self._stopping.set()
         self._thread.join()
         self._exporter.shutdown()
 
     def give_up(self) -> None:
-        """Count what was not sent as lost, and break off what can be."""
+        """Count unsent points as lost, and abort the export."""
         self._ended = True
         if self._sending:
             self._lost(SIGNAL, self._sending)

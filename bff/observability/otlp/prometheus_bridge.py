@@ -1,8 +1,8 @@
-"""The five instruments that go out by OTLP, read from what Prometheus counted already.
+"""Bridge: the five OTLP instruments, read from the values that Prometheus metrics have already counted.
 
-A second recording beside the first would cost a request as much again, and the two could never be equal for long. Each
-worker reads its own values: what it counted since it was started, as a stream of its own (its `service.instance.id`),
-so that a backend adds the workers up instead of letting the last one win.
+A second recording would cost each request as much again, and the two would soon differ. Each worker sends its own
+values since its start as a stream of its own (its `service.instance.id`), so that a backend adds the workers up. With
+one shared stream, the last worker's value would replace the others.
 """
 
 import time
@@ -31,8 +31,7 @@ _SCOPE = InstrumentationScope("bff")
 
 
 class Instrument(NamedTuple):
-    """wanted: which of the source's series are meant, by their labels. dropped: the label that is then the same in all
-    of them."""
+    """wanted: selects series of the source by their labels. dropped: a label with the same value in all of them."""
 
     name: str
     source: MetricWrapperBase
@@ -62,7 +61,7 @@ Totals = dict[Series, dict[str, float]]
 
 class PrometheusBridge:
     def __init__(self, resource: Resource, *, delta: bool, clock: Callable[[], int] = time.time_ns) -> None:
-        """delta: tell the change since the last reading, instead of since the start. clock: Unix nanoseconds."""
+        """delta: report the change since the last reading, instead of since the start. clock: Unix nanoseconds."""
         self._resource = resource
         self._delta = delta
         self._clock = clock
@@ -70,7 +69,7 @@ class PrometheusBridge:
         self._base = {each.name: _totals(each) for each in INSTRUMENTS}
 
     def take(self) -> MetricsData:
-        """What was counted; points of series that stand at zero are left out."""
+        """The current readings, without points at zero."""
         now = self._clock()
         totals = {each.name: _totals(each) for each in INSTRUMENTS}
         found = [metric for each in INSTRUMENTS if (metric := self._metric(each, totals[each.name], now))]
@@ -107,13 +106,13 @@ class PrometheusBridge:
             sum=values["sum"] * MILLISECONDS,
             bucket_counts=counts,
             explicit_bounds=[float(bound) * MILLISECONDS for bound in bounds[:-1]],
-            min=None,  # type: ignore[arg-type]  # optional in OTLP, and nobody noted it
+            min=None,  # type: ignore[arg-type]  # optional in OTLP, and not recorded
             max=None,  # type: ignore[arg-type]
         )
 
 
 def _totals(instrument: Instrument) -> Totals:
-    """What this process counted so far."""
+    """The values that this process has counted so far."""
     found: Totals = {}
     for labels, name, value in _samples(instrument.source):
         if instrument.wanted(labels):

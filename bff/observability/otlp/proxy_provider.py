@@ -1,8 +1,8 @@
-"""A tracer provider that passes everything on to the SDK's, while there is one.
+"""Proxy: a tracer provider that delegates to the SDK's provider while there is one.
 
-OpenTelemetry's API takes one provider for the life of a process. Libraries ask it for their tracers when the app is
-built, in a gunicorn master; the SDK's provider has threads and connections, and so comes after the fork and goes with
-the worker's last request.
+OpenTelemetry's API accepts one provider for the life of a process. Libraries get their tracers when the app is built,
+in a gunicorn master. The SDK's provider has threads and connections, so it exists only from the fork to the worker's
+last request.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ class _ProxyTracer(Tracer):
 
 
 def installed() -> ProxyTracerProvider:
-    """The process's own, which the API knows from now on."""
+    """The process's own provider, registered with the API."""
     present = trace.get_tracer_provider()
     if isinstance(present, ProxyTracerProvider):
         return present

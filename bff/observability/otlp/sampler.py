@@ -1,8 +1,8 @@
-"""Which traces are recorded: those that the operator's sampler chooses, of a flood of them no more than a few.
+"""Sampler with a token bucket: records the traces that the operator's sampler chooses, up to a rate.
 
-Whether a trace is sampled is for whoever begins it to say (W3C Trace Context), and a client that says so in every
-request would have everything recorded. So each worker begins or takes over so many traces a second and no more; those
-beyond go on unsampled. What is decided holds for everything that this process does in the trace.
+The caller that begins a trace decides whether it is sampled (W3C Trace Context). A client that sets the flag on every
+request would have all of them recorded. So each worker samples a limited number of traces a second, new or continued,
+and the rest go unsampled. The decision holds for all spans of this process in the trace.
 """
 
 import threading
@@ -25,12 +25,12 @@ _BY_NAME: Mapping[str, Callable[[float], Sampler]] = {
 
 
 def named(name: str, ratio: float) -> Sampler:
-    """As OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG name it."""
+    """The sampler that OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG name."""
     return _BY_NAME[name](ratio)
 
 
 class TokenBucket:
-    """`rate` a second, and as many at once after a quiet second."""
+    """`rate` tokens a second, and at most as many in a burst."""
 
     def __init__(self, rate: float, clock: Callable[[], float]) -> None:
         """clock: seconds that only go forward."""
@@ -68,8 +68,8 @@ class Bounded(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        """The signature is the SDK's. A call to another service begins no trace: who makes it in the background, or for
-        a request that nobody traces, would fill the collector with traces of one span."""
+        """The signature is the SDK's. A call to another service begins no trace: calls in the background, or for an
+        untraced request, would fill the collector with traces of one span."""
         parent = get_current_span(parent_context).get_span_context()
         if parent.is_valid and not parent.is_remote:
             sampled = parent.trace_flags.sampled

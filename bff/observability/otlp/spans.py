@@ -1,7 +1,7 @@
-"""Spans on their way out: collected in memory, sent in batches by a thread of the SDK's, counted when they are lost.
+"""Bounded queue: spans wait in memory, a thread of the SDK sends them in batches, and every lost span is counted.
 
-The SDK's queue throws the oldest span away when it is full and tells only its own log. So nobody enters it who finds no
-room, which makes every loss one that is seen here: no room, an export that failed, or the process's end.
+The SDK's queue drops the oldest span when it is full, and only its own log mentions it. So spans are counted before
+they enter that queue. Every loss is then counted here: a full queue, a failed export, or the end of the process.
 """
 
 import threading
@@ -15,11 +15,11 @@ from bff.settings import TelemetrySettings
 
 SIGNAL = "spans"
 Lost = Callable[[str, int], None]
-"""Told the signal, and how much of it is lost."""
+"""Called with the signal and the number of lost spans or points."""
 
 
 class QueueSlots:
-    """How many spans wait or are just being sent."""
+    """Counts the spans that wait or are being sent."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -34,14 +34,14 @@ class QueueSlots:
             return True
 
     def release(self, number: int) -> int:
-        """How many could leave: those who were cleared out have left already."""
+        """The number of slots released; those that `close` has cleared were released before."""
         with self._lock:
             left = min(number, self._taken)
             self._taken -= left
             return left
 
     def close(self) -> int:
-        """Let everybody leave, and nobody in any more; how many there were."""
+        """Release all slots, and grant no more; returns how many were taken."""
         with self._lock:
             left, self._taken, self._size = self._taken, 0, 0
             return left
@@ -86,7 +86,7 @@ class BoundedProcessor(BatchSpanProcessor):
             self._lost(SIGNAL, 1)
 
     def give_up(self) -> None:
-        """Count what was not sent as lost, and break off what can be; nothing is taken any more."""
+        """Count unsent spans as lost, abort the export, and accept no more spans."""
         if left := self._slots.close():
             self._lost(SIGNAL, left)
             self._exporter.shutdown()
