@@ -47,6 +47,7 @@ def make(url: RedisUrl, namespace: str, *, timeout: float, connect_timeout: floa
     options |= {"username": url.username, "password": url.password, "db": url.db, "max_connections": size} | limits
     patience = connect_timeout + timeout
     if url.scheme == "redis+sentinel":
+        options["redis_connect_func"] = _connect_to_master
         return MasterPool(url.service, Sentinels(url.hosts, sentinel_login | limits), options, patience)
     if url.scheme == "unix":
         return redis.ConnectionPool(redis.UnixDomainSocketConnection, path=url.path, **options)
@@ -59,6 +60,19 @@ def make(url: RedisUrl, namespace: str, *, timeout: float, connect_timeout: floa
         return MasterPool(namespace, ClusterDiscovery(url.hosts, asking), options, patience)
     options["host"], options["port"] = url.hosts[0]
     return redis.ConnectionPool(redis.SSLConnection if tls else redis.Connection, **options)
+
+
+def _connect_to_master(connection: Any) -> None:
+    """Raises ConnectionError where a replica answers. A former master that is back may hold less than the sessions that
+    are alive, or nothing while it copies the new master, and would have live sessions taken for ended ones."""
+    connection.on_connect()
+    connection.send_command("ROLE")
+    try:
+        role = connection.read_response()[0]
+    except redis.exceptions.ResponseError:  # this user may not ask
+        return
+    if role != b"master":
+        raise redis.ConnectionError("No master any more")
 
 
 def close(pool: redis.ConnectionPool) -> None:

@@ -665,6 +665,13 @@ class TestSentinel:
         assert eventually(lambda: inbox.states == [True, False, True], 5)
         store.close()
 
+    def test_reads_nothing_of_a_replica_that_the_sentinel_still_names(self, fleet: Watched) -> None:
+        """It may hold less than the master, and a session that is not there is one that has ended."""
+        fleet.master.command("REPLICAOF", "127.0.0.1", str(process.free_port()))
+        with closing(patient(f"redis+sentinel://:{PASSWORD}@127.0.0.1:{fleet.watching.port}/main")) as store:
+            error, _ = timed(lambda: store.get("k"))
+        assert "No master any more" in chain(error)
+
     def test_a_service_that_no_sentinel_knows(self, fleet: Watched) -> None:
         store = patient(f"redis+sentinel://:{PASSWORD}@127.0.0.1:{fleet.watching.port}/unknown")
         error, _ = timed(store.ping)
