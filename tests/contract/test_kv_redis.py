@@ -140,7 +140,8 @@ class TestStopped:
 
     def test_sentinels_that_are_all_gone(self) -> None:
         hosts = ",".join(f"127.0.0.1:{process.free_port()}" for _ in range(3))
-        error, seconds = timed(RedisStore(f"redis+sentinel://{hosts}/main").ping)
+        with closing(RedisStore(f"redis+sentinel://{hosts}/main")) as store:
+            error, seconds = timed(store.ping)
         assert "MasterNotFoundError" in str(error)
         assert seconds < TIMEOUT
 
@@ -792,7 +793,8 @@ class TestCluster:
             store = patient(f"{cluster.url}?ssl_ca_certs={files.ca}")
             assert works(store)
             store.close()
-            error, _ = timed(patient(cluster.url).ping)
+            with closing(patient(cluster.url)) as distrusting:
+                error, _ = timed(distrusting.ping)
             assert "certificate verify failed" in chain(error)
 
 
