@@ -18,7 +18,8 @@ any revocation at this provider since step 0 is a reason to begin again. Revocat
 clocks of two instances may differ. Each counts once before and once after it is made, so that a concurrent login sees
 it.
 
-    revoking:{user index}  index: key of an ended session at the time when its revocation began
+    revoking:{user index}  index: each attempt at a revocation, at the time when it began. A logout and the background
+                           job may try the same one at once, so each attempt has a flag of its own
     revoked:{user index}   number of the latest revocation for this user
     revocations:{idp}      number of beginnings and ends of revocations at this provider
 """
@@ -26,6 +27,7 @@ it.
 import math
 from collections.abc import Callable
 
+from bff.crypto import random_id
 from bff.kv import Batch, KeyValue
 from bff.sessions.directory import Directory
 from bff.sessions.model import Session
@@ -57,28 +59,29 @@ class SharedGrants:
         self._clock = clock
         self._life = login_timeout + LONGEST_CALL + CLOCKS_APART
 
-    def begin_revocation(self, ended: EndedSession) -> bool:
-        """Whether these tokens may be revoked; then `finish_revocation` must follow.
+    def begin_revocation(self, ended: EndedSession) -> str | None:
+        """The name of this attempt, for `finish_revocation`, which must follow; None when these tokens must not be
+        revoked.
 
         A user's own logout revokes tokens in spite of older sessions, but never of a newer one. Any other end must not
         put a live session at risk.
         """
-        batch, now = Batch(), self._clock()
+        attempt, batch, now = random_id(), Batch(), self._clock()
         for name in self._of_person("revoking", ended.idp, ended.sub):
-            batch.index_add(name, ended.key, now, ttl=self._life)
+            batch.index_add(name, attempt, now, ttl=self._life)
         self._kv.execute(batch)
         since = ended.created_at if ended.deliberate else -math.inf
         live = self._directory.of_person(ended.idp, ended.sub, every=True)
         if any(session.key != ended.key and session.created_at >= since for session in live):
-            self._kv.execute(self._flag_down(ended))
-            return False
+            self._kv.execute(self._flag_down(ended, attempt))
+            return None
         self._count(ended.idp)
-        return True
+        return attempt
 
-    def finish_revocation(self, ended: EndedSession) -> None:
+    def finish_revocation(self, ended: EndedSession, attempt: str) -> None:
         """Ends the revocation after the provider's answer, good or bad."""
         number = str(self._count(ended.idp)).encode()
-        batch = self._flag_down(ended)
+        batch = self._flag_down(ended, attempt)
         for name in self._of_person("revoked", ended.idp, ended.sub):
             batch.set(name, number, self._life)
         self._kv.execute(batch)
@@ -96,10 +99,10 @@ class SharedGrants:
         last = (self._kv.get(name) for name in self._of_person("revoked", session.idp, session.user.sub))
         return any(number is not None and int(number) > remembered for number in last)
 
-    def _flag_down(self, ended: EndedSession) -> Batch:
+    def _flag_down(self, ended: EndedSession, attempt: str) -> Batch:
         batch = Batch()
         for name in self._of_person("revoking", ended.idp, ended.sub):
-            batch.index_remove(name, ended.key)
+            batch.index_remove(name, attempt)
         return batch
 
     def _count(self, idp: str) -> int:

@@ -75,13 +75,14 @@ class Revocations:
         """
         if ended is None:
             return _revoked(provider, tokens)
-        if not self._grants.begin_revocation(ended):
+        attempt = self._grants.begin_revocation(ended)
+        if attempt is None:
             log.info("revocation_left_out", extra={"idp": provider.id, "session": reference_of(ended.key)})
             return True
         try:
             return _revoked(provider, tokens)
         finally:
-            self._grants.finish_revocation(ended)
+            self._grants.finish_revocation(ended, attempt)
 
 
 def _revoked(provider: Provider, tokens: Tokens) -> bool:

@@ -169,6 +169,22 @@ class TestAnotherSessionOfThePerson:
         later(worker, clock)
         assert not worker.services.grants.overtook(new, before)
 
+    def test_a_logout_that_gives_up_leaves_the_flag_of_the_job_that_still_tries(
+        self, fleet: Fleet, worker: Worker, session: Session
+    ) -> None:
+        grants = worker.services.grants
+        end(worker, session)
+        ended = worker.services.token_store.ended(session.key)
+        assert ended is not None
+        logout, job = grants.begin_revocation(ended), grants.begin_revocation(ended)
+        assert logout is not None
+        assert job is not None
+        grants.finish_revocation(ended, logout)
+        new, number = fleet.login(worker), grants.revocations("default")
+        assert grants.overtook(new, number)
+        grants.finish_revocation(ended, job)
+        assert grants.overtook(new, number), "the job's revocation ended after that login began"
+
     def test_a_worker_killed_in_the_middle_disturbs_logins_for_a_while(
         self, fleet: Fleet, worker: Worker, session: Session, clock: Clock
     ) -> None:
