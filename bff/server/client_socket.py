@@ -19,11 +19,13 @@ MOST_UNSENT = 256 * 1024
 
 class ClientSocket(socket.socket):
     """The socket of one connection, used by one thread at a time. unsent: bytes that the client has not accepted
-    yet. place: in the bulkhead of the service that the next request is for."""
+    yet. place: in the bulkhead of the service that the next request is for. used: whether a byte of a request has
+    arrived."""
 
-    __slots__ = ("_streams", "place", "unsent")
+    __slots__ = ("_streams", "place", "unsent", "used")
     place: Place | None
     unsent: bytearray
+    used: bool
 
     @classmethod
     def of(cls, sock: socket.socket) -> "ClientSocket":
@@ -31,6 +33,7 @@ class ClientSocket(socket.socket):
         client = cls(sock.family, sock.type, sock.proto, fileno=sock.detach())
         client.unsent = bytearray()
         client.place = None
+        client.used = False
         client.reset()
         return client
 

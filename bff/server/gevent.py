@@ -35,6 +35,7 @@ from bff.server.limits import (
     RECEIVE_BUDGET,
     RECEIVE_TIMEOUT,
     STALL_TIMEOUT,
+    UNUSED,
 )
 from bff.server.waiting import Waiting
 
@@ -45,21 +46,22 @@ _BODY = frozenset({"CONTENT-LENGTH", "TRANSFER-ENCODING"})
 
 class GeventConnection:
     """until: monotonic time at which the worker closes it unless a whole request has arrived; None while a request
-    is answered. idle: whether no byte of a request has arrived."""
+    is answered. idle: whether no byte of the next request has arrived. used: whether one of any request has."""
 
-    __slots__ = ("idle", "sock", "until", "watcher")
+    __slots__ = ("idle", "sock", "until", "used", "watcher")
 
     def __init__(self, sock: Any, until: float) -> None:
         self.sock = sock
         self.until: float | None = until
         self.idle = True
+        self.used = False
         self.watcher = gevent.get_hub().loop.io(sock.fileno(), _READ)
 
     def wait(self) -> None:
         """Wait until there are bytes to read. All other greenlets run first."""
         self.idle = True
         gevent.get_hub().wait(self.watcher)
-        self.idle = False
+        self.idle, self.used = False, True
         self.until = time.monotonic() + RECEIVE_TIMEOUT
 
 
@@ -212,7 +214,8 @@ class BffGeventWorker(InlineVerify, GeventWorker):
         super().notify()
         if not self.alive and self._closes is None:
             self._closes = time.monotonic() + DRAIN_MS / 1000
-            gevent.spawn_later(DRAIN_MS / 1000, self._close_late)
+            for more in (0, UNUSED):
+                gevent.spawn_later(DRAIN_MS / 1000 + more, self._close_late)
         self._close_late()
 
     def _latest(self) -> float:
@@ -223,10 +226,15 @@ class BffGeventWorker(InlineVerify, GeventWorker):
         for connection in self._receiving.due(now if self.alive else now + RECEIVE_TIMEOUT - LEAVING):
             self._receiving.end(connection)
             _read_no_more(connection.sock)
-        leaving = self._closes is not None and now >= self._closes
         for connection in self._connections.values():
-            if connection.until is not None and (now >= connection.until or (leaving and connection.idle)):
+            if connection.until is not None and (now >= connection.until or self._has_left(connection, now)):
                 _read_no_more(connection.sock)
+
+    def _has_left(self, connection: GeventConnection, now: float) -> bool:
+        """Whether a leaving worker closes the connection now."""
+        if self._closes is None or not connection.idle:
+            return False
+        return now >= self._closes + (0 if connection.used else UNUSED)
 
 
 def _read_no_more(sock: Any) -> None:

@@ -33,7 +33,7 @@ from bff.server.arrival import Arrival, ArrivalState
 from bff.server.client_socket import ClientSocket, received
 from bff.server.departing import Departing
 from bff.server.dispatching import Dispatching
-from bff.server.limits import DRAIN_MS, LEAVING, RECEIVE_BUDGET, RECEIVE_TIMEOUT, STALL_TIMEOUT
+from bff.server.limits import DRAIN_MS, LEAVING, RECEIVE_BUDGET, RECEIVE_TIMEOUT, STALL_TIMEOUT, UNUSED
 from bff.server.parking import asked
 from bff.server.pools import WATCHED
 from bff.server.waiting import Waiting
@@ -119,7 +119,8 @@ class BffThreadWorker(Dispatching, Departing, ThreadWorker):
         if not self.alive:
             self._closes = self._closes or now + DRAIN_MS / 1000
             for connection in (*self.keepalived_conns, *self.pending_conns):
-                connection.timeout = min(connection.timeout, self._closes)
+                more = 0.0 if self.gunicorns or connection.sock.used else UNUSED
+                connection.timeout = min(connection.timeout, self._closes + more)
         super().murder_keepalived(force)
         if self._receiving or self._parking or self._sending or self._hung_up:
             self._refuse_late(now)
@@ -140,6 +141,7 @@ class BffThreadWorker(Dispatching, Departing, ThreadWorker):
         """Answer the arrived request from memory, keep it while it is incomplete, or give it to a thread with all
         bytes unread. ended: whether no more bytes will arrive."""
         first = conn not in self._arriving
+        conn.sock.used = True
         if first:
             arrived = conn.parser.unreader.take_buffered() + arrived
             if self._answered(conn, arrived):  # first, since it is the cheapest path

@@ -3,6 +3,10 @@
 DRAIN_MS = 100
 """Milliseconds in which a leaving worker still answers on connections that their clients believe to be open."""
 
+UNUSED = 1.0
+"""Seconds in addition for a connection without a request. Its client may have opened it in the last moment, and would
+see it end without an answer."""
+
 STALL_TIMEOUT = 60
 """Seconds after which the worker drops a client that sends no more of a long body, or reads no more of a service's
 answer."""

@@ -23,7 +23,7 @@ from bff.server.arrival import LONGEST_HEAD
 from bff.server.client_socket import ClientSocket
 from bff.server.fast_http import LONGEST
 from bff.server.gthread import BffThreadWorker
-from bff.server.limits import DRAIN_MS, LEAVING, LINGER_BYTES, LINGER_TIMEOUT, RECEIVE_TIMEOUT, SEND_TIMEOUT
+from bff.server.limits import DRAIN_MS, LEAVING, LINGER_BYTES, LINGER_TIMEOUT, RECEIVE_TIMEOUT, SEND_TIMEOUT, UNUSED
 from bff.server.parking import Parking
 from bff.server.pools import WATCHED, Reserve
 from bff.server.pools import Pool as Threads
@@ -48,6 +48,7 @@ class Bench:
         self.conn.init()
         served.setblocking(False)
         self.conn.set_timeout()
+        self.conn.sock.used = True
         self.verify = Verify()
         self.submitted: list[tuple[str, Any]] = []
         self.worker: Any = BffThreadWorker(
@@ -221,7 +222,7 @@ def test_a_new_connection_has_a_thread_when_something_arrives(bench: Bench, guni
 
 
 @pytest.mark.parametrize("gunicorns", [False, True])
-def test_a_worker_that_leaves_does_not_wait_for_its_first_request(bench: Bench, gunicorns: bool) -> None:
+def test_a_worker_that_leaves_waits_for_its_first_request_but_not_long(bench: Bench, gunicorns: bool) -> None:
     bench.worker.gunicorns = gunicorns
     client, served = socket.socketpair()
     with client, closing(TConn(bench.worker.cfg, served, CLIENT, SERVER)) as conn:
@@ -229,6 +230,9 @@ def test_a_worker_that_leaves_does_not_wait_for_its_first_request(bench: Bench, 
         bench.worker.alive = False
         bench.worker.murder_keepalived()
         bench.worker._closes -= DRAIN_MS / 1000
+        bench.worker.murder_keepalived()
+        assert gunicorns or conn in bench.worker.keepalived_conns, "it may have been opened in the last moment"
+        bench.worker._closes -= UNUSED
         bench.worker.murder_keepalived()
         bench.worker.murder_pending()
         assert client.recv(1) == b""
