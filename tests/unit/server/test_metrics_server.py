@@ -90,4 +90,4 @@ def test_it_serves_with_what_the_master_has_in_effect(config: Settings) -> None:
     finally:
         beside.stop()
         ended = [each.wait(PATIENCE) for each in beside._former]
-    assert ended == [0]
+    assert set(ended) == {0}, "also of one that had not ended yet when the next was told to"
