@@ -131,14 +131,14 @@ class Watch:
             f"health and verify at most {max(self.own) * 1000:.0f} ms, of the twin {max(self.twin) * 1000:.0f} ms;"
             f" logins {max(self.logins):.1f} s; this machine {late.worst * 1000:.0f} ms late"
         )
-        assert max(self.own) < QUICK + max(*self.twin, late.worst)
+        assert max(self.own) < QUICK + max(self.twin) + late.worst
         assert max(self.logins) < LOGIN + late.lost
 
 
 @pytest.fixture(scope="module")
 def twin(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bff]:
     """Has the embedded provider."""
-    of_workers = {name: value for name, value in settings(kind, "").items() if name.startswith("WEB_")}
+    of_workers = {name: value for name, value in settings(kind, "").items() if name.startswith(("WEB_", "RATE_"))}
     with running(tmp_path_factory.mktemp("twin"), of_workers) as started:
         yield started
 
@@ -149,9 +149,13 @@ def check(bff: Bff, twin: Bff, asked: Callable[[], object] = bool) -> None:
     with ExitStack() as stack, lateness.measured() as late:
         logins = []
         for _ in range(LOGINS):
-            client = stack.enter_context(closing(socket.create_connection(("127.0.0.1", bff.port), raw.PATIENCE)))
-            client.sendall(request(bff, "/auth/login"))
-            logins.append(client)
+            for service in (bff, twin):  # the work of so many logins is not the provider's doing, either
+                client = stack.enter_context(
+                    closing(socket.create_connection(("127.0.0.1", service.port), raw.PATIENCE))
+                )
+                client.sendall(request(service, "/auth/login"))
+                if service is bff:
+                    logins.append(client)
         asked()
         watch.check_the_rest(bff, twin)
         watch.wait(logins, bff, twin)
